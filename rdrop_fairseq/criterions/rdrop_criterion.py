@@ -1,0 +1,158 @@
+"""What every R-Drop criterion shares: flags, their checks, the passes of one update, and what is logged."""
+
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairseq import utils
+from fairseq.criterions import FairseqCriterion
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+from torch import Tensor
+
+from rdrop_fairseq.divergence import DIVERGENCES
+from rdrop_fairseq.passes import forward_passes, repeat_batch
+from rdrop_fairseq.schedule import AlphaSchedule
+
+
+@dataclass
+class RDropConfig(FairseqDataclass):
+    """R-Drop's flags, declared here alone."""
+
+    rdrop_alpha: float = field(
+        default=5.0,
+        metadata={"help": "weight of the divergence between the passes; 0 is the parent criterion exactly"},
+    )
+    rdrop_divergence: str = field(
+        default="symmetric",
+        metadata={
+            "help": "divergence between two passes p1 and p2: symmetric = mean of both KL, forward = KL(p1||p2), "
+            "reverse = KL(p2||p1), js = Jensen-Shannon"
+        },
+    )
+    rdrop_passes: int = field(
+        default=2, metadata={"help": "forward passes a sample; with more than 2, the mean over the pairs"}
+    )
+    rdrop_every: int = field(
+        default=1, metadata={"help": "apply R-Drop on every K-th update, the plain parent loss on the others"}
+    )
+    rdrop_warmup_updates: int = field(
+        default=0, metadata={"help": "raise the weight linearly from 0 over this many updates"}
+    )
+    rdrop_dropouts: str | None = field(
+        default=None,
+        metadata={"help": "one dropout rate for each pass, separated by commas, instead of the model's own rate"},
+    )
+
+
+class RDropCriterion(FairseqCriterion):
+    """Mixed in before a fairseq criterion, adds R-Drop to its training loss (Liang et al., 2021, eq. 4).
+
+    In evaluation mode, and at updates where the weight is 0, the parent's ``forward`` runs untouched. Otherwise the
+    loss is the parent's, summed over the passes, plus alpha times the divergence. A subclass says how its loss and the
+    divergence follow from the model's output: ``compute_rdrop_loss``.
+    """
+
+    num_updates = 0  # set by an R-Drop task before each training step
+
+    @classmethod
+    def build_criterion(cls, cfg: Any, task: Any) -> "RDropCriterion":
+        """The parent's criterion from its own part of ``cfg``, and R-Drop's settings; exits on a bad flag value."""
+        criterion = super().build_criterion(cfg, task)
+        try:
+            criterion.configure_rdrop(cfg, task)
+        except ValueError as error:
+            sys.exit(f"error: {error}")  # one line for the user, where an exception would be a page of traceback
+        return criterion
+
+    def configure_rdrop(self, cfg: RDropConfig, task: Any) -> None:
+        """Take R-Drop's settings from ``cfg``.
+
+        Raises:
+            ValueError: if a value is out of range, or needs an R-Drop task and ``task`` is none.
+        """
+        _check(math.isfinite(cfg.rdrop_alpha) and cfg.rdrop_alpha >= 0, cfg, "rdrop_alpha", "a finite number >= 0")
+        _check(cfg.rdrop_divergence in DIVERGENCES, cfg, "rdrop_divergence", f"one of {', '.join(DIVERGENCES)}")
+        _check(cfg.rdrop_passes >= 2, cfg, "rdrop_passes", "an integer >= 2")
+        _check(cfg.rdrop_every >= 1, cfg, "rdrop_every", "an integer >= 1")
+        _check(cfg.rdrop_warmup_updates >= 0, cfg, "rdrop_warmup_updates", "an integer >= 0")
+        for name, default in (("rdrop_every", 1), ("rdrop_warmup_updates", 0)):
+            needs = "left out with a task that does not tell the criterion the update: use --task rdrop_translation"
+            _check(getattr(cfg, name) == default or hasattr(task, "tells_num_updates"), cfg, name, needs)
+        self.dropouts = _parse_dropouts(cfg)
+        self.divergence = cfg.rdrop_divergence
+        self.passes = cfg.rdrop_passes
+        self.alpha_at = AlphaSchedule(cfg.rdrop_alpha, cfg.rdrop_every, cfg.rdrop_warmup_updates)
+
+    def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
+        """The loss, the sample size by which the trainer divides the gradient, and what to log.
+
+        In training the sample size counts one copy of the batch, so the trainer's quotient is the paper's sum over the
+        passes; ``nll_loss`` is logged as the mean over the passes and compares with the parent's.
+        """
+        if not model.training:
+            return super().forward(model, sample, reduce)
+        alpha = self.alpha_at(self.num_updates)
+        if alpha == 0:
+            loss, sample_size, logging_output = super().forward(model, sample, reduce)
+            kl_loss, kl_ntokens = 0, 0
+        else:
+            repeated = repeat_batch(sample, self.passes)
+            net_output = forward_passes(model, sample, repeated, self.dropouts, self.passes)
+            loss, nll_loss, kl_loss = self.compute_rdrop_loss(model, net_output, repeated, reduce)
+            loss = loss + alpha * kl_loss
+            kl_loss, kl_ntokens = kl_loss.data, sample["ntokens"]
+            nsentences = sample["target"].size(0)
+            sample_size = nsentences if self.sentence_avg else sample["ntokens"]
+            logging_output = {
+                "loss": loss.data,
+                "nll_loss": nll_loss.data / self.passes,
+                "ntokens": sample["ntokens"],
+                "nsentences": nsentences,
+                "sample_size": sample_size,
+            }
+            self.log_accuracy(logging_output, model, net_output, repeated)
+        # Every process must log the same keys at every update, whether R-Drop is on or off.
+        logging_output.update(kl_loss=kl_loss, kl_ntokens=kl_ntokens, rdrop_alpha=alpha * sample_size)
+        return loss, sample_size, logging_output
+
+    def compute_rdrop_loss(
+        self, model: Any, net_output: Any, repeated: dict[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """From the output for the repeated batch: the parent's loss and its nll_loss, both summed over the passes, and
+        the divergence, in nats. Summed over all positions, or ``[N]`` positions of one copy if ``reduce`` is off."""
+        raise NotImplementedError
+
+    def log_accuracy(self, logging_output: dict[str, Any], model: Any, net_output: Any, repeated: dict) -> None:
+        """Add what the parent logs of the model's accuracy, as the mean over the passes; by default nothing."""
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
+        """Log the parent's metrics and, of training steps, ``kl_loss`` (bits a token) and ``rdrop_alpha``."""
+        super().reduce_metrics(logging_outputs)
+        if not any("rdrop_alpha" in log for log in logging_outputs):
+            return
+        kl_loss, kl_ntokens, alpha, sample_size = (
+            utils.item(sum(log.get(key, 0) for log in logging_outputs))
+            for key in ("kl_loss", "kl_ntokens", "rdrop_alpha", "sample_size")
+        )
+        metrics.log_scalar("kl_loss", kl_loss / (kl_ntokens or 1) / math.log(2), kl_ntokens, round=4)
+        metrics.log_scalar("rdrop_alpha", alpha / (sample_size or 1), weight=0, round=4)  # weight 0: the latest value
+
+
+def _check(holds: bool, cfg: RDropConfig, name: str, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: must be {allowed}")
+
+
+def _parse_dropouts(cfg: RDropConfig) -> list[float] | None:
+    if cfg.rdrop_dropouts is None:
+        return None
+    try:
+        rates = [float(rate) for rate in cfg.rdrop_dropouts.split(",")]
+    except ValueError:
+        rates = []
+    allowed = f"{cfg.rdrop_passes} rates in [0, 1), one for each pass, separated by commas"
+    _check(len(rates) == cfg.rdrop_passes and all(0 <= rate < 1 for rate in rates), cfg, "rdrop_dropouts", allowed)
+    return rates

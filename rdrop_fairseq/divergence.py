@@ -1,0 +1,137 @@
+"""The divergence between the output distributions of M passes, with its gradient in closed form.
+
+Every KL-type divergence here, averaged over the pairs of passes, is bilinear in the probabilities ``p_i`` and the
+log-probabilities ``l_i`` of the passes: ``D = sum_i p_i . r_i`` with ``r_i = sum_j W[i][j] l_j``, where ``.`` sums over
+the vocabulary and the rows of ``W`` sum to zero. So ``dD/dl_i = p_i r_i + sum_j W[j][i] p_j``, and neither value nor
+gradient needs a second softmax, a loop over the pairs, or a tensor kept besides the log-probabilities themselves. The
+Jensen-Shannon divergence has ``r_i = (l_i - log m) / 2`` for each pair, and the second term of its gradient vanishes.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+DIVERGENCES = ("symmetric", "forward", "reverse", "js")
+
+# Elements worked on at once: the temporaries stay small beside the log-probabilities, and on a CPU stay in its caches.
+_CHUNK = 1 << 20
+
+
+def divergence(lprobs: Tensor, kind: str = "symmetric") -> Tensor:
+    """The divergence between M distributions at each position, averaged over the pairs of passes.
+
+    For a pair ``i < j`` with ``KL(p || q) = sum_v p_v (log p_v - log q_v)``:
+
+    - ``symmetric``: ``1/2 [KL(p_i || p_j) + KL(p_j || p_i)]`` (Liang et al., 2021, eq. 2)
+    - ``forward``: ``KL(p_i || p_j)``; ``reverse``: ``KL(p_j || p_i)``
+    - ``js``: ``1/2 [KL(p_i || m) + KL(p_j || m)]`` with ``m = (p_i + p_j) / 2`` (Lin, 1991)
+
+    Args:
+        lprobs: log-probabilities (a log-softmax) in any floating dtype, of shape ``[M, ..., V]`` with M >= 2 passes.
+            A word that has probability 0 in all passes contributes nothing.
+        kind: one of ``DIVERGENCES``.
+
+    Returns:
+        Tensor ``[...]`` in nats, in float32 (float64 for float64), differentiable once by ``lprobs``.
+
+    Raises:
+        ValueError: if ``kind`` is unknown, or ``lprobs`` does not hold at least two passes.
+    """
+    if kind not in DIVERGENCES:
+        raise ValueError(f"divergence {kind!r}: must be one of {', '.join(DIVERGENCES)}")
+    if lprobs.dim() < 2 or lprobs.size(0) < 2:
+        raise ValueError(f"lprobs of shape {list(lprobs.shape)}: must be [M, ..., V] with at least 2 passes")
+    passes, *positions, vocab = lprobs.shape
+    value: Tensor = _Divergence.apply(lprobs.reshape(passes, -1, vocab), kind)
+    return value.view(positions)
+
+
+class _Divergence(torch.autograd.Function):
+    """Log-probabilities ``[M, N, V]`` to the divergence ``[N]``; keeps its input alone for backward."""
+
+    @staticmethod
+    def forward(ctx, lprobs: Tensor, kind: str) -> Tensor:
+        ctx.save_for_backward(lprobs)
+        ctx.kind = kind
+        value = lprobs.new_empty(lprobs.size(1), dtype=_accumulation_dtype(lprobs))
+        for rows in _chunks(lprobs):
+            part = lprobs[:, rows].to(value.dtype)
+            value[rows] = log_ratios(part, kind).mul_(part.exp()).sum(dim=(0, 2))
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None]:
+        (lprobs,) = ctx.saved_tensors
+        grad = torch.empty_like(lprobs)
+        for rows in _chunks(lprobs):
+            part = lprobs[:, rows].to(grad_output.dtype)
+            grad[:, rows] = gradient(part, part.exp(), ctx.kind).mul_(grad_output[rows].unsqueeze(-1))
+        return grad, None
+
+
+def log_ratios(lprobs: Tensor, kind: str) -> Tensor:
+    """``r [M, N, V]`` of the module's first lines, from log-probabilities ``[M, N, V]``: ``D = sum_i p_i . r_i``."""
+    passes = lprobs.size(0)
+    if kind == "js":
+        ratios = torch.zeros_like(lprobs)
+        weight = 1 / (passes * (passes - 1))
+        for i in range(passes):
+            for j in range(i + 1, passes):
+                log_mean = torch.logaddexp(lprobs[i], lprobs[j]).sub_(_LOG_2)
+                ratios[i].add_(lprobs[i] - log_mean, alpha=weight)
+                ratios[j].add_(lprobs[j] - log_mean, alpha=weight)
+    else:
+        ratios = torch.stack([_combine(row, lprobs) for row in _pair_weights(passes, kind)])
+    return ratios.nan_to_num_(nan=0.0, posinf=torch.inf, neginf=-torch.inf)  # -inf - -inf: a word with p = 0 everywhere
+
+
+def gradient(lprobs: Tensor, probs: Tensor, kind: str) -> Tensor:
+    """Gradient ``[M, N, V]`` of the divergence by the log-probabilities ``[M, N, V]``, each taken as free variables."""
+    grad = log_ratios(lprobs, kind).mul_(probs)
+    if kind != "js":
+        weights = _pair_weights(lprobs.size(0), kind)
+        for i in range(len(weights)):
+            grad[i].add_(_combine([row[i] for row in weights], probs))
+    return grad
+
+
+_LOG_2 = 0.6931471805599453
+
+
+def _pair_weights(passes: int, kind: str) -> list[list[float]]:
+    """The matrix W of the module's first lines."""
+    pairs = passes * (passes - 1) / 2
+    weights = [[0.0] * passes for _ in range(passes)]
+    for i in range(passes):
+        for j in range(i + 1, passes):
+            if kind in ("symmetric", "forward"):  # KL(p_i || p_j)
+                weights[i][i] += 1 / pairs
+                weights[i][j] -= 1 / pairs
+            if kind in ("symmetric", "reverse"):  # KL(p_j || p_i)
+                weights[j][j] += 1 / pairs
+                weights[j][i] -= 1 / pairs
+    if kind == "symmetric":
+        weights = [[weight / 2 for weight in row] for row in weights]
+    return weights
+
+
+def _combine(weights: list[float], tensors: Tensor) -> Tensor:
+    """``sum_j weights[j] * tensors[j]``, term by term so that it is exact where the tensors are equal."""
+    total = torch.zeros_like(tensors[0])
+    for weight, tensor in zip(weights, tensors, strict=True):
+        if weight:
+            total.add_(tensor, alpha=weight)
+    return total
+
+
+def _accumulation_dtype(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _chunks(lprobs: Tensor) -> Iterator[slice]:
+    passes, positions, vocab = lprobs.shape
+    step = max(1, _CHUNK // max(1, passes * vocab))
+    return (slice(start, start + step) for start in range(0, positions, step))

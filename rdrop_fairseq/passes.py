@@ -1,0 +1,105 @@
+"""Several passes of one batch through a model: in one forward of the repeated batch, or one forward a pass."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def repeat_batch(sample: dict[str, Any], passes: int) -> dict[str, Any]:
+    """A new sample whose ``net_input`` and ``target`` hold ``passes`` copies of the batch: ``[x; x]``.
+
+    Every tensor of ``net_input``, at any depth, whose first dimension is the batch (that of ``target``) is repeated;
+    everything else, the counts ``ntokens`` and ``nsentences`` too, is shared with ``sample``, which stays unchanged.
+    """
+    batch_size = sample["target"].size(0)
+
+    def repeat(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return torch.cat([value] * passes) if value.dim() and value.size(0) == batch_size else value
+        if isinstance(value, dict):
+            return {key: repeat(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(repeat(item) for item in value)
+        return value
+
+    return {**sample, "net_input": repeat(sample["net_input"]), "target": repeat(sample["target"])}
+
+
+def forward_passes(
+    model: nn.Module, sample: dict[str, Any], repeated: dict[str, Any], dropouts: Sequence[float] | None, passes: int
+) -> Any:
+    """The model's output for ``repeated``, which is ``repeat_batch(sample, passes)``.
+
+    One forward of the repeated batch where that equals ``passes`` forwards of the batch; ``passes`` forwards, their
+    outputs joined along the batch, where it does not (``needs_separate_forwards``) or where each pass has a dropout
+    rate of its own in ``dropouts``. Then what the model returns behind its first tensor is that of the first pass.
+    """
+    if dropouts is None and not needs_separate_forwards(model):
+        return model(**repeated["net_input"])
+    outputs = []
+    for i in range(passes):
+        if dropouts is None:
+            outputs.append(model(**sample["net_input"]))
+        else:
+            with dropout_rate(model, dropouts[i]):
+                outputs.append(model(**sample["net_input"]))
+    if isinstance(outputs[0], Tensor):
+        return torch.cat(outputs)
+    return (torch.cat([output[0] for output in outputs]), *outputs[0][1:])
+
+
+def needs_separate_forwards(model: nn.Module) -> bool:
+    """Whether a forward of ``[x; x]`` would not be two independent forwards of x.
+
+    A recurrent encoder wants its sources sorted by length, which ``[x; x]`` is not. LayerDrop (Fan et al., 2020) draws
+    once a forward, so that all copies would skip the same layers.
+    """
+    return any(
+        isinstance(module, nn.RNNBase)
+        or (type(module).__name__ == "LayerDropModuleList" and module.p > 0)
+        or _rate(module, "layerdrop") > 0
+        for module in model.modules()
+    )
+
+
+@contextmanager
+def dropout_rate(model: nn.Module, rate: float) -> Iterator[None]:
+    """Within the context, every dropout of ``model`` that is switched on (rate above 0) drops at ``rate``.
+
+    A dropout that the model's configuration leaves at 0 stays off. The model's own rates come back at the end, also
+    when the body raises.
+
+    Raises:
+        ValueError: if the model has no dropout that is switched on.
+    """
+    found = [
+        (module, name, getattr(module, name))
+        for module in model.modules()
+        for name in _dropout_attributes(module)
+        if _rate(module, name) > 0
+    ]
+    if not found:
+        raise ValueError("a dropout rate for each pass needs a model that has dropout: all its dropout rates are 0")
+    try:
+        for module, name, _ in found:
+            setattr(module, name, rate)
+        yield
+    finally:
+        for module, name, own_rate in found:
+            setattr(module, name, own_rate)
+
+
+def _dropout_attributes(module: nn.Module) -> tuple[str, ...]:
+    if "Dropout" in type(module).__name__:  # torch's nn.Dropout family and fairseq's FairseqDropout
+        return ("p",)
+    if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
+        return ("dropout",)
+    return ()
+
+
+def _rate(module: nn.Module, name: str) -> float:
+    value = getattr(module, name, 0)
+    return value if isinstance(value, (int, float)) else 0

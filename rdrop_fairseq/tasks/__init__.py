@@ -1,0 +1,3 @@
+"""Registers the R-Drop tasks with fairseq."""
+
+from rdrop_fairseq.tasks import rdrop_translation as rdrop_translation
