@@ -1,8 +1,8 @@
 """The harmless classes that fairseq's checkpoints hold besides tensors, made loadable with torch's weights_only.
 
-torch >= 2.6 unpickles only what is on its list of safe globals. A fairseq checkpoint holds, besides tensors and Python's
-own types, its arguments as an ``argparse.Namespace`` and numpy scalars in its meters. A checkpoint that holds anything
-else stays refused.
+torch >= 2.6 unpickles only what is on its list of safe globals. A fairseq checkpoint holds, besides tensors and
+Python's own types, its arguments as an ``argparse.Namespace`` and numpy scalars in its meters. A checkpoint that
+holds anything else stays refused.
 """
 
 import argparse
@@ -10,13 +10,13 @@ import argparse
 import numpy
 import torch
 
-_NUMPY_CLASSES = [numpy.ndarray, numpy.dtype, *(type(numpy.dtype(name)) for name in ("bool", "int64", "float32", "float64"))]
+_NUMPY_DTYPES = [type(numpy.dtype(name)) for name in ("bool", "int64", "float32", "float64")]
 _NUMPY_FUNCTIONS = {"scalar": numpy.float64().__reduce__()[0], "_reconstruct": numpy.zeros(0).__reduce__()[0]}
 
 
 def allow_fairseq_checkpoints() -> None:
     """Add the classes to torch's safe globals, numpy's under their names of numpy 1 and of numpy 2."""
-    torch.serialization.add_safe_globals([argparse.Namespace, *_NUMPY_CLASSES])
+    torch.serialization.add_safe_globals([argparse.Namespace, numpy.ndarray, numpy.dtype, *_NUMPY_DTYPES])
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         torch.serialization.add_safe_globals(
             [(function, f"{module}.{name}") for name, function in _NUMPY_FUNCTIONS.items()]

@@ -3,12 +3,13 @@
 import math
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
+from fairseq.tasks import TASK_REGISTRY
 from torch import Tensor
 
 from rdrop_fairseq.divergence import DIVERGENCES
@@ -40,7 +41,7 @@ class RDropConfig(FairseqDataclass):
     rdrop_warmup_updates: int = field(
         default=0, metadata={"help": "raise the weight linearly from 0 over this many updates"}
     )
-    rdrop_dropouts: str | None = field(
+    rdrop_dropouts: Optional[str] = field(  # noqa: UP045  (fairseq's argument parser knows this spelling alone)
         default=None,
         metadata={"help": "one dropout rate for each pass, separated by commas, instead of the model's own rate"},
     )
@@ -77,9 +78,11 @@ class RDropCriterion(FairseqCriterion):
         _check(cfg.rdrop_passes >= 2, cfg, "rdrop_passes", "an integer >= 2")
         _check(cfg.rdrop_every >= 1, cfg, "rdrop_every", "an integer >= 1")
         _check(cfg.rdrop_warmup_updates >= 0, cfg, "rdrop_warmup_updates", "an integer >= 0")
-        for name, default in (("rdrop_every", 1), ("rdrop_warmup_updates", 0)):
-            needs = "left out with a task that does not tell the criterion the update: use --task rdrop_translation"
-            _check(getattr(cfg, name) == default or hasattr(task, "tells_num_updates"), cfg, name, needs)
+        if not hasattr(task, "tells_num_updates"):
+            tasks = sorted(name for name, known in TASK_REGISTRY.items() if hasattr(known, "tells_num_updates"))
+            needs = f"with a task that does not tell the criterion the update; use --task {' or '.join(tasks)}"
+            _check(cfg.rdrop_every == 1, cfg, "rdrop_every", f"1 {needs}")
+            _check(cfg.rdrop_warmup_updates == 0, cfg, "rdrop_warmup_updates", f"0 {needs}")
         self.dropouts = _parse_dropouts(cfg)
         self.divergence = cfg.rdrop_divergence
         self.passes = cfg.rdrop_passes

@@ -21,9 +21,7 @@ class RDropLabelSmoothedCrossEntropyCriterionConfig(LabelSmoothedCrossEntropyCri
     """The parent's flags and R-Drop's."""
 
 
-@register_criterion(
-    "rdrop_label_smoothed_cross_entropy", dataclass=RDropLabelSmoothedCrossEntropyCriterionConfig
-)
+@register_criterion("rdrop_label_smoothed_cross_entropy", dataclass=RDropLabelSmoothedCrossEntropyCriterionConfig)
 class RDropLabelSmoothedCrossEntropyCriterion(RDropCriterion, LabelSmoothedCrossEntropyCriterion):
     """Label-smoothed cross-entropy of all passes plus the divergence between them (Liang et al., 2021, eq. 4).
 
