@@ -1,4 +1,4 @@
-"""What every R-Drop task shares: it tells the criterion the number of the update."""
+"""What every R-Drop task shares: it tells the criterion the number of the update, and resumes with the same batches."""
 
 from typing import Any
 
@@ -14,3 +14,17 @@ class RDropTask:
         """The parent's training step, after the criterion was told ``update_num``."""
         criterion.num_updates = update_num
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)  # type: ignore[misc]
+
+    def get_batch_iterator(self, dataset: Any, *args: Any, seed: int = 1, epoch: int = 1, **kwargs: Any) -> Any:
+        """The parent's iterator over batches that do not depend on the epoch in which the run was started.
+
+        fairseq draws the batches with ``seed + epoch`` once, when a run starts: a run that resumes in a later epoch
+        would go on with other batches than the uninterrupted one. Here they are those of a start in epoch 1; the order
+        in which an epoch takes them is drawn later, from the iterator's own seed, as ever.
+        """
+        started = 1 if not kwargs.get("update_epoch_batch_itr") else epoch  # which draws them anew in every epoch
+        iterator = super().get_batch_iterator(  # type: ignore[misc]
+            dataset, *args, seed=seed + started - epoch, epoch=epoch, **kwargs
+        )
+        iterator.seed = seed
+        return iterator

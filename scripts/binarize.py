@@ -1,0 +1,57 @@
+"""Run fairseq-preprocess quietly, with a bar that follows the files it writes; takes its options."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+# fairseq stores a token in two bytes where the dictionary has fewer than 65,500 entries, as with any usual BPE.
+TOKEN_BYTES = 2
+
+
+def expected_size(texts: list[Path]) -> int:
+    """Return how many bytes the binarized texts take: their words, and one end of sentence a line."""
+    tokens = 0
+    for text in texts:
+        with text.open("rb") as lines:
+            tokens += sum(line.count(b" ") + 2 for line in lines)
+    return TOKEN_BYTES * tokens
+
+
+def binarize(options: list[str], texts: list[Path], folder: Path, log: Path) -> None:
+    """Run fairseq-preprocess with its output in `log`; exits with the last line of that where it fails."""
+    command = [sys.executable, "-m", "fairseq_cli.preprocess", *options]
+    # Its workers are processes: with as many threads each, they get in each other's way.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    total = expected_size(texts)
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+    with tqdm(desc="binarize", total=total, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar:
+        while process.poll() is None:
+            time.sleep(0.2)
+            written = sum(path.stat().st_size for path in list(folder.glob("*.bin")) if path.exists())
+            bar.update(min(written, total) - bar.n)
+    if process.returncode:
+        lines = log.read_text(errors="replace").splitlines() or [f"exit status {process.returncode}"]
+        sys.exit(f"fairseq-preprocess: {lines[-1]} (see {log})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--log", type=Path, required=True)
+    own, options = parser.parse_known_args()
+    seen = argparse.ArgumentParser(allow_abbrev=False)
+    for name in ("--source-lang", "--target-lang", "--trainpref", "--validpref", "--testpref", "--destdir"):
+        seen.add_argument(name, required=True)
+    args, _ = seen.parse_known_args(options)
+    prefixes = ",".join((args.trainpref, args.validpref, args.testpref)).split(",")
+    texts = [Path(f"{prefix}.{lang}") for prefix in prefixes for lang in (args.source_lang, args.target_lang)]
+    binarize(options, texts, Path(args.destdir), own.log)
+
+
+if __name__ == "__main__":
+    main()

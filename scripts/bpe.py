@@ -1,0 +1,69 @@
+"""Learn and apply byte pair encoding with subword-nmt, on all cores."""
+
+import argparse
+import contextlib
+import functools
+import io
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from line_pool import LinePool, map_files
+from subword_nmt import learn_bpe
+from subword_nmt.apply_bpe import BPE
+from tqdm import tqdm
+
+
+def count(lines: list[str]) -> Counter[str]:
+    """Return how often each token stands in the lines."""
+    return Counter(word for line in lines for word in line.split(" ") if word)
+
+
+def counter() -> Callable[[list[str]], Counter[str]]:
+    """Return `count`: it needs nothing loaded."""
+    return count
+
+
+def learn(codes: Path, merges: int, files: list[Path], workers: int) -> None:
+    """Write the codes that `subword-nmt learn-bpe -s MERGES` learns from all files together."""
+    words: Counter[str] = Counter()
+    with LinePool(counter, workers) as pool:
+        for file in files:
+            for part in pool.results(file, f"words of {file.name}"):
+                words.update(part)
+    learn_bpe.tqdm = functools.partial(tqdm, desc="merges", leave=False, disable=None, delay=2, file=sys.stderr)
+    entries = (f"{word} {number}" for word, number in words.items())
+    remark = io.StringIO()
+    with codes.open("w", encoding="utf-8", newline="\n") as out, contextlib.redirect_stderr(remark):
+        learn_bpe.learn_bpe(entries, out, merges, is_dict=True)
+    if remark.getvalue():
+        print(f"bpe: fewer than {merges} merges: {remark.getvalue().strip()}")
+
+
+def applier(codes: Path) -> Callable[[list[str]], list[str]]:
+    """Return the function from lines of tokens to lines of subwords, as `subword-nmt apply-bpe` gives them."""
+    with codes.open(encoding="utf-8", newline="\n") as file:
+        bpe = BPE(file)
+    return lambda lines: [bpe.process_line(line) for line in lines]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("learn", "apply"):
+        command = commands.add_parser(name)
+        command.add_argument("files", type=Path, nargs="+", metavar="FILE")
+        command.add_argument("--codes", type=Path, required=True)
+        command.add_argument("--workers", type=int, default=1)
+    commands.choices["learn"].add_argument("--merges", type=int, required=True)
+    commands.choices["apply"].add_argument("--out-dir", type=Path, required=True)
+    args = parser.parse_args()
+    if args.command == "learn":
+        learn(args.codes, args.merges, args.files, args.workers)
+    else:
+        map_files(functools.partial(applier, args.codes), args.files, args.out_dir, args.workers)
+
+
+if __name__ == "__main__":
+    main()

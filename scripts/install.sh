@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Make .venv and install into it what the demo, the tests and the linters need. Does nothing where that is done.
+#
+# Usage: [PYTHON=python3.12] scripts/install.sh
+#
+# A PyTorch that is in .venv already stays as it is. So for a build or a version of your own choice, put it there first:
+#     python3 -m venv .venv && .venv/bin/pip install torch --index-url https://download.pytorch.org/whl/cu126
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+[[ $# -eq 0 ]] || { usage; exit; }
+cd "$ROOT"
+
+version_of() {
+    "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+}
+
+# Which Python: that of .venv where there is one.
+python=.venv/bin/python
+if [[ -L $python || -e $python ]]; then
+    version=$(version_of "$python") || die ".venv is broken; remove it with: make distclean"
+    [[ -z ${PYTHON:-} || $(version_of "$PYTHON") == "$version" ]] ||
+        die ".venv has Python $version, which is not that of $PYTHON; remove it with: make distclean"
+else
+    python=${PYTHON:-python3}
+    version=$(version_of "$python") || die "$python does not run; name another, as in: PYTHON=python3.12 make install"
+fi
+case $version in
+    3.11 | 3.12 | 3.13) ;;
+    *) die "$python is Python $version, and 3.11, 3.12 or 3.13 is needed; name one, as in: PYTHON=python3.12 make install" ;;
+esac
+
+# The stamp is a copy of what the installation depends on; written last, so an interrupted one leaves none that fits.
+stamp=.venv/.installed
+depends() {
+    echo "$ROOT"
+    cat setup.py pyproject.toml constraints.txt scripts/install.sh
+}
+if [[ -e $stamp ]]; then
+    ! depends | cmp -s - "$stamp" || exit 0
+    [[ $(head -n 1 "$stamp") == "$ROOT" ]] || die ".venv was made in another folder; remove it with: make distclean"
+fi
+
+# fairseq has a wheel for one platform and is compiled elsewhere.
+if [[ $version != 3.12 || $(uname -sm) != "Linux x86_64" ]]; then
+    compiler=${CXX:-c++}
+    command -v "${compiler%% *}" >/dev/null ||
+        die "no C++ compiler (${compiler%% *}), which fairseq needs; on Debian or Ubuntu: apt install g++"
+    "$python" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
+        die "no Python.h for $python, which fairseq needs; on Debian or Ubuntu: apt install python$version-dev"
+fi
+
+mkdir -p .venv
+exec 8>.venv/.lock
+if command -v flock >/dev/null && ! flock -n 8; then
+    echo "Another installation is at work in .venv; waiting for it"
+    flock 8
+    ! depends | cmp -s - "$stamp" 2>/dev/null || exit 0
+fi
+rm -f "$stamp"
+
+# What an interrupted installation left half-made: pip writes INSTALLER last, and would take the package for whole.
+for info in .venv/lib/python3*/site-packages/*.dist-info; do
+    [[ -e $info/INSTALLER ]] || rm -rf "$info"
+done
+rm -rf .venv/lib/python3*/site-packages/~*
+
+start=$SECONDS
+echo "Installing into .venv: Python $version, constraints.txt; several minutes the first time"
+if [[ ! -e .venv/bin/activate ]] || ! compgen -G '.venv/lib/python3*/site-packages/pip-*.dist-info' >/dev/null; then
+    "$python" -m venv .venv || die "$python -m venv failed; on Debian or Ubuntu: apt install python$version-venv"
+fi
+torch=$(.venv/bin/python -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null) || torch=
+sed "s/^torch==.*/torch==${torch:-&}/; s/torch==torch==/torch==/" constraints.txt >.venv/constraints.txt
+pip=(.venv/bin/python -m pip --disable-pip-version-check install -c .venv/constraints.txt)
+
+# fairseq is compiled against the torch that is installed. Without isolation, or pip would fetch a second one for it.
+# -O0 is for the extensions with torch's headers, which the plugin does not use; fairseq gives the others -O3 itself.
+"${pip[@]}" torch numpy cython setuptools wheel
+env -u CUDA_HOME CFLAGS="${CFLAGS:--O0 -DNDEBUG -fwrapv}" "${pip[@]}" --no-build-isolation -e '.[test,plots]'
+
+depends >"$stamp"
+echo "Installed in $((SECONDS - start)) s"

@@ -1,0 +1,99 @@
+# Shell functions that the prepare scripts share. Source it after `set -euo pipefail`.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+SCRIPTS=$ROOT/scripts
+
+# die MESSAGE: one line on stderr, and out.
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# usage: prints the comment that opens the calling script.
+usage() {
+    awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
+}
+
+# take VARIABLE OPTION [VALUE...]: sets the variable, or dies where the option has no value.
+take() {
+    [[ $# -ge 3 && -n $3 && $3 != --* ]] || die "$2 needs a value (see --help)"
+    printf -v "$1" '%s' "$3"
+}
+
+# take_positive VARIABLE OPTION [VALUE...]: the same for a positive integer.
+take_positive() {
+    take "$@"
+    [[ $3 =~ ^[1-9][0-9]*$ ]] || die "$2 must be a positive integer, not '$3'"
+}
+
+# cores: prints how many processes may run at once.
+cores() {
+    env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN
+}
+
+# find_python MODULE...: sets PYTHON to the active Python or that of the repository's .venv, whichever has the modules.
+find_python() {
+    local missing
+    for PYTHON in python3 "$ROOT/.venv/bin/python3"; do
+        missing=$("$PYTHON" -P -c 'if True:
+            import importlib.util, sys
+            print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name) is None))' "$@" 2>/dev/null) || continue
+        [[ -n $missing ]] || return 0
+    done
+    die "not installed: ${missing:-$*}; run make install, or activate the environment that has it"
+}
+
+# tool NAME ARGUMENT...: runs scripts/NAME.py.
+tool() {
+    "$PYTHON" "$SCRIPTS/tool.py" "$@"
+}
+
+# open_out FOLDER STEP...: sets OUT and STEPS and makes the folder. Refuses one that holds something else, because
+# steps replace folders in it, and one in which another run is at work.
+open_out() {
+    mkdir -p "$1" 2>/dev/null || die "cannot make the folder $1"
+    OUT=$(cd "$1" && pwd)
+    STEPS=("${@:2}")
+    local mine=$OUT/.prepare.lock
+    [[ -e $mine || -z $(ls -A "$OUT") ]] || die "$OUT holds files that no prepare script made; use another --out"
+    { exec 9>"$mine"; } 2>/dev/null || die "cannot write to $OUT"
+    if command -v flock >/dev/null; then
+        flock -w 3 9 || die "another run is at work in $OUT"
+    fi
+    trap 'echo "${0##*/}: interrupted; run it again to go on" >&2; exit 130' INT TERM
+}
+
+# is_done STEP: whether the folder of the step is there. Then it is whole: it got its name when it was.
+is_done() {
+    [[ -d $OUT/$1 ]]
+}
+
+# check_settings LINE...: where the first step is done, dies unless each line "NAME: VALUE" stands in OUT/settings.
+check_settings() {
+    local line made
+    is_done "${STEPS[0]}" || return 0
+    for line in "$@"; do
+        made=$(grep -F -m 1 -- "${line%%: *}: " "$OUT/settings") || made="no ${line%%: *}"
+        [[ $made == "$line" ]] || die "$OUT was made with $made, not with $line; use another --out"
+    done
+}
+
+# step NAME COMMAND...: makes the folder OUT/NAME with COMMAND, which gets a temporary folder as its last argument,
+# unless that is done. Once a step runs, the folders of those after it are stale and go.
+step() {
+    local name=$1 part=$OUT/.part start=$SECONDS other stale=
+    shift
+    if is_done "$name"; then
+        echo "$name: done before"
+        return
+    fi
+    for other in "${STEPS[@]}"; do
+        [[ $other != "$name" ]] || stale=yes
+        [[ -z $stale ]] || rm -rf "${OUT:?}/$other"
+    done
+    rm -rf "$part"
+    mkdir "$part"
+    "$@" "$part"
+    mv "$part" "$OUT/$name"
+    echo "$name: done in $((SECONDS - start)) s"
+}

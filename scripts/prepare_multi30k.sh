@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Prepare Multi30k for fairseq: raw captions -> Moses tokens -> joint BPE -> binarized data.
+#
+# Usage: scripts/prepare_multi30k.sh [--from DIR] [--pair de-en] [--train-lines N] [--bpe N] [--out DIR] [--workers N]
+#
+#   --from DIR       local folder with the published .gz files or the same uncompressed (default: download them)
+#   --pair S-T       source and target language, two of de, en and fr (default: de-en)
+#   --train-lines N  use the first N training pairs (default: all 29,000)
+#   --bpe N          number of BPE merges, learned from both sides together (default: 10000)
+#   --out DIR        where the result goes (default: data/multi30k_deen in the repository, named after the pair)
+#   --workers N      processes (default: one a core)
+#
+# The result: raw/, tok/, bpe/, bin/ (task.data), testsets (the names of bin's test, test1, ...), settings. Run again,
+# it goes on after the last step that is done. Tokens keep case and punctuation and are not escaped: detokenized, they
+# give the raw text. A line without text is an error, for the published files have none.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+address=https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw
+sums=$SCRIPTS/checksums/multi30k.sha256
+pairs='de-en en-de de-fr fr-de en-fr fr-en'
+required='train valid test_2016_flickr'
+optional='test_2017_flickr test_2017_mscoco test_2018_flickr'
+
+from= pair=de-en train_lines=all bpe=10000 out= workers=$(cores)
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --from) take from "$@" ;;
+        --pair) take pair "$@" ;;
+        --train-lines) take_positive train_lines "$@" ;;
+        --bpe) take_positive bpe "$@" ;;
+        --out) take out "$@" ;;
+        --workers) take_positive workers "$@" ;;
+        -h | --help) usage && exit ;;
+        *) die "unknown option '$1' (see --help)" ;;
+    esac
+    shift 2
+done
+[[ " $pairs " == *" $pair "* ]] || die "unknown pair '$pair'; there are $pairs"
+[[ -z $from || -d $from ]] || die "--from: there is no folder '$from'"
+src=${pair%-*} tgt=${pair#*-}
+find_python fairseq sacremoses subword_nmt tqdm
+
+# source_of NAME LANG: prints the address or path of a raw file; nothing where the local folder has none.
+source_of() {
+    local published=${1/#valid/val}.$2.gz file
+    if [[ -z $from ]]; then
+        echo "$address/$published"
+        return
+    fi
+    for file in "$from/$published" "$from/${published%.gz}" "$from/$1.$2"; do
+        if [[ -f $file ]]; then
+            echo "$file"
+            return
+        fi
+    done
+}
+
+# find_sources: sets `names`, and `sources` to NAME.LANG=SOURCE for both sides of each.
+find_sources() {
+    local name one two
+    names=() sources=()
+    for name in $required $optional; do
+        one=$(source_of "$name" "$src")
+        two=$(source_of "$name" "$tgt")
+        if [[ -z $one$two && " $optional " == *" $name "* ]]; then
+            continue
+        fi
+        [[ -n $one ]] || die "$from has no $name.$src, neither as .gz nor uncompressed"
+        [[ -n $two ]] || die "$from has no $name.$tgt, neither as .gz nor uncompressed"
+        names+=("$name")
+        sources+=("$name.$src=$one" "$name.$tgt=$two")
+    done
+}
+
+# source_settings: prints "FILE: SHA-256" for each source.
+source_settings() {
+    local source digest
+    for source in "${sources[@]}"; do
+        if [[ -z $from ]]; then
+            digest=$(grep -F " ${source##*/}" "$sums")
+        else
+            digest=$(sha256sum <"${source#*=}")
+        fi
+        echo "${source##*/}: ${digest%% *}"
+    done
+}
+
+make_raw() {
+    local name whole=$1/.whole head=() others=()
+    [[ $train_lines == all ]] || head=(--lines "$train_lines")
+    if printf '%s\n' "${sources[@]}" | grep -qv '\.gz$'; then
+        echo "raw: no checksum is published for uncompressed files: only their form is checked"
+    fi
+    mkdir "$whole"
+    tool fetch --sums "$sums" --out-dir "$whole" "${sources[@]}"
+    tool check_parallel --langs "$src" "$tgt" --out-dir "$1" "${head[@]}" "$whole/train"
+    for name in "${names[@]:1}"; do
+        others+=("$whole/$name")
+    done
+    tool check_parallel --langs "$src" "$tgt" --out-dir "$1" "${others[@]}"
+    rm -r "$whole"
+    printf '%s\n' "${settings[@]}" >"$OUT/settings"
+    printf '%s\n' "${names[@]:2}" >"$OUT/testsets"
+}
+
+make_tok() {
+    tool moses tokenize --workers "$workers" --out-dir "$1" "$OUT"/raw/*
+}
+
+make_bpe() {
+    tool bpe learn --workers "$workers" --codes "$1/codes" --merges "$bpe" "$OUT/tok/train.$src" "$OUT/tok/train.$tgt"
+    tool bpe apply --workers "$workers" --codes "$1/codes" --out-dir "$1" "$OUT"/tok/*
+}
+
+# Runs in the folder, because fairseq takes a comma in a path for the end of the path.
+make_bin() (
+    cd "$OUT"
+    tool binarize --log "$OUT/preprocess.log" --source-lang "$src" --target-lang "$tgt" --joined-dictionary \
+        --trainpref bpe/train --validpref bpe/valid --testpref "$(sed 's|^|bpe/|' testsets | paste -sd ,)" \
+        --destdir "${1##*/}" --workers "$workers"
+    rm preprocess.log
+)
+
+settings=("pair: $pair" "train-lines: $train_lines" "bpe: $bpe")
+open_out "${out:-$ROOT/data/multi30k_$src$tgt}" raw tok bpe bin
+if [[ -n $from ]] || ! is_done raw; then
+    find_sources
+    mapfile -t -O "${#settings[@]}" settings < <(source_settings)
+fi
+check_settings "${settings[@]}"
+step raw make_raw
+step tok make_tok
+step bpe make_bpe
+step bin make_bin
+echo "The data is in $OUT/bin. Next: scripts/train.sh configs/multi30k_$src$tgt/rdrop.yaml"

@@ -1,0 +1,19 @@
+"""Run a Python tool of this folder so that ^C or a full disk ends it without a traceback: tool.py NAME ARGUMENT..."""
+
+import importlib
+import signal
+import sys
+from concurrent.futures.process import BrokenProcessPool
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    del sys.argv[0]
+    try:
+        importlib.import_module(sys.argv[0]).main()
+    except (OSError, BrokenProcessPool) as error:
+        sys.exit(f"{sys.argv[0]}: {error}")
+
+
+if __name__ == "__main__":
+    main()

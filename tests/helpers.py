@@ -1,0 +1,178 @@
+"""Tiny tasks, models and batches that need no files, one training step, and the table of criterions under test."""
+
+import functools
+import math
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+from fairseq.data import Dictionary
+from fairseq.data.language_pair_dataset import collate
+from fairseq.logging import metrics
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
+from fairseq.tasks.translation import TranslationTask
+from omegaconf import OmegaConf
+from reference import RDrop, rdrop
+
+import rdrop_fairseq  # noqa: F401  (registers everything)
+
+PAD = 1
+RDROP_KEYS = {"kl_loss", "kl_ntokens", "rdrop_alpha"}  # what a training step logs besides the parent's keys
+
+
+@dataclass(frozen=True)
+class Case:
+    """One criterion under the contracts of design.md."""
+
+    name: str
+    task: str
+    arch: str
+    settings: dict[str, Any] = field(default_factory=dict)  # of the parent, so that more than its defaults is tested
+    reference: Callable[..., RDrop] = rdrop  # logits, target, alpha, epsilon, kind -> loss
+    logits: Callable[[Any], torch.Tensor] = lambda net_output: net_output[0]
+
+    @property
+    def parent(self):
+        return self.name.removeprefix("rdrop_")
+
+
+CASES = [
+    Case("rdrop_label_smoothed_cross_entropy", "rdrop_translation", "transformer", {"label_smoothing": 0.1}),
+]
+
+
+def dictionary(words="abcdefgh"):
+    made = Dictionary()
+    for word in words:
+        made.add_symbol(word)
+    return made
+
+
+def build_task(name="rdrop_translation", **settings):
+    task_class = TASK_REGISTRY[name]
+    config = TASK_DATACLASS_REGISTRY[name](**settings)
+    if issubclass(task_class, TranslationTask):
+        return task_class(config, dictionary(), dictionary())
+    raise NotImplementedError(name)
+
+
+def build_model(task, arch="transformer", seed=1, **settings):
+    """A model of ``arch`` so small that a step takes milliseconds; with dropout 0.3 if ``settings`` say nothing."""
+    sizes = {
+        "transformer": dict.fromkeys(("encoder_ffn_embed_dim", "decoder_ffn_embed_dim"), 16)
+        | dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
+        | {"encoder_layers": 2, "decoder_layers": 2, "max_source_positions": 64, "max_target_positions": 64},
+        "lstm": {"encoder_hidden_size": 8, "decoder_hidden_size": 8, "decoder_out_embed_dim": 8, "criterion": ""},
+    }[arch]
+    args = Namespace(**{"encoder_embed_dim": 8, "decoder_embed_dim": 8, "dropout": 0.3} | sizes | settings)
+    ARCH_CONFIG_REGISTRY[arch](args)
+    torch.manual_seed(seed)
+    model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+    if arch == "lstm":  # fairseq starts it so near 0 that its outputs hardly differ
+        for parameter in model.parameters():
+            parameter.data.mul_(5)
+    return model
+
+
+def build_criterion(name, task, **settings):
+    """Through fairseq's own registry and config checks, as fairseq-train does it."""
+    known = CRITERION_DATACLASS_REGISTRY[name]
+    if "sentence_avg" in known.__dataclass_fields__:
+        settings = {"sentence_avg": False} | settings
+    config = OmegaConf.structured(known(**settings))
+    config._name = name
+    return task.build_criterion(config)
+
+
+def make_sample(task, lengths=((5, 4), (4, 6), (2, 3)), seed=1):
+    """A batch of random sentences; ``lengths`` of (source, target), the end of sentence not counted."""
+    words = torch.Generator().manual_seed(seed)
+
+    def sentence(length):
+        drawn = torch.randint(4, len(task.target_dictionary), (length,), generator=words)
+        return torch.cat([drawn, torch.tensor([task.target_dictionary.eos()])])
+
+    pairs = [{"id": i, "source": sentence(s), "target": sentence(t)} for i, (s, t) in enumerate(lengths)]
+    return collate(pairs, pad_idx=PAD, eos_idx=task.target_dictionary.eos())
+
+
+@dataclass
+class Step:
+    loss: torch.Tensor
+    sample_size: int
+    log: dict[str, Any]
+    grads: dict[str, torch.Tensor]
+    rng_state: torch.Tensor
+
+
+def train(criterion, model, sample, seed=1):
+    """Forward and backward of one batch in training mode."""
+    model.train()
+    model.zero_grad()
+    torch.manual_seed(seed)
+    loss, sample_size, log = criterion(model, sample)
+    loss.backward()
+    grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return Step(loss.detach().clone(), sample_size, log, grads, torch.get_rng_state())
+
+
+def reduced(criterion, logging_outputs):
+    """The metrics that fairseq shows for these logging outputs."""
+    with metrics.aggregate(new_root=True) as shown:
+        type(criterion).reduce_metrics(logging_outputs)
+    return shown.get_smoothed_values()
+
+
+def copies(net_input, passes):
+    return {name: torch.cat([tensor] * passes) for name, tensor in net_input.items()}
+
+
+def bits(nats):
+    return float(torch.as_tensor(nats).detach()) / math.log(2)
+
+
+def assert_same_tree(actual, expected):
+    """Equal to the last bit, at any depth: dicts, sequences, tensors, plain values."""
+    assert type(actual) is type(expected)
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        for key in expected:
+            assert_same_tree(actual[key], expected[key])
+    elif isinstance(expected, (list, tuple)):
+        assert len(actual) == len(expected)
+        for left, right in zip(actual, expected, strict=True):
+            assert_same_tree(left, right)
+    elif isinstance(expected, torch.Tensor):
+        assert actual.dtype == expected.dtype and torch.equal(actual, expected)
+    else:
+        assert actual == expected
+
+
+def assert_grads_close(actual, expected, **tolerance):
+    assert actual.keys() == expected.keys() and actual
+    for name in expected:
+        in_full = functools.partial("{}: {}".format, name)
+        torch.testing.assert_close(actual[name], expected[name], msg=in_full, **tolerance)
+
+
+class LogitsModel(torch.nn.Module):
+    """A model whose logits ``[M * B, T, V]`` are its only parameter, with what a criterion calls of fairseq's API."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = torch.nn.Parameter(logits.clone())
+
+    def forward(self, src_tokens, **net_input):
+        assert len(src_tokens) == len(self.logits)
+        return self.logits, None
+
+    def get_normalized_probs(self, net_output, log_probs, sample=None):
+        assert log_probs
+        return net_output[0].log_softmax(-1)
+
+    def get_targets(self, sample, net_output):
+        return sample["target"]

@@ -1,0 +1,82 @@
+"""R-Drop as loops, from the equations of the paper (Liang et al., 2021), in float64: what the package must equal.
+
+Slow and plain on purpose. Every number is a 0-dim tensor, so autograd gives the gradient of each equation too.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+
+class RDrop(NamedTuple):
+    loss: torch.Tensor  # sum over the passes + alpha * kl_loss (eq. 4), summed over the positions
+    nll_loss: torch.Tensor  # mean over the passes, summed over the positions
+    kl_loss: torch.Tensor  # mean over the pairs of passes (eq. 2), summed over the positions
+
+
+def log_softmax(logits):
+    """``log p_v = x_v - log sum_u exp(x_u)`` of ``logits [V]``, shifted by the largest so that nothing overflows."""
+    largest = logits.detach().max()
+    total = sum(torch.exp(x - largest) for x in logits.unbind())
+    return torch.stack([x - largest - torch.log(total) for x in logits.unbind()])
+
+
+def kl(lp, lq):
+    """``KL(p || q) = sum_v p_v (log p_v - log q_v)``, where a word with ``p_v = 0`` counts 0 (0 log 0 = 0)."""
+    total = torch.zeros((), dtype=lp.dtype)
+    for lp_v, lq_v in zip(lp.unbind(), lq.unbind(), strict=True):
+        if lp_v > -math.inf:
+            total = total + torch.exp(lp_v) * (lp_v - lq_v)
+    return total
+
+
+def log_mean(lp, lq):
+    """``log m_v`` with ``m_v = (p_v + q_v) / 2``."""
+    return torch.stack([torch.logaddexp(a, b) - math.log(2) for a, b in zip(lp.unbind(), lq.unbind(), strict=True)])
+
+
+def pair_divergence(lp, lq, kind="symmetric"):
+    if kind == "symmetric":
+        return (kl(lp, lq) + kl(lq, lp)) / 2
+    if kind == "forward":
+        return kl(lp, lq)
+    if kind == "reverse":
+        return kl(lq, lp)
+    if kind == "js":
+        lm = log_mean(lp, lq)
+        return (kl(lp, lm) + kl(lq, lm)) / 2
+    raise ValueError(kind)
+
+
+def divergence(lprobs, kind="symmetric"):
+    """Mean over the pairs ``i < j`` of the M passes in ``lprobs [M, V]``."""
+    passes = len(lprobs)
+    pairs = [(i, j) for i in range(passes) for j in range(i + 1, passes)]
+    return sum(pair_divergence(lprobs[i], lprobs[j], kind) for i, j in pairs) / len(pairs)
+
+
+def divergences(lprobs, kind="symmetric"):
+    """``divergence`` at every position of ``lprobs [M, ..., V]``: ``[...]``."""
+    positions = lprobs.flatten(1, -2).unbind(1) if lprobs.dim() > 2 else [lprobs]
+    return torch.stack([divergence(position, kind) for position in positions]).view(lprobs.shape[1:-1])
+
+
+def label_smoothed_nll(lprobs, target, epsilon):
+    """``-(1 - eps) log p_target - eps / (V - 1) sum_{v != target} log p_v`` (fairseq spreads eps over the others)."""
+    others = [lprob for v, lprob in enumerate(lprobs.unbind()) if v != target]
+    return -(1 - epsilon) * lprobs[target] - epsilon * sum(others) / len(others)
+
+
+def rdrop(logits, target, alpha, epsilon=0.0, kind="symmetric", padding_idx=1):
+    """R-Drop's training loss of ``logits [M, ..., V]`` for ``target [...]``; padding is left out."""
+    logits = logits.flatten(1, -2).unbind(1)
+    loss = nll_loss = kl_loss = torch.zeros((), dtype=torch.float64)
+    for position, word in zip(logits, target.flatten().tolist(), strict=True):
+        if word == padding_idx:
+            continue
+        lprobs = [log_softmax(one_pass.double()) for one_pass in position]
+        loss = loss + sum(label_smoothed_nll(one_pass, word, epsilon) for one_pass in lprobs)
+        nll_loss = nll_loss + sum(-one_pass[word] for one_pass in lprobs) / len(lprobs)
+        kl_loss = kl_loss + divergence(lprobs, kind)
+    return RDrop(loss + alpha * kl_loss, nll_loss, kl_loss)
