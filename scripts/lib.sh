@@ -73,7 +73,7 @@ check_settings() {
     local line made
     is_done "${STEPS[0]}" || return 0
     for line in "$@"; do
-        made=$(grep -F -m 1 -- "${line%%: *}: " "$OUT/settings") || made="no ${line%%: *}"
+        made=$(grep -s -F -m 1 -- "${line%%: *}: " "$OUT/settings") || made="no ${line%%: *}"
         [[ $made == "$line" ]] || die "$OUT was made with $made, not with $line; use another --out"
     done
 }
@@ -97,3 +97,29 @@ step() {
     mv "$part" "$OUT/$name"
     echo "$name: done in $((SECONDS - start)) s"
 }
+
+# finish_text_data: the steps from OUT/raw/{train,valid,...}.{SRC,TGT} and OUT/testsets to binarized data: Moses tokens,
+# joint BPE, fairseq-preprocess. Reads src, tgt, bpe (merges) and workers of the calling script.
+finish_text_data() {
+    step tok make_tok
+    step bpe make_bpe
+    step bin make_bin
+}
+
+make_tok() {
+    tool moses tokenize --workers "$workers" --out-dir "$1" "$OUT"/raw/*
+}
+
+make_bpe() {
+    tool bpe learn --workers "$workers" --codes "$1/codes" --merges "$bpe" "$OUT/tok/train.$src" "$OUT/tok/train.$tgt"
+    tool bpe apply --workers "$workers" --codes "$1/codes" --out-dir "$1" "$OUT"/tok/*
+}
+
+# Runs in the folder, because fairseq takes a comma in a path for the end of the path.
+make_bin() (
+    cd "$OUT"
+    tool binarize --log "$OUT/preprocess.log" --source-lang "$src" --target-lang "$tgt" --joined-dictionary \
+        --trainpref bpe/train --validpref bpe/valid --testpref "$(sed 's|^|bpe/|' testsets | paste -sd ,)" \
+        --destdir "${1##*/}" --workers "$workers"
+    rm preprocess.log
+)

@@ -104,24 +104,6 @@ make_raw() {
     printf '%s\n' "${names[@]:2}" >"$OUT/testsets"
 }
 
-make_tok() {
-    tool moses tokenize --workers "$workers" --out-dir "$1" "$OUT"/raw/*
-}
-
-make_bpe() {
-    tool bpe learn --workers "$workers" --codes "$1/codes" --merges "$bpe" "$OUT/tok/train.$src" "$OUT/tok/train.$tgt"
-    tool bpe apply --workers "$workers" --codes "$1/codes" --out-dir "$1" "$OUT"/tok/*
-}
-
-# Runs in the folder, because fairseq takes a comma in a path for the end of the path.
-make_bin() (
-    cd "$OUT"
-    tool binarize --log "$OUT/preprocess.log" --source-lang "$src" --target-lang "$tgt" --joined-dictionary \
-        --trainpref bpe/train --validpref bpe/valid --testpref "$(sed 's|^|bpe/|' testsets | paste -sd ,)" \
-        --destdir "${1##*/}" --workers "$workers"
-    rm preprocess.log
-)
-
 settings=("pair: $pair" "train-lines: $train_lines" "bpe: $bpe")
 open_out "${out:-$ROOT/data/multi30k_$src$tgt}" raw tok bpe bin
 if [[ -n $from ]] || ! is_done raw; then
@@ -130,7 +112,5 @@ if [[ -n $from ]] || ! is_done raw; then
 fi
 check_settings "${settings[@]}"
 step raw make_raw
-step tok make_tok
-step bpe make_bpe
-step bin make_bin
+finish_text_data
 echo "The data is in $OUT/bin. Next: scripts/train.sh configs/multi30k_$src$tgt/rdrop.yaml"

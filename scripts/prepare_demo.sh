@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Prepare the demo's data: a generated German-English corpus -> Moses tokens -> joint BPE -> binarized data.
+#
+# Usage: scripts/prepare_demo.sh [--out DIR] [--workers N]
+#
+#   --out DIR        result (default: data/demo in the repository)
+#   --workers N      processes (default: all cores)
+#
+# The corpus is that of scripts/make_demo_corpus.py. The result has the form that scripts/prepare_multi30k.sh describes.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+out=$ROOT/data/demo workers=$(cores) src=de tgt=en bpe=1000
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --out) take out "$@" ;;
+        --workers) take_positive workers "$@" ;;
+        -h | --help) usage && exit ;;
+        *) die "unknown option '$1' (see --help)" ;;
+    esac
+    shift 2
+done
+find_python fairseq sacremoses subword_nmt tqdm
+
+make_raw() {
+    tool make_demo_corpus "$1/corpus"
+    mv "$1"/corpus/* "$1"
+    rmdir "$1/corpus"
+    printf '%s\n' "${settings[@]}" >"$OUT/settings"
+    echo test >"$OUT/testsets"
+}
+
+settings=("corpus: $(sha256sum <"$SCRIPTS/make_demo_corpus.py" | cut -d' ' -f1)" "bpe: $bpe")
+open_out "$out" raw tok bpe bin
+check_settings "${settings[@]}"
+step raw make_raw
+finish_text_data
