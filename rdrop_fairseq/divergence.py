@@ -1,17 +1,16 @@
 """The divergence between the output distributions of M passes, with its gradient in closed form.
 
 Every KL-type divergence here, averaged over the pairs of passes, is bilinear in the probabilities ``p_i`` and the
-log-probabilities ``l_i`` of the passes: ``D = sum_i p_i . r_i`` with ``r_i = sum_j W[i][j] l_j``, where ``.`` sums over
-the vocabulary and the rows of ``W`` sum to zero. So ``dD/dl_i = p_i r_i + sum_j W[j][i] p_j``, and neither value nor
-gradient needs a second softmax, a loop over the pairs, or a tensor kept besides the log-probabilities themselves. The
-Jensen-Shannon divergence has ``r_i = (l_i - log m) / 2`` for each pair, and the second term of its gradient vanishes.
+log-probabilities ``l_i`` of the passes: ``D = sum_i p_i . r_i`` with ``r_i = sum_j W[i][j] (l_j - l_i)``, where ``.``
+sums over the vocabulary and the rows of ``W`` sum to zero. So ``dD/dl_i = p_i r_i + sum_j W[j][i] p_j``, and neither
+value nor gradient needs a second softmax or a tensor kept besides the log-probabilities themselves. The Jensen-Shannon
+divergence has ``log m - l_i`` in place of ``l_j - l_i``, and the second term of its gradient vanishes.
 """
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 DIVERGENCES = ("symmetric", "forward", "reverse", "js")
 
@@ -30,14 +29,16 @@ def divergence(lprobs: Tensor, kind: str = "symmetric") -> Tensor:
 
     Args:
         lprobs: log-probabilities (a log-softmax) in any floating dtype, of shape ``[M, ..., V]`` with M >= 2 passes.
-            A word that has probability 0 in all passes contributes nothing.
+            A word of probability 0 in all passes contributes nothing.
         kind: one of ``DIVERGENCES``.
 
     Returns:
-        Tensor ``[...]`` in nats, in float32 (float64 for float64), differentiable once by ``lprobs``.
+        Tensor ``[...]`` in nats, in float32 (float64 for float64), differentiable once by ``lprobs``. It is infinite where
+        a word is possible in one pass of a pair and impossible in the other, as KL has it.
 
     Raises:
         ValueError: if ``kind`` is unknown, or ``lprobs`` does not hold at least two passes.
+        RuntimeError: in a backward that is to be differentiated again (``create_graph=True``).
     """
     if kind not in DIVERGENCES:
         raise ValueError(f"divergence {kind!r}: must be one of {', '.join(DIVERGENCES)}")
@@ -58,12 +59,14 @@ class _Divergence(torch.autograd.Function):
         value = lprobs.new_empty(lprobs.size(1), dtype=_accumulation_dtype(lprobs))
         for rows in _chunks(lprobs):
             part = lprobs[:, rows].to(value.dtype)
-            value[rows] = log_ratios(part, kind).mul_(part.exp()).sum(dim=(0, 2))
+            probs = part.exp()
+            value[rows] = _weighted(log_ratios(part, kind), probs).sum(dim=(0, 2))
         return value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("the divergence can be differentiated once only")
         (lprobs,) = ctx.saved_tensors
         grad = torch.empty_like(lprobs)
         for rows in _chunks(lprobs):
@@ -73,24 +76,22 @@ class _Divergence(torch.autograd.Function):
 
 
 def log_ratios(lprobs: Tensor, kind: str) -> Tensor:
-    """``r [M, N, V]`` of the module's first lines, from log-probabilities ``[M, N, V]``: ``D = sum_i p_i . r_i``."""
-    passes = lprobs.size(0)
-    if kind == "js":
-        ratios = torch.zeros_like(lprobs)
-        weight = 1 / (passes * (passes - 1))
-        for i in range(passes):
-            for j in range(i + 1, passes):
-                log_mean = torch.logaddexp(lprobs[i], lprobs[j]).sub_(_LOG_2)
-                ratios[i].add_(lprobs[i] - log_mean, alpha=weight)
-                ratios[j].add_(lprobs[j] - log_mean, alpha=weight)
-    else:
-        ratios = torch.stack([_combine(row, lprobs) for row in _pair_weights(passes, kind)])
-    return ratios.nan_to_num_(nan=0.0, posinf=torch.inf, neginf=-torch.inf)  # -inf - -inf: a word with p = 0 everywhere
+    """``r [M, N, V]`` of the module's first lines, from log-probabilities ``[M, N, V]``; of no meaning where p is 0."""
+    weights = _pair_weights(lprobs.size(0), kind)
+    ratios = torch.zeros_like(lprobs)
+    for i, row in enumerate(weights):
+        for j, weight in enumerate(row):
+            if i != j and weight:
+                gap = lprobs[j] - lprobs[i]  # taken first, so that it is exactly 0 where they are equal
+                if kind == "js":  # log m - l_i = log(1 + p_j / p_i) - log 2
+                    gap = torch.nn.functional.softplus(gap).sub_(_LOG_2)
+                ratios[i].add_(gap, alpha=weight)
+    return ratios
 
 
 def gradient(lprobs: Tensor, probs: Tensor, kind: str) -> Tensor:
     """Gradient ``[M, N, V]`` of the divergence by the log-probabilities ``[M, N, V]``, each taken as free variables."""
-    grad = log_ratios(lprobs, kind).mul_(probs)
+    grad = _weighted(log_ratios(lprobs, kind), probs)
     if kind != "js":
         weights = _pair_weights(lprobs.size(0), kind)
         for i in range(len(weights)):
@@ -107,19 +108,24 @@ def _pair_weights(passes: int, kind: str) -> list[list[float]]:
     weights = [[0.0] * passes for _ in range(passes)]
     for i in range(passes):
         for j in range(i + 1, passes):
-            if kind in ("symmetric", "forward"):  # KL(p_i || p_j)
+            if kind != "reverse":  # KL(p_i || p_j)
                 weights[i][i] += 1 / pairs
                 weights[i][j] -= 1 / pairs
-            if kind in ("symmetric", "reverse"):  # KL(p_j || p_i)
+            if kind != "forward":  # KL(p_j || p_i)
                 weights[j][j] += 1 / pairs
                 weights[j][i] -= 1 / pairs
-    if kind == "symmetric":
+    if kind in ("symmetric", "js"):
         weights = [[weight / 2 for weight in row] for row in weights]
     return weights
 
 
+def _weighted(ratios: Tensor, probs: Tensor) -> Tensor:
+    """``p * r`` in place of the ratios, 0 where p is 0: there the ratio may be infinite, or the difference of two."""
+    return ratios.mul_(probs).masked_fill_(probs == 0, 0)
+
+
 def _combine(weights: list[float], tensors: Tensor) -> Tensor:
-    """``sum_j weights[j] * tensors[j]``, term by term so that it is exact where the tensors are equal."""
+    """``sum_j weights[j] * tensors[j]``."""
     total = torch.zeros_like(tensors[0])
     for weight, tensor in zip(weights, tensors, strict=True):
         if weight:

@@ -54,13 +54,14 @@ def forward_passes(
 def needs_separate_forwards(model: nn.Module) -> bool:
     """Whether a forward of ``[x; x]`` would not be two independent forwards of x.
 
-    A recurrent encoder wants its sources sorted by length, which ``[x; x]`` is not. LayerDrop (Fan et al., 2020) draws
-    once a forward, so that all copies would skip the same layers.
+    A recurrent encoder wants its sources sorted by length, which ``[x; x]`` is not. LayerDrop (Fan et al., 2020) and
+    quantization noise (Fan et al., 2021) draw once a forward, so that all copies would lose the same layers or weights.
     """
     return any(
         isinstance(module, nn.RNNBase)
         or (type(module).__name__ == "LayerDropModuleList" and module.p > 0)
         or _rate(module, "layerdrop") > 0
+        or any(hook.__module__ == "fairseq.modules.quant_noise" for hook in module._forward_pre_hooks.values())
         for module in model.modules()
     )
 

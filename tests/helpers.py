@@ -1,6 +1,7 @@
 """Tiny tasks, models and batches that need no files, one training step, and the table of criterions under test."""
 
 import functools
+import gc
 import math
 from argparse import Namespace
 from collections.abc import Callable
@@ -125,6 +126,30 @@ def reduced(criterion, logging_outputs):
     with metrics.aggregate(new_root=True) as shown:
         type(criterion).reduce_metrics(logging_outputs)
     return shown.get_smoothed_values()
+
+
+def kept_for_backward(loss_function, numel):
+    """How many distinct tensors of at least ``numel`` float32 numbers a loss keeps alive until its backward."""
+
+    def is_large(tensor):
+        return tensor.untyped_storage().nbytes() >= 4 * numel
+
+    def live():
+        gc.collect()
+        objects = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
+        return {tensor.untyped_storage().data_ptr() for tensor in objects if is_large(tensor)}
+
+    before, saved = live(), []
+
+    def pack(tensor):
+        saved.append(tensor)  # also keeps the storage, and with it the address, from being used again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = loss_function()
+    kept = {tensor.untyped_storage().data_ptr() for tensor in saved if is_large(tensor)} | (live() - before)
+    loss.backward()
+    return len(kept)
 
 
 def copies(net_input, passes):

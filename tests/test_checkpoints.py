@@ -70,11 +70,11 @@ def test_the_list_is_what_makes_it_load():
 
 
 class Evil:
-    def __init__(self, command):
-        self.command = command
+    def __init__(self, *reduced):
+        self.reduced = reduced
 
     def __reduce__(self):
-        return os.system, (self.command,)
+        return self.reduced
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,11 @@ class Evil:
         lambda evil: {"extra_state": {"loss": numpy.array([evil], dtype=object)}},
     ],
 )
-def test_a_malicious_checkpoint_is_refused_and_not_run(hide, tmp_path):
+@pytest.mark.parametrize("function, code", [(os.system, "touch was-run"), (exec, "open('was-run', 'w')")], ids=str)
+def test_a_malicious_checkpoint_is_refused_and_not_run(hide, function, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     trace = tmp_path / "was-run"
-    content = hide(Evil(f"touch {trace}"))
+    content = hide(Evil(function, (code,)))
     with pytest.raises(Exception, match="Weights only load failed"):
         loaded(saved(content))
     assert not trace.exists()

@@ -167,6 +167,7 @@ def test_the_models_own_dropout_comes_back(trained):
         ["--report-accuracy"],
         ["--ignore-prefix-size", "1"],
         ["--sentence-avg"],
+        ["--update-freq", "2"],
         ["--report-accuracy", "--ignore-prefix-size", "1", "--rdrop-passes", "3"],
         ["--eval-bleu", "--eval-bleu-args", '{"beam": 1, "max_len_b": 10}'],
     ],
@@ -260,32 +261,29 @@ def test_update_freq_sums_the_batches(seeded):
             assert update[key] == pytest.approx(mean, abs=0.001), key
 
 
+def two_processes(init: str, argv: list[str], max_update: str) -> Result:
+    """Train on two processes that meet at a port given by a flag, or in the environment as by torchrun."""
+    port = str(free_port())
+    env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"} if init == "env" else {}
+    method = "env://" if init == "env" else f"tcp://127.0.0.1:{port}"
+    argv = [*argv, "--max-update", max_update, "--distributed-world-size", "2", "--distributed-no-spawn"]
+    argv += ["--distributed-init-method", method, "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
+    ranks = [start(TRAIN, *argv, "--distributed-rank", rank, env={**env, "RANK": rank}) for rank in ("0", "1")]
+    results = [rank.result() for rank in ranks]
+    assert [result.status for result in results] == [0, 0], results[0].stderr + results[1].stderr
+    return results[0]
+
+
 @pytest.mark.parametrize(
     ("init", "option"),
     [("tcp", []), ("env", ["--rdrop-every", "2", "--report-accuracy"]), ("tcp", ["--sentence-avg"])],
     ids=["tcp", "env, every 2nd update", "tcp, sentence-avg"],
 )
 def test_two_processes_equal_update_freq_2(seeded, tmp_path, init, option):
-    # Five batches an epoch, so that the second process gets a dummy batch in updates 3 and 6.
-    port = str(free_port())
-    method = f"tcp://127.0.0.1:{port}" if init == "tcp" else "env://"
-    both = ["--distributed-world-size", "2", "--distributed-init-method", method, "--distributed-no-spawn"]
-    both += ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
-    argv = seeded(*SIX_UPDATES, *option, *both, save_dir=tmp_path / "two")
-    ranks = [
-        start(
-            TRAIN,
-            *argv,
-            "--distributed-rank",
-            rank,
-            env={"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": str(rank)}
-            if init == "env"
-            else {},
-        )
-        for rank in range(2)
-    ]
-    two, other = [rank.result() for rank in ranks]
-    assert (two.status, other.status) == (0, 0), two.stderr + other.stderr
+    # Five batches an epoch, so that the second process gets a dummy batch in updates 3 and 6. Stopped after update 4, and
+    # resumed.
+    four, six = (two_processes(init, seeded(*SIX_UPDATES, *option, save_dir=tmp_path / "two"), n) for n in ("4", "6"))
+    two = Result(0, four.stdout + six.stdout, "")
     one = run(TRAIN, *seeded(*SIX_UPDATES, *option, "--update-freq", "2", save_dir=tmp_path / "one"))
 
     assert len(two.updates) == 6
@@ -369,7 +367,12 @@ def hydra_config(data: Path, tmp_path: Path) -> Callable[..., list[str]]:
             "common": {"user_dir": USER_DIR, "cpu": True, "seed": 7, "log_format": "json", "log_interval": 1},
             "checkpoint": {"save_dir": str(tmp_path / "checkpoints"), "no_epoch_checkpoints": True},
             "distributed_training": {"distributed_world_size": 1},
-            "task": {"_name": "rdrop_translation", "data": str(data)},
+            "task": {
+                "_name": "rdrop_translation",
+                "data": str(data),
+                "eval_bleu": True,  # puts numpy's types into the checkpoints
+                "eval_bleu_args": '{"beam": 1, "max_len_b": 10}',
+            },
             "criterion": {
                 "_name": "rdrop_label_smoothed_cross_entropy",
                 "rdrop_alpha": 2.0,

@@ -52,7 +52,7 @@ class RDropCriterion(FairseqCriterion):
 
     In evaluation mode, and at updates where the weight is 0, the parent's ``forward`` runs untouched. Otherwise the
     loss is the parent's, summed over the passes, plus alpha times the divergence. A subclass says how its loss and the
-    divergence follow from the model's output: ``compute_rdrop_loss``.
+    divergence follow from the model's output: ``compute_rdrop_loss``. Made by ``build_criterion``, as fairseq does.
     """
 
     num_updates = 0  # set by an R-Drop task before each training step
@@ -124,7 +124,8 @@ class RDropCriterion(FairseqCriterion):
         self, model: Any, net_output: Any, repeated: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, Tensor, Tensor]:
         """From the output for the repeated batch: the parent's loss and its nll_loss, both summed over the passes, and
-        the divergence, in nats. Summed over all positions, or ``[N]`` positions of one copy if ``reduce`` is off."""
+        the divergence, in nats. Summed over all positions, or a value for each of the N positions of one copy, in the
+        parent's shape, if ``reduce`` is off."""
         raise NotImplementedError
 
     def log_accuracy(self, logging_output: dict[str, Any], model: Any, net_output: Any, repeated: dict) -> None:

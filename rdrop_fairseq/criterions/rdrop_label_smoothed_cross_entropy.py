@@ -37,7 +37,7 @@ class RDropLabelSmoothedCrossEntropyCriterion(RDropCriterion, LabelSmoothedCross
         kl_loss = kl_loss.masked_fill(target[: kl_loss.numel()].eq(self.padding_idx), 0)
         if reduce:
             return loss, nll_loss, kl_loss.sum()
-        return loss.view(self.passes, -1).sum(0), nll_loss.view(self.passes, -1).sum(0), kl_loss
+        return loss.view(self.passes, -1, 1).sum(0), nll_loss.view(self.passes, -1, 1).sum(0), kl_loss.unsqueeze(-1)
 
     def log_accuracy(self, logging_output: dict[str, Any], model: Any, net_output: Any, repeated: dict) -> None:
         if self.report_accuracy:
