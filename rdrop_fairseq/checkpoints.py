@@ -19,5 +19,5 @@ def allow_fairseq_checkpoints() -> None:
     torch.serialization.add_safe_globals([argparse.Namespace, numpy.ndarray, numpy.dtype, *_NUMPY_DTYPES])
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         torch.serialization.add_safe_globals(
-            [(function, f"{module}.{name}") for name, function in _NUMPY_FUNCTIONS.items()]
+            [(function, f"{module}.{name}") for name, function in _NUMPY_FUNCTIONS.items()]  # type: ignore[misc]
         )

@@ -8,6 +8,7 @@ divergence has ``log m - l_i`` in place of ``l_j - l_i``, and the second term of
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,8 +34,8 @@ def divergence(lprobs: Tensor, kind: str = "symmetric") -> Tensor:
         kind: one of ``DIVERGENCES``.
 
     Returns:
-        Tensor ``[...]`` in nats, in float32 (float64 for float64), differentiable once by ``lprobs``. It is infinite where
-        a word is possible in one pass of a pair and impossible in the other, as KL has it.
+        Tensor ``[...]`` in nats, in float32 (float64 for float64), differentiable once by ``lprobs``. It is infinite
+        where KL is: where a word is possible in one pass of a pair and impossible in the other.
 
     Raises:
         ValueError: if ``kind`` is unknown, or ``lprobs`` does not hold at least two passes.
@@ -53,7 +54,7 @@ class _Divergence(torch.autograd.Function):
     """Log-probabilities ``[M, N, V]`` to the divergence ``[N]``; keeps its input alone for backward."""
 
     @staticmethod
-    def forward(ctx, lprobs: Tensor, kind: str) -> Tensor:
+    def forward(ctx: Any, lprobs: Tensor, kind: str) -> Tensor:
         ctx.save_for_backward(lprobs)
         ctx.kind = kind
         value = lprobs.new_empty(lprobs.size(1), dtype=_accumulation_dtype(lprobs))
@@ -64,7 +65,7 @@ class _Divergence(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         if torch.is_grad_enabled():
             raise RuntimeError("the divergence can be differentiated once only")
         (lprobs,) = ctx.saved_tensors

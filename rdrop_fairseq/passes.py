@@ -59,7 +59,7 @@ def needs_separate_forwards(model: nn.Module) -> bool:
     """
     return any(
         isinstance(module, nn.RNNBase)
-        or (type(module).__name__ == "LayerDropModuleList" and module.p > 0)
+        or (type(module).__name__ == "LayerDropModuleList" and _rate(module, "p") > 0)
         or _rate(module, "layerdrop") > 0
         or any(hook.__module__ == "fairseq.modules.quant_noise" for hook in module._forward_pre_hooks.values())
         for module in model.modules()

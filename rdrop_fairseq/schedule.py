@@ -10,8 +10,8 @@ class AlphaSchedule:
     Attributes:
         alpha: the weight once warm-up is over, >= 0.
         every: K >= 1; only every K-th update (the K-th, the 2K-th, ...) gets a weight above 0.
-        warmup_updates: N >= 0; the weight rises linearly from 0 at the first update to ``alpha`` after N updates, whether
-            or not they got a weight above 0.
+        warmup_updates: N >= 0; the weight rises linearly from 0 at the first update to ``alpha`` after N updates, those
+            that ``every`` leaves out counted in.
     """
 
     alpha: float

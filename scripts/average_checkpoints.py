@@ -13,11 +13,11 @@ import rdrop_fairseq  # noqa: F401  (its safe globals let the checkpoints load)
 
 def last_checkpoints(folder: Path, count: int) -> list[Path]:
     """Return the last `count` checkpoints saved by update (checkpoint_EPOCH_UPDATE.pt), the newest first."""
-    by_update = {
-        int(match[1]): path for path in folder.glob("*.pt") if (match := re.fullmatch(r"checkpoint_\d+_(\d+)\.pt", path.name))
-    }
+    named = [(re.fullmatch(r"checkpoint_\d+_(\d+)\.pt", path.name), path) for path in folder.glob("*.pt")]
+    by_update = {int(match[1]): path for match, path in named if match}
     if len(by_update) < count:
-        sys.exit(f"--average {count}: {folder} holds {len(by_update)} checkpoints; checkpoint.keep_interval_updates keeps more")
+        kept = "checkpoint.keep_interval_updates says how many a run keeps"
+        sys.exit(f"--average {count}: {folder} holds {len(by_update)} checkpoints saved by update; {kept}")
     return [by_update[update] for update in sorted(by_update, reverse=True)[:count]]
 
 
@@ -33,7 +33,7 @@ def average(paths: list[Path]) -> dict:
         if state.keys() != result["model"].keys():
             raise ValueError(f"{path} does not hold the same parameters as {paths[0]}")
     result["model"] = {
-        name: sum(state[name].double() for state in states).div(len(states)).to(value.dtype)  # type: ignore[union-attr]
+        name: sum(state[name].double() for state in states).div(len(states)).to(value.dtype)
         if value.is_floating_point()
         else value
         for name, value in result["model"].items()

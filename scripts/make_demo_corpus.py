@@ -25,7 +25,8 @@ from typing import TypeVar
 
 SPLITS = {"train": 2000, "valid": 300, "test": 500}  # default sizes
 MOST_SENTENCES = 200_000  # the grammar has more, but new ones take ever more tries to find
-MOST_WORDS = 10  # in a German sentence
+MOST_WORDS = 8  # in a German sentence
+SKEW = 2.0  # how much more frequent the first words of a table are than the last; 1: not at all
 MOST_TRIES = 200  # in a row without a new sentence
 
 Pair = tuple[str, str]  # German, English
@@ -119,12 +120,12 @@ MODIFIERS = {
     "places": """Stadt city, Dorf village, Kunst art, Musik music, Berg mountain, Hafen harbour, Wald forest,
         Insel island, Universitäts university, Kinder children's, Schloss castle""",
     "events": """Musik music, Sport sports, Kunst art, Sommer summer, Winter winter, Schul school, Dorf village,
-        Familien family, Abschluss final""",
+        Familien family, Herbst autumn""",
 }
 
 # Adjectives: German[/comparative] English; "!" marks those that are not compared.
 ADJECTIVES = {
-    "any": "alt/älter old, neu new, groß/größer big~large, klein small~little, schön beautiful, seltsam strange",
+    "any": "alt/älter old, neu new, groß/größer big~large, klein small, schön beautiful~lovely, seltsam strange",
     "people": """jung/jünger young, freundlich friendly, nett nice, müde tired, klug/klüger clever,
         stark/stärker strong, glücklich happy, traurig sad, höflich polite, faul lazy, geduldig patient,
         ehrlich honest, neugierig curious, reich rich, arm/ärmer poor, mutig brave, schüchtern shy, ernst serious,
@@ -301,7 +302,7 @@ TIMES = {
 OFTEN = "oft often, immer always, selten rarely~seldom, manchmal sometimes, nie never, meistens usually"
 MANNER = """schnell quickly, langsam slowly, vorsichtig carefully, heimlich secretly, allein alone,
     freiwillig voluntarily, ungern reluctantly, stolz proudly, sorgfältig carefully"""
-COMMENTS = "leider unfortunately, natürlich of course, vielleicht maybe~perhaps, wahrscheinlich probably, zum_Glück luckily"
+COMMENTS = "leider unfortunately, natürlich of course, zum_Glück luckily, tatsächlich actually~in fact, anscheinend apparently"
 PREPOSITIONS = "in in, in in, vor in_front_of, hinter behind, neben next_to~beside"
 CONTRACTIONS = {"in dem": "im", "an dem": "am", "von dem": "vom", "zu dem": "zum", "zu der": "zur", "in das": "ins", "an das": "ans"}
 CONJUNCTIONS = "weil because, weil because, obwohl although~though, während while"
@@ -511,7 +512,7 @@ def english_forms(verb: str) -> tuple[str, str, str]:
 
 def double_consonant(word: str) -> str:
     """The word as it stands before -ed, -ing and -er: "plan" becomes "plann"."""
-    doubled = re.fullmatch("[^aeiou]*[aeiou][bdgklmnprt]", word) or word in ("forget", "begin", "travel")
+    doubled = re.fullmatch("[^aeiou]*[aeiou][bdgklmnprt]", word) or word in ("forget", "begin", "travel", "cancel")
     return word + word[-1] if doubled else word
 
 
@@ -752,7 +753,7 @@ class Grammar:
     def __init__(self, seed: int):
         self.rng = random.Random(seed)
         self.kinds: dict[Callable[[], Pair], float] = {
-            self.statement: 6,
+            self.statement: 8,
             self.fronted_object: 3,
             self.two_clauses: 4,
             self.conditional: 2,
@@ -763,12 +764,12 @@ class Grammar:
             self.purpose: 2,
             self.yes_no_question: 3,
             self.wh_question: 3,
-            self.imperative: 2,
+            self.imperative: 1.5,
             self.passive: 3,
-            self.comparison: 3,
+            self.comparison: 2,
             self.there_is: 2,
-            self.price: 2,
-            self.age: 1,
+            self.price: 1,
+            self.age: 0.5,
         }
 
     def sentence(self) -> Pair:
@@ -786,25 +787,29 @@ class Grammar:
     def pick(self, items: Sequence[T]) -> T:
         return self.rng.choice(items)
 
+    def common(self, items: Sequence[T]) -> T:
+        """One of the items, the first more often than the last, as words are frequent or rare."""
+        return items[int(len(items) * self.rng.random() ** SKEW)]
+
     def pair(self, table: str) -> Pair:
-        return self.pick(pairs(table))
+        return self.common(pairs(table))
 
     def verb(self, table: str) -> Verb:
-        return self.pick(read_verbs(table))
+        return self.common(read_verbs(table))
 
     def number(self, *ranges: tuple[int, int]) -> Pair:
-        n = self.rng.randint(*self.pick(ranges or [(2, 20), (2, 99), (2, 99), (100, 999)]))
+        n = self.rng.randint(*self.pick(ranges or [(2, 12), (13, 99)]))
         return number(n + 1 if n % 100 == 1 else n)
 
     def noun(self, kinds: str) -> tuple[str, Noun]:
         """A noun of one of the classes, perhaps a compound, and its class."""
         kind = self.pick(kinds.split())
-        noun = self.pick(read_nouns(NOUNS[kind]))
+        noun = self.common(read_nouns(NOUNS[kind]))
         compound = kind in MODIFIERS and self.chance(0.4)
         return kind, noun.compound(self.pair(MODIFIERS[kind])) if compound else noun
 
     def adjective(self, kind: str) -> Adjective:
-        return self.pick(read_adjectives(f"{ADJECTIVES[KIND.get(kind, kind)]}, {ADJECTIVES['any']}"))
+        return self.common(read_adjectives(f"{ADJECTIVES['any']}, {ADJECTIVES[KIND.get(kind, kind)]}"))
 
     def time(self, tense: str) -> Pair:
         """An adverbial of time for "past", "future" or "now"."""
@@ -936,6 +941,13 @@ class Grammar:
         if frame == "intransitive":
             return Clause(subject, self.verb(INTRANSITIVE))
         return self.transitive(subject, " ".join(NOUNS), negative)
+
+    def action(self, subject: Phrase) -> Clause:
+        """A bare clause of what one can decide to do."""
+        clause = self.bare_clause(subject)
+        while clause.verb.english.split()[0] in STATIVE:
+            clause = self.bare_clause(subject)
+        return clause
 
     def adorn(self, clause: Clause, tense: str = "") -> Clause:
         """The clause in a tense ("past", "present", "future" or any), with adverbs or negation."""
@@ -1073,12 +1085,12 @@ class Grammar:
         matrix = Clause(subject, self.verb(TRYING), tense)
         if matrix.verb.english not in STATIVE:
             matrix = replace(matrix, aspect="progressive")
-        inner = self.bare_clause(subject)
+        inner = self.action(subject)
         return finish((f"{matrix.main()}, {inner.infinitive()}", f"{matrix.english()} to {inner.english_infinitive()}"))
 
     def purpose(self) -> Pair:
         clause = self.clause()
-        inner = self.bare_clause(clause.subject)
+        inner = self.action(clause.subject)
         if self.chance(0.3):
             return finish((f"{clause.main()}, {inner.infinitive('ohne')}", f"{clause.english()} without {inner.english_infinitive(gerund)}"))
         to = self.pick(["to", "in order to"])
@@ -1090,7 +1102,7 @@ class Grammar:
 
     def wh_question(self) -> Pair:
         kind = self.pick(["wann", "warum", "wo", "wer", "was", "welch", "wie viele"])
-        tense = self.pick(["past", "past", "future"])
+        tense = self.pick(["past", "past", "future" if kind == "wann" else "present"])
         if kind == "wer":
             clause = self.clause(Phrase(("wer",), "who", "whom", "m"))
             return finish((clause.main(), clause.english()), "?")
@@ -1113,9 +1125,7 @@ class Grammar:
         return finish((clause.main(german), f"{english} {clause.english(question=True)}"), "?")
 
     def imperative(self) -> Pair:
-        clause = self.bare_clause(Phrase(("Sie",), "you", "you", "p"))
-        while clause.verb.english.split()[0] in STATIVE:
-            clause = self.bare_clause(clause.subject)
+        clause = self.action(Phrase(("Sie",), "you", "you", "p"))
         verb = clause.verb
         german = join(verb.infinitive, "Sie", *clause.german_middle(), verb.prefix)
         return finish((german, clause.english_infinitive()), "!")
@@ -1154,7 +1164,7 @@ class Grammar:
         return finish((german, f"there {form(WERE if past else BE, 3, plural)} {thing.english} {place_english}"))
 
     def price(self) -> Pair:
-        n, english = self.number()
+        n, english = self.number((2, 99), (100, 999))
         euros = Phrase((f"{n} Euro",) * 3, f"{english} euros", f"{english} euros", "p")
         clause = Clause(self.noun_phrase(f"{GOODS} food"), read_verbs("kosten = cost/cost")[0], objects=((ACC, euros),))
         tense = self.pick(["present", "perfect", "preterite", "werden"])
@@ -1162,7 +1172,7 @@ class Grammar:
 
     def age(self) -> Pair:
         who = self.name() if self.chance(0.3) else self.noun_phrase(PEOPLE)
-        n, english = self.number((2, 99))
+        n, english = self.number((20, 99))
         past = self.chance(0.3)
         verb = form(WAR if past else SEIN, 3, who.plural), form(WERE if past else BE, 3, who.plural)
         return finish((f"{who.german[NOM]} {verb[0]} {n} Jahre alt", f"{who.english} {verb[1]} {english} years old"))

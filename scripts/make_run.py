@@ -1,4 +1,7 @@
-"""Make the folder of one training run, or check that it is the same run: make_run.py CONFIG RUN --seed N [key=value ...]"""
+"""Make the folder of one training run, or check that it is the same run.
+
+make_run.py CONFIG RUN --seed N [key=value ...]
+"""
 
 import argparse
 import os

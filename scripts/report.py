@@ -61,8 +61,8 @@ def columns(run: dict[str, Any]) -> dict[str, float]:
         "valid BLEU": run["best"]["bleu"],
     }
     for name, test in run["tests"].items():
-        numbers |= {f"{name} BLEU": test["bleu"], "tokenized": test["tokenized_bleu"], "chrF": test["chrf"]}
-        numbers = {key if key not in ("tokenized", "chrF") else f"{name} {key}": value for key, value in numbers.items()}
+        for label, key in (("BLEU", "bleu"), ("tokenized", "tokenized_bleu"), ("chrF", "chrf")):
+            numbers[f"{name} {label}"] = test[key]
     return numbers
 
 
@@ -72,13 +72,16 @@ def table(runs: list[dict[str, Any]]) -> str:
     decimals = {"updates": 0, "best at": 0, "minutes": 1}
     rows = [["run", "seed", *names]]
     for config in dict.fromkeys(run["name"] for run in runs):
-        members = [columns(run) | {"seed": run["seed"]} for run in runs if run["name"] == config]
-        rows += [[config, row["seed"], *(f"{row[name]:.{decimals.get(name, 2)}f}" for name in names)] for row in members]
+        members = [run for run in runs if run["name"] == config]
+        numbers = [columns(run) for run in members]
+        for run, row in zip(members, numbers, strict=True):
+            rows.append([config, run["seed"], *(f"{row[name]:.{decimals.get(name, 2)}f}" for name in names)])
         if len(members) > 1:
-            values = [[row[name] for row in members] for name in names]
+            values = [[row[name] for row in numbers] for name in names]
             rows.append(["**" + config + "**", "mean ± std", *(f"{mean(v):.2f} ± {stdev(v):.2f}" for v in values)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in padded]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines) + "\n"
 

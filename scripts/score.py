@@ -10,8 +10,8 @@ from moses import detokenizer
 from sacrebleu.metrics import BLEU, CHRF
 
 # Python's split() also splits at these; Perl's, and so multi-bleu.perl, at ASCII white space alone.
-_OTHER_SPACES = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace() and chr(code) not in " \t\n\v\f\r"]
-_AS_LETTERS = str.maketrans({space: chr(0xE000 + number) for number, space in enumerate(_OTHER_SPACES)})
+_OTHER_SPACES = {char for char in map(chr, range(sys.maxunicode + 1)) if char.isspace()} - set(" \t\n\v\f\r")
+_AS_LETTERS = str.maketrans({space: chr(0xE000 + number) for number, space in enumerate(sorted(_OTHER_SPACES))})
 
 
 def hypotheses(generated: Path) -> list[str]:

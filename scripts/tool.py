@@ -10,7 +10,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     del sys.argv[0]
     try:
-        importlib.import_module(sys.argv[0]).main()
+        sys.exit(importlib.import_module(sys.argv[0]).main())
     except (OSError, BrokenProcessPool) as error:
         sys.exit(f"{sys.argv[0]}: {error}")
 

@@ -261,12 +261,12 @@ def test_update_freq_sums_the_batches(seeded):
             assert update[key] == pytest.approx(mean, abs=0.001), key
 
 
-def two_processes(init: str, argv: list[str], max_update: str) -> Result:
+def two_processes(init: str, argv: list[str]) -> Result:
     """Train on two processes that meet at a port given by a flag, or in the environment as by torchrun."""
     port = str(free_port())
     env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"} if init == "env" else {}
     method = "env://" if init == "env" else f"tcp://127.0.0.1:{port}"
-    argv = [*argv, "--max-update", max_update, "--distributed-world-size", "2", "--distributed-no-spawn"]
+    argv = [*argv, "--distributed-world-size", "2", "--distributed-no-spawn"]
     argv += ["--distributed-init-method", method, "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
     ranks = [start(TRAIN, *argv, "--distributed-rank", rank, env={**env, "RANK": rank}) for rank in ("0", "1")]
     results = [rank.result() for rank in ranks]
@@ -280,10 +280,8 @@ def two_processes(init: str, argv: list[str], max_update: str) -> Result:
     ids=["tcp", "env, every 2nd update", "tcp, sentence-avg"],
 )
 def test_two_processes_equal_update_freq_2(seeded, tmp_path, init, option):
-    # Five batches an epoch, so that the second process gets a dummy batch in updates 3 and 6. Stopped after update 4, and
-    # resumed.
-    four, six = (two_processes(init, seeded(*SIX_UPDATES, *option, save_dir=tmp_path / "two"), n) for n in ("4", "6"))
-    two = Result(0, four.stdout + six.stdout, "")
+    # Five batches an epoch, so that the second process gets a dummy batch in updates 3 and 6.
+    two = two_processes(init, seeded(*SIX_UPDATES, *option, save_dir=tmp_path / "two"))
     one = run(TRAIN, *seeded(*SIX_UPDATES, *option, "--update-freq", "2", save_dir=tmp_path / "one"))
 
     assert len(two.updates) == 6
@@ -297,6 +295,16 @@ def test_two_processes_equal_update_freq_2(seeded, tmp_path, init, option):
     models = parameters(tmp_path / "two"), parameters(tmp_path / "one")
     for name, parameter in models[0].items():
         assert torch.allclose(parameter, models[1][name], rtol=1e-4, atol=1e-6), name
+
+
+def test_resume_on_two_processes(seeded, tmp_path):
+    flags = (*SIX_UPDATES, "--rdrop-every", "2")
+    four = two_processes("tcp", seeded(*flags, "--max-update", "4", save_dir=tmp_path))
+    six = two_processes("tcp", seeded(*flags, save_dir=tmp_path))
+    assert (len(four.updates), len(six.updates)) == (4, 2)
+    one = run(TRAIN, *seeded(*flags, "--update-freq", "2"))
+    for update, expected in zip(four.updates + six.updates, one.updates, strict=True):
+        assert update == pytest.approx(expected, abs=0.0015)
 
 
 # Checkpoints

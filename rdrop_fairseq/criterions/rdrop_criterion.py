@@ -99,25 +99,25 @@ class RDropCriterion(FairseqCriterion):
         alpha = self.alpha_at(self.num_updates)
         if alpha == 0:
             loss, sample_size, logging_output = super().forward(model, sample, reduce)
-            kl_loss, kl_ntokens = 0, 0
+            logging_output |= {"kl_loss": 0, "kl_ntokens": 0}
         else:
             repeated = repeat_batch(sample, self.passes)
             net_output = forward_passes(model, sample, repeated, self.dropouts, self.passes)
             loss, nll_loss, kl_loss = self.compute_rdrop_loss(model, net_output, repeated, reduce)
             loss = loss + alpha * kl_loss
-            kl_loss, kl_ntokens = kl_loss.data, sample["ntokens"]
             nsentences = sample["target"].size(0)
             sample_size = nsentences if self.sentence_avg else sample["ntokens"]
             logging_output = {
                 "loss": loss.data,
                 "nll_loss": nll_loss.data / self.passes,
+                "kl_loss": kl_loss.data,
+                "kl_ntokens": sample["ntokens"],
                 "ntokens": sample["ntokens"],
                 "nsentences": nsentences,
                 "sample_size": sample_size,
             }
             self.log_accuracy(logging_output, model, net_output, repeated)
-        # Every process must log the same keys at every update, whether R-Drop is on or off.
-        logging_output.update(kl_loss=kl_loss, kl_ntokens=kl_ntokens, rdrop_alpha=alpha * sample_size)
+        logging_output["rdrop_alpha"] = alpha * sample_size  # a sum, as everything that is logged, over the batches
         return loss, sample_size, logging_output
 
     def compute_rdrop_loss(

@@ -1,0 +1,28 @@
+"""Package rdrop_fairseq: what it needs, and nothing that needs more than setuptools to read."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="rdrop_fairseq",
+    version="0.1.0",
+    description="R-Drop for fairseq: a --user-dir plugin",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["rdrop_fairseq", "rdrop_fairseq.*"]),
+    python_requires=">=3.11,<3.14",
+    install_requires=[
+        "fairseq-fixed==0.12.3.1",
+        "torch>=2.6",
+        "sacrebleu",
+        "sacremoses",
+        "subword-nmt",
+    ],
+    extras_require={
+        "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
+        "plots": ["matplotlib", "tensorboard"],
+    },
+)
