@@ -66,6 +66,10 @@ def needs_separate_forwards(model: nn.Module) -> bool:
     )
 
 
+class DropoutRateError(ValueError):
+    """The model cannot take another dropout rate for one pass."""
+
+
 @contextmanager
 def dropout_rate(model: nn.Module, rate: float) -> Iterator[None]:
     """Within the context, every dropout of ``model`` that is switched on (rate above 0) drops at ``rate``.
@@ -74,8 +78,11 @@ def dropout_rate(model: nn.Module, rate: float) -> Iterator[None]:
     when the body raises.
 
     Raises:
-        ValueError: if the model has no dropout that is switched on.
+        DropoutRateError: if the model has no dropout that is switched on, or computes activations anew in backward
+            (fairseq's ``--checkpoint-activations``), which happens after the context.
     """
+    if any(hasattr(module, "precheckpoint_forward") for module in model.modules()):
+        raise DropoutRateError("does not go with --checkpoint-activations")
     found = [
         (module, name, getattr(module, name))
         for module in model.modules()
@@ -83,7 +90,7 @@ def dropout_rate(model: nn.Module, rate: float) -> Iterator[None]:
         if _rate(module, name) > 0
     ]
     if not found:
-        raise ValueError("a dropout rate for each pass needs a model that has dropout: all its dropout rates are 0")
+        raise DropoutRateError("needs a model with dropout; all dropout rates of this one are 0")
     try:
         for module, name, _ in found:
             setattr(module, name, rate)

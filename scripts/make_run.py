@@ -1,6 +1,6 @@
 """Make the folder of one training run, or check that it is the same run.
 
-make_run.py CONFIG RUN --seed N [key=value ...]
+make_run.py --seed N CONFIG RUN [key=value ...]
 """
 
 import argparse

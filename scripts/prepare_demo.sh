@@ -10,7 +10,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-out=$ROOT/data/demo workers=$(cores) src=de tgt=en bpe=1500
+out=$ROOT/data/demo workers=$(cores) src=de tgt=en bpe=1000 pairs=1500
 while [[ $# -gt 0 ]]; do
     case $1 in
         --out) take out "$@" ;;
@@ -23,14 +23,14 @@ done
 find_python fairseq sacremoses subword_nmt tqdm
 
 make_raw() {
-    tool make_demo_corpus "$1/corpus"
+    tool make_demo_corpus --train "$pairs" "$1/corpus"
     mv "$1"/corpus/* "$1"
     rmdir "$1/corpus"
     printf '%s\n' "${settings[@]}" >"$OUT/settings"
     echo test >"$OUT/testsets"
 }
 
-settings=("corpus: $(sha256sum <"$SCRIPTS/make_demo_corpus.py" | cut -d' ' -f1)" "bpe: $bpe")
+settings=("corpus: $(sha256sum <"$SCRIPTS/make_demo_corpus.py" | cut -d' ' -f1)" "train-lines: $pairs" "bpe: $bpe")
 open_out "$out" raw tok bpe bin
 check_settings "${settings[@]}"
 step raw make_raw

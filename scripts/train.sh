@@ -36,7 +36,7 @@ name=${config%.yaml}
 [[ -n $out ]] || out=$ROOT/runs/$(basename "$(dirname "$name")")/$(basename "$name")/seed$seed
 run=${out#"$ROOT/"}
 cd "$ROOT"
-"$PYTHON" "$SCRIPTS/make_run.py" "$config" "$run" --seed "$seed" ${overrides[@]+"${overrides[@]}"}
+"$PYTHON" "$SCRIPTS/make_run.py" --seed "$seed" "$config" "$run" ${overrides[@]+"${overrides[@]}"}
 
 # glibc gives every large tensor back to the system at once and pays for its pages anew: keep them (CPU training).
 export MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-268435456} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-8589934592}

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import random
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -135,7 +134,7 @@ def make_data(folder: Path) -> Path:
             lines = (" ".join(f"{lang}{word}" for word in (pair if lang == "de" else reversed(pair))) for pair in pairs)
             (folder / f"{split}.{lang}").write_text("\n".join(lines) + "\n", encoding="utf-8")
     prefixes = (f"--{split}pref={folder / split}" for split in ("train", "valid", "test"))
-    run(PREPROCESS, "-s", "de", "-t", "en", *prefixes, "--destdir", folder / "bin")
+    run(PREPROCESS, "-s", "de", "-t", "en", *prefixes, "--joined-dictionary", "--destdir", folder / "bin")
     return folder / "bin"
 
 
@@ -150,8 +149,9 @@ class Running:
     """A process of the fork server that runs an entry point."""
 
     def __init__(self, entry: str, argv: list[str], cwd: Path | None, env: dict[str, str]) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="command_line_"))
-        self.process = _SERVER.Process(target=_enter, args=(entry, argv, self.folder, cwd or self.folder, env))
+        self.folder = tempfile.TemporaryDirectory(prefix="command_line_")
+        folder = Path(self.folder.name)
+        self.process = _SERVER.Process(target=_enter, args=(entry, argv, folder, cwd or folder, env))
         self.process.start()
 
     def result(self) -> Result:
@@ -160,8 +160,8 @@ class Running:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
-        texts = [(self.folder / name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
-        shutil.rmtree(self.folder)
+        texts = [Path(self.folder.name, name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
+        self.folder.cleanup()
         return Result(self.process.exitcode, *texts)
 
 

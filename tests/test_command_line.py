@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -19,8 +20,10 @@ from command_line import (
     HYDRA_TRAIN,
     INTERACTIVE,
     LSTM,
+    ONE_CPU,
     RDROP,
     ROOT,
+    TINY,
     TRAIN,
     TRANSFORMER,
     USER_DIR,
@@ -97,12 +100,24 @@ def test_alpha_0_is_the_baseline(trained):
     assert rdrop.valid == baseline.valid
 
 
-def test_the_readmes_command_trains(data, tmp_path):
-    argv = train_argv(data, *RDROP, "--max-update", "1", user_dir="rdrop_fairseq", save_dir=tmp_path)
-    result = run_program([BIN / "fairseq-train", *argv], cwd=ROOT)
-    assert result.status == 0, result.stderr
-    assert result.updates[0]["rdrop_alpha"] == 5
-    assert (tmp_path / "checkpoint_last.pt").exists()
+def readme_command(program: str, data: Path) -> list[str]:
+    """The first call of ``program`` in the README's indented blocks, with ``data`` for DATA."""
+    command = re.search(
+        rf"^    {program} DATA (?:.*\\\n)*.*", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return [str(data) if word == "DATA" else word for word in shlex.split(command[0].replace("\\\n", ""))]
+
+
+def test_the_readmes_quick_start(data, tmp_path):
+    program, *argv = readme_command("fairseq-train", data)
+    tiny = [*ONE_CPU, *TINY, "--max-update", "1", "--log-format", "json", "--log-interval", "1", "--save-dir", tmp_path]
+    trained = run_program([BIN / program, *argv, *tiny], cwd=ROOT)
+    assert trained.status == 0, trained.stderr
+    assert trained.updates[0]["rdrop_alpha"] == 5
+
+    _, *argv = readme_command("fairseq-generate", data)
+    generated = run(GENERATE, *argv, "--path", tmp_path / "checkpoint_best.pt", "--cpu", "--max-len-b", "10", cwd=ROOT)
+    assert "Generate test with beam=5: BLEU4" in generated.stdout
 
 
 # R-Drop's own flags
@@ -150,6 +165,22 @@ def test_one_dropout_rate_for_each_pass(trained):
     assert_loss_is_sum(low)
     assert all(a < b for a, b in zip(low.column("kl_loss"), high.column("kl_loss"), strict=True))
     assert_loss_is_sum(trained(*flags, *DROPOUT, "--rdrop-passes", "3", "--rdrop-dropouts", "0.1,0.2,0.3"), passes=3)
+
+
+@pytest.mark.parametrize(
+    "flags, reason",
+    [
+        ([*DROPOUT, "--checkpoint-activations"], "does not go with --checkpoint-activations"),
+        (NO_DROPOUT, "needs a model with dropout; all dropout rates of this one are 0"),
+    ],
+)
+def test_a_model_that_cannot_take_a_rate_for_each_pass_is_refused(data, tmp_path, flags, reason):
+    flags = (*RDROP, *flags, "--rdrop-dropouts", "0.1,0.4")
+    result = train(data, *flags, succeeds=False, save_dir=tmp_path)
+    assert result.status == 1
+    assert f"error: --rdrop-dropouts {reason}" in result.stderr.splitlines()
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "crash.pt").exists()
 
 
 def test_the_models_own_dropout_comes_back(trained):

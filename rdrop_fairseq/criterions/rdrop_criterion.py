@@ -13,7 +13,7 @@ from fairseq.tasks import TASK_REGISTRY
 from torch import Tensor
 
 from rdrop_fairseq.divergence import DIVERGENCES
-from rdrop_fairseq.passes import forward_passes, repeat_batch
+from rdrop_fairseq.passes import DropoutRateError, forward_passes, repeat_batch
 from rdrop_fairseq.schedule import AlphaSchedule
 
 
@@ -102,7 +102,10 @@ class RDropCriterion(FairseqCriterion):
             logging_output |= {"kl_loss": 0, "kl_ntokens": 0}
         else:
             repeated = repeat_batch(sample, self.passes)
-            net_output = forward_passes(model, sample, repeated, self.dropouts, self.passes)
+            try:
+                net_output = forward_passes(model, sample, repeated, self.dropouts, self.passes)
+            except DropoutRateError as error:
+                sys.exit(f"error: --rdrop-dropouts {error}")
             loss, nll_loss, kl_loss = self.compute_rdrop_loss(model, net_output, repeated, reduce)
             loss = loss + alpha * kl_loss
             nsentences = sample["target"].size(0)
