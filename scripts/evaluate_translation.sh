@@ -52,6 +52,7 @@ fi
 [[ -f $checkpoint ]] || die "there is no $checkpoint; has the run reached its first validation?"
 "$PYTHON" -m zipfile -l "$checkpoint" >/dev/null 2>&1 || die "$checkpoint is cut short; train.sh on this run mends it"
 
+# With another batch size multiple than 1 fairseq leaves out the sentences of the last, incomplete batch.
 # fairseq-generate with its progress bar, but without a page of settings above it
 generate='import logging; logging.disable(logging.INFO); from fairseq_cli.generate import cli_main; cli_main()'
 subset=test number=0
@@ -59,7 +60,7 @@ while read -r testset; do
     echo "Decoding $testset"
     PYTHONWARNINGS=ignore "$PYTHON" -c "$generate" "$bin" --user-dir rdrop_fairseq --source-lang "$src" \
         --target-lang "$tgt" --gen-subset "$subset" --path "$checkpoint" --beam "$beam" --lenpen "$lenpen" \
-        --max-tokens 4096 --remove-bpe --results-path "$part" ||
+        --max-tokens 4096 --required-batch-size-multiple 1 --remove-bpe --results-path "$part" ||
         die "decoding failed: $(tail -n 1 "$part/generate-$subset.txt" 2>/dev/null)"
     "$PYTHON" "$SCRIPTS/score.py" "$part/generate-$subset.txt" --lang "$tgt" --tokens "$data/tok/$testset.$tgt" \
         --text "$data/raw/$testset.$tgt" --out "$part/$testset"

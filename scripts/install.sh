@@ -71,7 +71,7 @@ if [[ ! -e .venv/bin/activate ]] || ! compgen -G '.venv/lib/python3*/site-packag
     "$python" -m venv .venv || die "$python -m venv failed; on Debian or Ubuntu: apt install python$version-venv"
 fi
 torch=$(.venv/bin/python -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null) || torch=
-sed "s/^torch==.*/torch==${torch:-&}/; s/torch==torch==/torch==/" constraints.txt >.venv/constraints.txt
+sed "${torch:+s/^torch==.*/torch==$torch/}" constraints.txt >.venv/constraints.txt
 pip=(.venv/bin/python -m pip --disable-pip-version-check install -c .venv/constraints.txt)
 
 # fairseq is compiled against the torch that is installed. Without isolation, or pip would fetch a second one for it.

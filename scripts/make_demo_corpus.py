@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-SPLITS = {"train": 2000, "valid": 300, "test": 500}  # default sizes
+SPLITS = {"train": 1500, "valid": 300, "test": 500}  # default sizes
 MOST_SENTENCES = 200_000  # the grammar has more, but new ones take ever more tries to find
 MOST_WORDS = 8  # in a German sentence
 SKEW = 2.0  # how much more frequent the first words of a table are than the last; 1: not at all
@@ -123,7 +123,7 @@ MODIFIERS = {
         Familien family, Herbst autumn""",
 }
 
-# Adjectives: German[/comparative] English; "!" marks those that are not compared.
+# Adjectives: German[/comparative] English; "!" marks those that are not compared. "any" goes with all of them.
 ADJECTIVES = {
     "any": "alt/älter old, neu new, groß/größer big~large, klein small, schön beautiful~lovely, seltsam strange",
     "people": """jung/jünger young, freundlich friendly, nett nice, müde tired, klug/klüger clever,
@@ -295,16 +295,20 @@ MONTHS = """Januar January, Februar February, März March, April April, Mai May,
     September September, Oktober October, November November, Dezember December"""
 UNITS = "Minuten minutes, Stunden hours, Tagen days, Wochen weeks, Monaten months, Jahren years"
 TIMES = {
-    "past": "gestern yesterday, vorgestern the day before yesterday, letzte_Woche last week, letzten_Sommer last summer",
+    "past": """gestern yesterday, vorgestern the day before yesterday, letzte_Woche last week,
+        letzten_Sommer last summer""",
     "future": "morgen tomorrow, übermorgen the day after tomorrow, nächste_Woche next week, bald soon",
     "now": "jetzt now, gerade at the moment",
 }
 OFTEN = "oft often, immer always, selten rarely~seldom, manchmal sometimes, nie never, meistens usually"
 MANNER = """schnell quickly, langsam slowly, vorsichtig carefully, heimlich secretly, allein alone,
     freiwillig voluntarily, ungern reluctantly, stolz proudly, sorgfältig carefully"""
-COMMENTS = "leider unfortunately, natürlich of course, zum_Glück luckily, tatsächlich actually~in fact, anscheinend apparently"
+COMMENTS = """leider unfortunately, natürlich of course, zum_Glück luckily, tatsächlich actually~in fact,
+    anscheinend apparently"""
 PREPOSITIONS = "in in, in in, vor in_front_of, hinter behind, neben next_to~beside"
-CONTRACTIONS = {"in dem": "im", "an dem": "am", "von dem": "vom", "zu dem": "zum", "zu der": "zur", "in das": "ins", "an das": "ans"}
+CONTRACTIONS = {
+    "in dem": "im", "an dem": "am", "von dem": "vom", "zu dem": "zum", "zu der": "zur", "in das": "ins", "an das": "ans"
+}  # fmt: skip
 CONJUNCTIONS = "weil because, weil because, obwohl although~though, während while"
 ONES = [
     ("", ""), ("ein", "one"), ("zwei", "two"), ("drei", "three"), ("vier", "four"), ("fünf", "five"), ("sechs", "six"),
@@ -681,7 +685,8 @@ class Clause:
         """Verb-final order after a conjunction or relative pronoun."""
         finite, end = self.german_verb()
         separable = end and end == self.verb.prefix
-        return join(lead, self.subject.german[NOM], *self.german_middle(), end + finite if separable else f"{end} {finite}")
+        verb = end + finite if separable else f"{end} {finite}"
+        return join(lead, self.subject.german[NOM], *self.german_middle(), verb)
 
     def infinitive(self, lead: str = "") -> str:
         """The infinitive clause with "zu", without a subject."""
@@ -909,7 +914,8 @@ class Grammar:
         kind = self.pick(kinds.split())
         verb = self.verb(self.pick([verbs for classes, verbs in TRANSITIVE.items() if kind in classes.split()]))
         if kind in PEOPLE.split() and self.chance(0.3):
-            other = self.name() if subject.person < 3 or not subject.key else pronoun(self.pick(["1s", "2s", "1p", "2p"]))
+            third = subject.key and subject.person == 3
+            other = pronoun(self.pick(["1s", "2s", "1p", "2p"])) if third else self.name()
             return Clause(subject, verb, objects=((ACC, other),))
         if self.chance(negative):
             plural = self.chance(0.4)
@@ -959,10 +965,12 @@ class Grammar:
             negative = clause.subject.definite and all(phrase.definite for _, phrase in clause.objects)
             clause = replace(clause, nicht=negative)
         if not clause.passive and not stative and self.chance(0.2):
-            modals = [modal for modal in MODALS if MODALS[modal][3] or tense != "past" and not (negative and modal == "must")]
+            modals = [modal for modal, (*_, past) in MODALS.items() if past or tense != "past"]
+            if negative and tense != "past":
+                modals.remove("must")  # "muss nicht" is not "must not"
             clause = replace(clause, modal=self.pick(modals))
         if tense == "past":
-            preterite = clause.modal or clause.passive or clause.subject.person == 3 and self.chance(0.35)
+            preterite = clause.modal or clause.passive or (clause.subject.person == 3 and self.chance(0.35))
             clause = replace(clause, tense="preterite" if preterite else "perfect")
             if self.chance(0.4):
                 clause = replace(clause, time=self.time("past"))
@@ -998,13 +1006,14 @@ class Grammar:
             return finish((clause.main(german), f"{english}, {clause.english()}"))
         if clause.time[0] and self.chance(0.4):
             rest = replace(clause, time=("", ""))
-            in_front = self.chance(0.85)
-            return finish((rest.main(clause.time[0]), f"{clause.time[1]}, {rest.english()}" if in_front else clause.english()))
+            english = f"{clause.time[1]}, {rest.english()}" if self.chance(0.85) else clause.english()
+            return finish((rest.main(clause.time[0]), english))
         return finish((clause.main(), clause.english()))
 
     def fronted_object(self) -> Pair:
         """The object first, where its case shows."""
-        subject = self.name() if self.chance(0.3) else self.noun_phrase(PEOPLE, "der the, der the, mein my", plural=False)
+        named = self.chance(0.3)
+        subject = self.name() if named else self.noun_phrase(PEOPLE, "der the, der the, mein my", plural=False)
         kinds = " ".join(kind for kind in NOUNS if kind not in PEOPLE.split())
         clause = self.adorn(self.transitive(subject, kinds))
         while (german := clause.objects[0][1].german)[ACC] == german[NOM]:
@@ -1043,15 +1052,16 @@ class Grammar:
                 ("niemand weiß", "nobody knows"),
                 ("wir möchten wissen", "we would like to know"),
             ])  # fmt: skip
-            inner = self.clause()
-            return finish((f"{german}, {inner.final('ob')}", f"{english} {self.pick(['whether', 'if'])} {inner.english()}"))
+            inner, whether = self.clause(), self.pick(["whether", "if"])
+            return finish((f"{german}, {inner.final('ob')}", f"{english} {whether} {inner.english()}"))
         matrix = Clause(self.person(), self.verb(SAYING), tense=self.pick(["present", "perfect"]))
         inner = self.clause(self.second_subject(matrix.subject), "past" if matrix.past else "")
         return finish((f"{matrix.main()}, {inner.final('dass')}", f"{matrix.english()} that {inner.english()}"))
 
     def relative_subject(self) -> Pair:
         """A subject with a relative clause in which it is the subject as well."""
-        head = self.noun_phrase(PEOPLE, "der the, dies this", plural=False) if self.chance(0.7) else self.noun_phrase(PEOPLE, "der the", plural=True)
+        plural = not self.chance(0.7)
+        head = self.noun_phrase(PEOPLE, "der the" if plural else "der the, dies this", plural=plural)
         inner = self.clause(relative_pronoun(head, human=True))
         german = f"{head.german[NOM]}, {inner.final()},"
         subject = replace(head, german=(german,), english=f"{head.english} {inner.english()}")
@@ -1092,9 +1102,10 @@ class Grammar:
         clause = self.clause()
         inner = self.action(clause.subject)
         if self.chance(0.3):
-            return finish((f"{clause.main()}, {inner.infinitive('ohne')}", f"{clause.english()} without {inner.english_infinitive(gerund)}"))
-        to = self.pick(["to", "in order to"])
-        return finish((f"{clause.main()}, {inner.infinitive('um')}", f"{clause.english()} {to} {inner.english_infinitive()}"))
+            lead, purpose = "ohne", f"without {inner.english_infinitive(gerund)}"
+        else:
+            lead, purpose = "um", f"{self.pick(['to', 'in order to'])} {inner.english_infinitive()}"
+        return finish((f"{clause.main()}, {inner.infinitive(lead)}", f"{clause.english()} {purpose}"))
 
     def yes_no_question(self) -> Pair:
         clause = self.clause()
@@ -1141,22 +1152,27 @@ class Grammar:
 
     def comparison(self) -> Pair:
         kind = self.pick(list(NOUNS))
-        one, two = self.noun_phrase(kind), self.noun_phrase(kind, owner=None)
+        one, two = self.noun_phrase(kind), self.noun_phrase(kind)
         past = self.chance(0.3)
-        verb = form(WAR if past else SEIN, 3, one.plural), form(WERE if past else BE, 3, one.plural)
+        german = f"{one.german[NOM]} {form(WAR if past else SEIN, 3, one.plural)}"
+        english = f"{one.english} {form(WERE if past else BE, 3, one.plural)}"
         adjective = self.adjective(kind)
         if adjective.comparative and self.chance(0.5):
-            german, english = f"{adjective.comparative} als", f"{adjective.english_comparative} than"
+            german += f" {adjective.comparative} als {two.german[NOM]}"
+            english += f" {adjective.english_comparative} than {two.english}"
         elif self.chance(0.4):
-            german, english = f"genauso {adjective.german} wie", f"as {adjective.english} as"
+            german += f" genauso {adjective.german} wie {two.german[NOM]}"
+            english += f" as {adjective.english} as {two.english}"
         else:
-            degree = self.pick([*pairs(DEGREES), ("nicht", "not"), ("zu", "too")])
-            return finish((f"{one.german[NOM]} {verb[0]} {degree[0]} {adjective.german}", f"{one.english} {verb[1]} {degree[1]} {adjective.english}"))
-        return finish((f"{one.german[NOM]} {verb[0]} {german} {two.german[NOM]}", f"{one.english} {verb[1]} {english} {two.english}"))
+            degree, in_english = self.pick([*pairs(DEGREES), ("nicht", "not"), ("zu", "too")])
+            german += f" {degree} {adjective.german}"
+            english += f" {in_english} {adjective.english}"
+        return finish((german, english))
 
     def there_is(self) -> Pair:
         plural = self.chance(0.5)
-        thing = self.noun_phrase(f"{GOODS} {PEOPLE} animals", "viel many, einig some, mehrer several" if plural else "ein a", plural=plural)
+        stems = "viel many, einig some, mehrer several" if plural else "ein a"
+        thing = self.noun_phrase(f"{GOODS} {PEOPLE} animals", stems, plural=plural)
         place, place_english = self.prepositional(self.pair(PREPOSITIONS))
         past = self.chance(0.3)
         verb, object_ = "gab" if past else "gibt", thing.german[ACC]
@@ -1167,15 +1183,15 @@ class Grammar:
         n, english = self.number((2, 99), (100, 999))
         euros = Phrase((f"{n} Euro",) * 3, f"{english} euros", f"{english} euros", "p")
         clause = Clause(self.noun_phrase(f"{GOODS} food"), read_verbs("kosten = cost/cost")[0], objects=((ACC, euros),))
-        tense = self.pick(["present", "perfect", "preterite", "werden"])
-        return finish((replace(clause, tense=tense).main(), replace(clause, tense=tense).english()))
+        clause = replace(clause, tense=self.pick(["present", "perfect", "preterite", "werden"]))
+        return finish((clause.main(), clause.english()))
 
     def age(self) -> Pair:
         who = self.name() if self.chance(0.3) else self.noun_phrase(PEOPLE)
         n, english = self.number((20, 99))
         past = self.chance(0.3)
-        verb = form(WAR if past else SEIN, 3, who.plural), form(WERE if past else BE, 3, who.plural)
-        return finish((f"{who.german[NOM]} {verb[0]} {n} Jahre alt", f"{who.english} {verb[1]} {english} years old"))
+        german = f"{who.german[NOM]} {form(WAR if past else SEIN, 3, who.plural)} {n} Jahre alt"
+        return finish((german, f"{who.english} {form(WERE if past else BE, 3, who.plural)} {english} years old"))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1208,7 +1224,7 @@ def write_corpus(out: Path, pairs_of: dict[str, list[Pair]]) -> None:
         for split, split_pairs in pairs_of.items():
             for side, language in enumerate(("de", "en")):
                 lines = "".join(f"{pair[side]}\n" for pair in split_pairs)
-                (temporary / f"{split}.{language}").write_text(lines, encoding="utf-8")
+                (temporary / f"{split}.{language}").write_text(lines, encoding="utf-8", newline="\n")
         temporary.chmod(0o755)
         temporary.rename(out)
     except BaseException:
@@ -1216,7 +1232,7 @@ def write_corpus(out: Path, pairs_of: dict[str, list[Pair]]) -> None:
         raise
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write; must not exist")
     parser.add_argument("--seed", type=int, default=1, help="another seed, another corpus (default: 1)")
@@ -1236,12 +1252,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drawn = iter(distinct_pairs(Grammar(args.seed).sentence, total))
         write_corpus(args.out, {split: list(islice(drawn, size)) for split, size in sizes.items()})
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"make_demo_corpus: {error}\n")
-        return 1
-    sizes_text = ", ".join(f"{size} {split}" for split, size in sizes.items())
-    sys.stdout.write(f"{args.out}: {sizes_text} sentence pairs, seed {args.seed}\n")
-    return 0
+        sys.exit(f"make_demo_corpus: {error}")
+    sizes_in_words = ", ".join(f"{size} {split}" for split, size in sizes.items())
+    sys.stdout.write(f"{args.out}: {sizes_in_words} sentence pairs, seed {args.seed}\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

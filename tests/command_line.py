@@ -126,9 +126,9 @@ def parameters(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def make_data(folder: Path) -> Path:
-    """Write a made-up parallel corpus, 36 + 8 + 8 pairs of 2 to 9 words, and binarise it as ``folder/bin``."""
+    """Write a made-up parallel corpus, 36 + 8 + 9 pairs of 2 to 9 words, and binarise it as ``folder/bin``."""
     rng = random.Random(1)
-    for split, size in (("train", 36), ("valid", 8), ("test", 8)):
+    for split, size in (("train", 36), ("valid", 8), ("test", 9)):
         pairs = [[rng.randrange(12) for _ in range(rng.randint(2, 9))] for _ in range(size)]
         for lang in ("de", "en"):
             lines = (" ".join(f"{lang}{word}" for word in (pair if lang == "de" else reversed(pair))) for pair in pairs)

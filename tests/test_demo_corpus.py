@@ -103,8 +103,9 @@ def test_a_compound_is_declined_like_its_head() -> None:
     ],
 )
 def test_determiners_and_adjectives_agree(stem: str, gender: str, expected: str) -> None:
-    forms = [f"{demo.determiner(stem, gender, case)} alt{demo.adjective_ending(stem, gender, case)}" for case in range(4)]
-    assert ", ".join(forms) == expected
+    determiners = [demo.determiner(stem, gender, case) for case in range(4)]
+    endings = [demo.adjective_ending(stem, gender, case) for case in range(4)]
+    assert ", ".join(f"{word} alt{ending}" for word, ending in zip(determiners, endings, strict=True)) == expected
 
 
 @pytest.mark.parametrize(
@@ -128,21 +129,28 @@ def test_adjectives_are_compared(entry: str, stem: str, comparative: str, englis
 @pytest.mark.parametrize(
     ("entry", "present", "preterite", "participle"),
     [
-        ("arbeiten = work", "arbeite arbeitest arbeitet arbeiten arbeitet arbeiten", "arbeitete", "gearbeitet"),
-        ("auf|öffnen = open", "öffne öffnest öffnet öffnen öffnet öffnen", "öffnete", "aufgeöffnet"),
-        ("bügeln = iron", "bügle bügelst bügelt bügeln bügelt bügeln", "bügelte", "gebügelt"),
-        ("*reisen = travel", "reise reist reist reisen reist reisen", "reiste", "gereist"),
-        ("reparieren = repair", "repariere reparierst repariert reparieren repariert reparieren", "reparierte", "repariert"),
-        ("besuchen = visit", "besuche besuchst besucht besuchen besucht besuchen", "besuchte", "besucht"),
-        ("lesen lies las gelesen = read/read", "lese liest liest lesen lest lesen", "las", "gelesen"),
-        ("ein|laden läd lud geladen = invite", "lade lädst lädt laden ladet laden", "lud", "eingeladen"),
-        ("betreten betritt betrat betreten = enter", "betrete betrittst betritt betreten betretet betreten", "betrat", "betreten"),
-        ("finden - fand gefunden = find/found", "finde findest findet finden findet finden", "fand", "gefunden"),
+        ("arbeiten = work", "arbeite arbeitest arbeitet arbeiten arbeitet", "arbeitete", "gearbeitet"),
+        ("auf|öffnen = open", "öffne öffnest öffnet öffnen öffnet", "öffnete", "aufgeöffnet"),
+        ("bügeln = iron", "bügle bügelst bügelt bügeln bügelt", "bügelte", "gebügelt"),
+        ("*reisen = travel", "reise reist reist reisen reist", "reiste", "gereist"),
+        ("kopieren = copy", "kopiere kopierst kopiert kopieren kopiert", "kopierte", "kopiert"),
+        ("besuchen = visit", "besuche besuchst besucht besuchen besucht", "besuchte", "besucht"),
+        ("lesen lies las gelesen = read/read", "lese liest liest lesen lest", "las", "gelesen"),
+        ("ein|laden läd lud geladen = invite", "lade lädst lädt laden ladet", "lud", "eingeladen"),
+        (
+            "betreten betritt betrat betreten = enter",
+            "betrete betrittst betritt betreten betretet",
+            "betrat",
+            "betreten",
+        ),
+        ("finden - fand gefunden = find/found", "finde findest findet finden findet", "fand", "gefunden"),
     ],
-)  # fmt: skip
+)
 def test_german_verbs_are_conjugated(entry: str, present: str, preterite: str, participle: str) -> None:
     found = verb(entry)
-    assert [found.german(person, plural) for plural in (False, True) for person in (1, 2, 3)] == present.split()
+    ich, du, er, wir, ihr = present.split()
+    forms = [found.german(person, plural) for plural in (False, True) for person in (1, 2, 3)]
+    assert forms == [ich, du, er, wir, ihr, wir]
     assert (found.preterite, found.participle) == (preterite, participle)
 
 
@@ -239,7 +247,11 @@ def clause(subject=TEACHER, verb=OPEN, objects=((ACC, WINDOW),), **fields):
         ),
         ({"tense": "preterite"}, "die Lehrerin machte das Fenster auf", "the teacher opened the window"),
         ({"tense": "werden"}, "die Lehrerin wird das Fenster aufmachen", "the teacher will open the window"),
-        ({"modal": "can", "nicht": True}, "die Lehrerin kann das Fenster nicht aufmachen", "the teacher cannot open the window"),
+        (
+            {"modal": "can", "nicht": True},
+            "die Lehrerin kann das Fenster nicht aufmachen",
+            "the teacher cannot open the window",
+        ),
         (
             {"modal": "have to", "tense": "preterite", "subject": CHILDREN},
             "die Kinder mussten das Fenster aufmachen",
@@ -372,8 +384,8 @@ def test_sentences_look_like_sentences() -> None:
 def test_every_entry_of_the_lexicon_parses() -> None:
     for table in demo.NOUNS.values():
         assert all(noun.gender in "mfn" and noun.plural[0].isupper() for noun in demo.read_nouns(table))
-    tables = [*demo.TRANSITIVE.values(), demo.DATIVE, demo.DITRANSITIVE, demo.MOTION, demo.INTRANSITIVE, demo.TRYING, demo.SAYING]
-    for table in tables:
+    tables = (demo.DATIVE, demo.DITRANSITIVE, demo.MOTION, demo.INTRANSITIVE, demo.TRYING, demo.SAYING)
+    for table in (*demo.TRANSITIVE.values(), *tables):
         for found in demo.read_verbs(table):
             assert re.fullmatch("[a-zäöüß]+(en|ln|rn)", found.infinitive), found
             assert found.participle.endswith(("t", "n")), found
@@ -437,8 +449,14 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         return write(path, *arguments, **keywords)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Path, "write_text", full)
-    assert demo.main([str(tmp_path / "out"), "--train", "5", "--valid", "2", "--test", "2"]) != 0
+    with pytest.raises(SystemExit, match="No space left"):
+        demo.main([str(tmp_path / "out"), "--train", "5", "--valid", "2", "--test", "2"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pair_whose_german_or_english_was_seen_is_left_out() -> None:
+    draws = iter([("A.", "X."), ("A.", "Y."), ("B.", "X."), ("B.", "Y.")])
+    assert demo.distinct_pairs(lambda: next(draws), 2) == [("A.", "X."), ("B.", "Y.")]
 
 
 def test_a_grammar_without_new_sentences_is_refused() -> None:

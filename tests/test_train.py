@@ -146,7 +146,7 @@ def test_evaluation_prints_the_scores_and_is_the_same_when_run_twice(whole, scor
     folder = whole / "evaluation/best"
     texts = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert sorted(texts) == ["made_up.json", "made_up.tok", "made_up.txt"]
-    assert texts["made_up.txt"].count(b"\n") == 8
+    assert texts["made_up.txt"].count(b"\n") == 9  # all, though fairseq leaves out what does not fill a batch of 8
     scores = json.loads(texts["made_up.json"])
     for name, key in (("BLEU", "bleu"), ("tokenized BLEU", "tokenized_bleu"), ("chrF", "chrf")):
         assert re.search(rf"^  {name} +{scores[key]:.2f}  ", scored, re.MULTILINE)
