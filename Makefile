@@ -18,7 +18,7 @@ demo: install
 	PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/demo.sh
 
 # One thread a process: the tests run in several, and threads that outnumber the cores slow each other down.
-PYTEST_ARGS ?= -n auto --maxprocesses 4
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 test: install
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(PYTEST_ARGS)
 
