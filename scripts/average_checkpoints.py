@@ -1,14 +1,17 @@
 """Average the parameters of a run's last checkpoints: average_checkpoints.py CHECKPOINTS N OUT"""
 
 import argparse
+import logging
 import re
 import sys
 from pathlib import Path
 
 import torch
-from fairseq.checkpoint_utils import load_checkpoint_to_cpu
 
-import rdrop_fairseq  # noqa: F401  (its safe globals let the checkpoints load)
+logging.disable(logging.INFO)  # fairseq's import tells of optional packages
+from fairseq.checkpoint_utils import load_checkpoint_to_cpu  # noqa: E402
+
+import rdrop_fairseq  # noqa: E402, F401  (its safe globals let the checkpoints load)
 
 
 def last_checkpoints(folder: Path, count: int) -> list[Path]:

@@ -240,9 +240,15 @@ def test_second_run_skips(whole: tuple[Path, Path, str]) -> None:
 
 
 def started(arguments: list[str], env: dict[str, str], moment: Callable[[], bool]) -> subprocess.Popen[str]:
-    """Start a run in a process group of its own and return at the moment."""
+    """Start a run in a process group of its own, to which ^C gets through, and return at the moment."""
     process = subprocess.Popen(
-        arguments, env=env, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        arguments,
+        env=env,
+        start_new_session=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # else ignored where tests run in the background
     )
     limit = time.monotonic() + 300
     while not moment():

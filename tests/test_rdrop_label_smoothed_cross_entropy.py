@@ -191,7 +191,7 @@ def test_dropouts_with_layerdrop_and_lstm(task):
 
 def test_dropouts_of_a_model_without_dropout_are_refused(task):
     model, sample = build_model(task, dropout=0.0), make_sample(task)
-    with pytest.raises(ValueError, match="all its dropout rates are 0"):
+    with pytest.raises(SystemExit, match=r"^error: --rdrop-dropouts needs a model with dropout"):
         train(build_criterion(NAME, task, rdrop_dropouts="0.1,0.4"), model, sample)
 
 

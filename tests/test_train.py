@@ -31,7 +31,7 @@ task:
   target_lang: en
   eval_bleu: true
   eval_bleu_args: '{{"beam": 1, "max_len_b": 10}}'
-dataset: {{batch_size: 4, validate_interval_updates: 5, num_workers: 0}}
+dataset: {{batch_size: 4, validate_interval_updates: 5, validate_interval: 1000, num_workers: 0}}
 criterion: {{_name: {criterion}, label_smoothing: 0.1}}
 optimizer: {{_name: adam}}
 lr_scheduler: fixed
