@@ -248,7 +248,8 @@ def started(arguments: list[str], env: dict[str, str], moment: Callable[[], bool
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # else ignored where tests run in the background
+        # Where the tests run in the background, ^C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     limit = time.monotonic() + 300
     while not moment():
