@@ -7,6 +7,7 @@ value nor gradient needs a second softmax or a tensor kept besides the log-proba
 divergence has ``log m - l_i`` in place of ``l_j - l_i``, and the second term of its gradient vanishes.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,7 +86,7 @@ def log_ratios(lprobs: Tensor, kind: str) -> Tensor:
             if i != j and weight:
                 gap = lprobs[j] - lprobs[i]  # taken first, so that it is exactly 0 where they are equal
                 if kind == "js":  # log m - l_i = log(1 + p_j / p_i) - log 2
-                    gap = torch.nn.functional.softplus(gap).sub_(_LOG_2)
+                    gap = torch.nn.functional.softplus(gap).sub_(math.log(2))
                 ratios[i].add_(gap, alpha=weight)
     return ratios
 
@@ -98,9 +99,6 @@ def gradient(lprobs: Tensor, probs: Tensor, kind: str) -> Tensor:
         for i in range(len(weights)):
             grad[i].add_(_combine([row[i] for row in weights], probs))
     return grad
-
-
-_LOG_2 = 0.6931471805599453
 
 
 def _pair_weights(passes: int, kind: str) -> list[list[float]]:

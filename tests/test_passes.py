@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from fairseq.modules import FairseqDropout, LayerDropModuleList
+from fairseq.modules.quant_noise import quant_noise
 from helpers import assert_same_tree
 from torch import nn
 
@@ -104,6 +105,8 @@ BATCH = {"net_input": {"x": torch.arange(12.0).view(3, 4)}, "target": torch.zero
         (Toy(LayerDropStack(0.0)), False),
         (Toy(nn.LSTMCell(4, 4)), False),  # takes no lengths, so has no order to ask for
         (Toy(LayerDropStack(0.5)), True),
+        (Toy(quant_noise(nn.Linear(4, 4), 0.0, 4)), False),
+        (Toy(quant_noise(nn.Linear(4, 4), 0.5, 4)), True),
         (Toy(Wav2Vec2Style(4, 4)), True),
         (Toy(nn.LSTM(4, 4)), True),
         (Toy(nn.GRU(4, 4)), True),
