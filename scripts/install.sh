@@ -3,8 +3,10 @@
 #
 # Usage: [PYTHON=python3.12] scripts/install.sh
 #
+# On Linux PyPI's PyTorch brings CUDA, about 3 GB. For the CPU's build, about 0.2 GB, set for the first installation
+#     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 # A PyTorch that is in .venv already stays as it is. So for a build or a version of your own choice, put it there first:
-#     python3 -m venv .venv && .venv/bin/pip install torch --index-url https://download.pytorch.org/whl/cu126
+#     python3 -m venv .venv && .venv/bin/pip install torch==2.6.0 --index-url https://download.pytorch.org/whl/cu126
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 [[ $# -eq 0 ]] || { usage; exit; }
