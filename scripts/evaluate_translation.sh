@@ -50,7 +50,7 @@ else
     name=best checkpoint=$run/checkpoints/checkpoint_best.pt
 fi
 [[ -f $checkpoint ]] || die "there is no $checkpoint; has the run reached its first validation?"
-"$PYTHON" -m zipfile -l "$checkpoint" >/dev/null 2>&1 || die "$checkpoint is cut short; train.sh on this run mends it"
+"$PYTHON" -m zipfile -l "$checkpoint" >/dev/null 2>&1 || die "$checkpoint is cut short; --average N decodes without it"
 
 # With another batch size multiple than 1 fairseq leaves out the sentences of the last, incomplete batch.
 # fairseq-generate with its progress bar, but without a page of settings above it
