@@ -58,11 +58,10 @@ class _Divergence(torch.autograd.Function):
     def forward(ctx: Any, lprobs: Tensor, kind: str) -> Tensor:
         ctx.save_for_backward(lprobs)
         ctx.kind = kind
-        value = lprobs.new_empty(lprobs.size(1), dtype=_accumulation_dtype(lprobs))
+        value = lprobs.new_empty(lprobs.size(1), dtype=accumulation_dtype(lprobs))
         for rows in _chunks(lprobs):
-            part = lprobs[:, rows].to(value.dtype)
-            probs = part.exp()
-            value[rows] = _weighted(log_ratios(part, kind), probs).sum(dim=(0, 2))
+            probs, ratios = _probs_and_ratios(lprobs[:, rows].to(value.dtype), kind)
+            value[rows] = ratios.mul_(probs).sum(dim=(0, 2))
         return value
 
     @staticmethod
@@ -72,36 +71,58 @@ class _Divergence(torch.autograd.Function):
         (lprobs,) = ctx.saved_tensors
         grad = torch.empty_like(lprobs)
         for rows in _chunks(lprobs):
-            part = lprobs[:, rows].to(grad_output.dtype)
-            grad[:, rows] = gradient(part, part.exp(), ctx.kind).mul_(grad_output[rows].unsqueeze(-1))
+            probs, ratios = _probs_and_ratios(lprobs[:, rows].to(grad_output.dtype), ctx.kind)
+            grad[:, rows] = gradient(ratios, probs, ctx.kind, out=ratios).mul_(grad_output[rows].unsqueeze(-1))
         return grad, None
 
 
-def log_ratios(lprobs: Tensor, kind: str) -> Tensor:
-    """``r [M, N, V]`` of the module's first lines, from log-probabilities ``[M, N, V]``; of no meaning where p is 0."""
-    weights = _pair_weights(lprobs.size(0), kind)
-    ratios = torch.zeros_like(lprobs)
+def _probs_and_ratios(lprobs: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """Where p is 0 the ratio is taken as 0: it may be infinite there, or the difference of two infinite ones."""
+    probs = lprobs.exp()
+    ratios = log_ratios(lprobs, kind, out=torch.empty_like(lprobs))
+    return probs, ratios.masked_fill_(probs == 0, 0)
+
+
+def log_ratios(lprobs: Tensor, kind: str, out: Tensor) -> Tensor:
+    """``r`` of the module's first lines from log-probabilities, both ``[M, N, V]``; of no meaning where p is 0.
+
+    Logits will do in place of log-probabilities, but for ``js``: ``r`` is then off by a constant at each position.
+    """
+    out.zero_()
+    weights = pair_weights(len(lprobs), kind)
+    for i in range(len(weights)):
+        for j in range(i + 1, len(weights)):
+            gap = lprobs[j] - lprobs[i]  # taken first, so that it is exactly 0 where they are equal
+            for this, other, sign in ((i, j, 1), (j, i, -1)):
+                weight = weights[this][other]
+                if kind == "js":  # log m - l_i = log(1 + p_j / p_i) - log 2
+                    out[this].add_(torch.nn.functional.softplus(sign * gap).sub_(math.log(2)), alpha=weight)
+                elif weight:
+                    out[this].add_(gap, alpha=sign * weight)
+    return out
+
+
+def gradient(
+    ratios: Tensor, probs: Tensor, kind: str, out: Tensor, alpha: float = 1.0, constant: Tensor | float = 0.0
+) -> Tensor:
+    """``out`` with ``alpha`` times the gradient by the log-probabilities, as free variables, plus ``constant * p``.
+
+    All are ``[M, N, V]``, ``constant`` also ``[M, N, 1]``. The ratios are lost; ``out`` may be the same tensor.
+    """
+    weights = pair_weights(len(probs), kind)
+    if kind == "js":
+        weights = [[0.0] * len(row) for row in weights]
+    own = ratios.new_tensor([weights[i][i] for i in range(len(weights))]).view(-1, 1, 1)
+    torch.add(constant + alpha * own, ratios, alpha=alpha, out=ratios)
+    torch.mul(ratios, probs, out=out)
     for i, row in enumerate(weights):
         for j, weight in enumerate(row):
-            if i != j and weight:
-                gap = lprobs[j] - lprobs[i]  # taken first, so that it is exactly 0 where they are equal
-                if kind == "js":  # log m - l_i = log(1 + p_j / p_i) - log 2
-                    gap = torch.nn.functional.softplus(gap).sub_(math.log(2))
-                ratios[i].add_(gap, alpha=weight)
-    return ratios
+            if weight and i != j:
+                out[j].add_(probs[i], alpha=alpha * weight)
+    return out
 
 
-def gradient(lprobs: Tensor, probs: Tensor, kind: str) -> Tensor:
-    """Gradient ``[M, N, V]`` of the divergence by the log-probabilities ``[M, N, V]``, each taken as free variables."""
-    grad = _weighted(log_ratios(lprobs, kind), probs)
-    if kind != "js":
-        weights = _pair_weights(lprobs.size(0), kind)
-        for i in range(len(weights)):
-            grad[i].add_(_combine([row[i] for row in weights], probs))
-    return grad
-
-
-def _pair_weights(passes: int, kind: str) -> list[list[float]]:
+def pair_weights(passes: int, kind: str) -> list[list[float]]:
     """The matrix W of the module's first lines."""
     pairs = passes * (passes - 1) / 2
     weights = [[0.0] * passes for _ in range(passes)]
@@ -118,21 +139,7 @@ def _pair_weights(passes: int, kind: str) -> list[list[float]]:
     return weights
 
 
-def _weighted(ratios: Tensor, probs: Tensor) -> Tensor:
-    """``p * r`` in place of the ratios, 0 where p is 0: there the ratio may be infinite, or the difference of two."""
-    return ratios.mul_(probs).masked_fill_(probs == 0, 0)
-
-
-def _combine(weights: list[float], tensors: Tensor) -> Tensor:
-    """``sum_j weights[j] * tensors[j]``."""
-    total = torch.zeros_like(tensors[0])
-    for weight, tensor in zip(weights, tensors, strict=True):
-        if weight:
-            total.add_(tensor, alpha=weight)
-    return total
-
-
-def _accumulation_dtype(tensor: Tensor) -> torch.dtype:
+def accumulation_dtype(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 

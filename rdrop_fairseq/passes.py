@@ -29,23 +29,28 @@ def repeat_batch(sample: dict[str, Any], passes: int) -> dict[str, Any]:
 
 
 def forward_passes(
-    model: nn.Module, sample: dict[str, Any], repeated: dict[str, Any], dropouts: Sequence[float] | None, passes: int
+    model: nn.Module,
+    sample: dict[str, Any],
+    repeated: dict[str, Any],
+    dropouts: Sequence[float] | None,
+    passes: int,
+    **options: Any,
 ) -> Any:
-    """The model's output for ``repeated``, which is ``repeat_batch(sample, passes)``.
+    """The model's output for ``repeated``, which is ``repeat_batch(sample, passes)``, called with ``options`` besides.
 
     One forward of the repeated batch where that equals ``passes`` forwards of the batch; ``passes`` forwards, their
     outputs joined along the batch, where it does not (``needs_separate_forwards``) or where each pass has a dropout
     rate of its own in ``dropouts``. Then what the model returns behind its first tensor is that of the first pass.
     """
     if dropouts is None and not needs_separate_forwards(model):
-        return model(**repeated["net_input"])
+        return model(**repeated["net_input"], **options)
     outputs = []
     for i in range(passes):
         if dropouts is None:
-            outputs.append(model(**sample["net_input"]))
+            outputs.append(model(**sample["net_input"], **options))
         else:
             with dropout_rate(model, dropouts[i]):
-                outputs.append(model(**sample["net_input"]))
+                outputs.append(model(**sample["net_input"], **options))
     if isinstance(outputs[0], Tensor):
         return torch.cat(outputs)
     return (torch.cat([output[0] for output in outputs]), *outputs[0][1:])

@@ -28,17 +28,20 @@ from rdrop_fairseq.divergence import DIVERGENCES
 SHAPES = {"three": ((5, 4), (4, 6), (2, 3)), "one": ((4, 3),), "five": ((6, 2), (5, 7), (5, 1), (3, 3), (1, 4))}
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.name)
+@pytest.fixture(
+    params=[(case, loss) for case in CASES for loss in ("fused", "plain")],
+    ids=lambda param: f"{param[0].name}-{param[1]}",
+)
 def setup(request):
-    """The case with its task, a batch, and makers of its models and criterions."""
-    case = request.param
+    """The case with its task, a batch, and makers of its models and criterions, with each way to compute the loss."""
+    case, loss = request.param
     task = build_task(case.task)
 
     def model(**settings):
         return build_model(task, case.arch, **settings)
 
     def criterion(**settings):
-        return build_criterion(case.name, task, **(case.settings | settings))
+        return build_criterion(case.name, task, **(case.settings | {"rdrop_loss": loss} | settings))
 
     def parent(**settings):
         return build_criterion(case.parent, task, **(case.settings | settings))
@@ -424,6 +427,8 @@ def test_in_bfloat16(setup):
         ("--rdrop-divergence", "jsd", "symmetric, forward, reverse, js"),
         ("--rdrop-divergence", "Symmetric", "symmetric, forward, reverse, js"),
         ("--rdrop-divergence", "", "symmetric, forward, reverse, js"),
+        ("--rdrop-loss", "fast", "auto, fused, plain"),
+        ("--rdrop-loss", "", "auto, fused, plain"),
         ("--rdrop-dropouts", "0.1", "2 rates in [0, 1)"),
         ("--rdrop-dropouts", "0.1,0.2,0.3", "2 rates in [0, 1)"),
         ("--rdrop-dropouts", "0.1,1.0", "2 rates in [0, 1)"),

@@ -1,5 +1,6 @@
 """What every R-Drop criterion shares: flags, their checks, the passes of one update, and what is logged."""
 
+import logging
 import math
 import sys
 from dataclasses import dataclass, field
@@ -10,11 +11,17 @@ from fairseq.criterions import FairseqCriterion
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.tasks import TASK_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
+from rdrop_fairseq.criterions.output_projection import NoOutputProjectionError, output_projection
 from rdrop_fairseq.divergence import DIVERGENCES
+from rdrop_fairseq.fused import RDropLoss, linear_rdrop_loss
 from rdrop_fairseq.passes import DropoutRateError, forward_passes, repeat_batch
 from rdrop_fairseq.schedule import AlphaSchedule
+
+LOSSES = ("auto", "fused", "plain")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -45,17 +52,26 @@ class RDropConfig(FairseqDataclass):
         default=None,
         metadata={"help": "one dropout rate for each pass, separated by commas, instead of the model's own rate"},
     )
+    rdrop_loss: str = field(
+        default="auto",
+        metadata={
+            "help": "fused = output projection, loss and divergence in one function, chunk by chunk; plain = from the "
+            "model's log-probabilities; auto = fused where the model allows it. The results are equal"
+        },
+    )
 
 
 class RDropCriterion(FairseqCriterion):
     """Mixed in before a fairseq criterion, adds R-Drop to its training loss (Liang et al., 2021, eq. 4).
 
     In evaluation mode, and at updates where the weight is 0, the parent's ``forward`` runs untouched. Otherwise the
-    loss is the parent's, summed over the passes, plus alpha times the divergence. A subclass says how its loss and the
-    divergence follow from the model's output: ``compute_rdrop_loss``. Made by ``build_criterion``, as fairseq does.
+    loss is the parent's, summed over the passes, plus alpha times the divergence: from the features, fused with the
+    output projection, where the model allows it, and otherwise from the log-probabilities. A subclass says how it
+    follows from these: ``plain_loss``. Made by ``build_criterion``, as fairseq does.
     """
 
     num_updates = 0  # set by an R-Drop task before each training step
+    eps, ignore_prefix_size, report_accuracy = 0.0, 0, False  # for parents without these settings
 
     @classmethod
     def build_criterion(cls, cfg: Any, task: Any) -> "RDropCriterion":
@@ -75,6 +91,7 @@ class RDropCriterion(FairseqCriterion):
         """
         _check(math.isfinite(cfg.rdrop_alpha) and cfg.rdrop_alpha >= 0, cfg, "rdrop_alpha", "a finite number >= 0")
         _check(cfg.rdrop_divergence in DIVERGENCES, cfg, "rdrop_divergence", f"one of {', '.join(DIVERGENCES)}")
+        _check(cfg.rdrop_loss in LOSSES, cfg, "rdrop_loss", f"one of {', '.join(LOSSES)}")
         _check(cfg.rdrop_passes >= 2, cfg, "rdrop_passes", "an integer >= 2")
         _check(cfg.rdrop_every >= 1, cfg, "rdrop_every", "an integer >= 1")
         _check(cfg.rdrop_warmup_updates >= 0, cfg, "rdrop_warmup_updates", "an integer >= 0")
@@ -85,6 +102,8 @@ class RDropCriterion(FairseqCriterion):
             _check(cfg.rdrop_warmup_updates == 0, cfg, "rdrop_warmup_updates", f"0 {needs}")
         self.dropouts = _parse_dropouts(cfg)
         self.divergence = cfg.rdrop_divergence
+        self.loss_kind = cfg.rdrop_loss
+        self.planned_for: Any = None
         self.passes = cfg.rdrop_passes
         self.alpha_at = AlphaSchedule(cfg.rdrop_alpha, cfg.rdrop_every, cfg.rdrop_warmup_updates)
 
@@ -101,38 +120,80 @@ class RDropCriterion(FairseqCriterion):
             loss, sample_size, logging_output = super().forward(model, sample, reduce)
             logging_output |= {"kl_loss": 0, "kl_ntokens": 0}
         else:
+            projection = self.plan(model) if reduce else None
             repeated = repeat_batch(sample, self.passes)
+            options = {"features_only": True} if projection is not None else {}
             try:
-                net_output = forward_passes(model, sample, repeated, self.dropouts, self.passes)
+                net_output = forward_passes(model, sample, repeated, self.dropouts, self.passes, **options)
             except DropoutRateError as error:
                 sys.exit(f"error: --rdrop-dropouts {error}")
-            loss, nll_loss, kl_loss = self.compute_rdrop_loss(model, net_output, repeated, reduce)
-            loss = loss + alpha * kl_loss
+            if projection is not None:
+                result = self.fused_loss(model, projection, net_output, sample, alpha)
+            else:
+                result = self.plain_loss(model, net_output, repeated, alpha, reduce)
             nsentences = sample["target"].size(0)
             sample_size = nsentences if self.sentence_avg else sample["ntokens"]
+            loss = result.loss
             logging_output = {
                 "loss": loss.data,
-                "nll_loss": nll_loss.data / self.passes,
-                "kl_loss": kl_loss.data,
+                "nll_loss": result.nll_loss.data / self.passes,
+                "kl_loss": result.kl_loss.data,
                 "kl_ntokens": sample["ntokens"],
                 "ntokens": sample["ntokens"],
                 "nsentences": nsentences,
                 "sample_size": sample_size,
             }
-            self.log_accuracy(logging_output, model, net_output, repeated)
+            if self.report_accuracy:
+                counted = self.counted_target(model, net_output, sample).ne(self.padding_idx)
+                logging_output["n_correct"] = utils.item(result.n_correct.data) / self.passes
+                logging_output["total"] = utils.item(counted.sum())
         logging_output["rdrop_alpha"] = alpha * sample_size  # a sum, as everything that is logged, over the batches
         return loss, sample_size, logging_output
 
-    def compute_rdrop_loss(
-        self, model: Any, net_output: Any, repeated: dict[str, Any], reduce: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """From the output for the repeated batch: the parent's loss and its nll_loss, both summed over the passes, and
-        the divergence, in nats. Summed over all positions, or a value for each of the N positions of one copy, in the
-        parent's shape, if ``reduce`` is off."""
+    def plan(self, model: Any) -> nn.Linear | None:
+        """The model's output projection where the fused loss takes it over; says once which loss is in use, and why."""
+        if self.planned_for is not model:
+            self.planned_for, self.projection, reason = model, None, "--rdrop-loss plain"
+            if self.loss_kind != "plain":
+                try:
+                    self.projection = output_projection(model)
+                except NoOutputProjectionError as error:
+                    reason = str(error)
+            if self.projection is not None:
+                logger.info("R-Drop loss: fused with the output projection")
+            elif self.loss_kind == "fused":
+                sys.exit(f"error: --rdrop-loss fused: not possible here ({reason}); must be auto or plain")
+            else:
+                logger.info("R-Drop loss: plain (%s)", reason)
+        return self.projection
+
+    def fused_loss(
+        self, model: Any, projection: nn.Linear, net_output: Any, sample: dict[str, Any], alpha: float
+    ) -> RDropLoss:
+        """The loss from the features for the repeated batch, for a parent that is a (label-smoothed) cross-entropy."""
+        hidden = net_output[0].unflatten(0, (self.passes, -1))  # [M, B, T, D]
+        return linear_rdrop_loss(
+            hidden[:, :, self.ignore_prefix_size :],
+            projection.weight,
+            self.counted_target(model, net_output, sample),
+            alpha,
+            bias=projection.bias,
+            label_smoothing=self.eps,
+            divergence=self.divergence,
+            ignore_index=self.padding_idx,
+            count_correct=self.report_accuracy,
+        )
+
+    def plain_loss(
+        self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
+    ) -> RDropLoss:
+        """The loss from the model's log-probabilities. Summed over all positions, or a value for each of the N
+        positions of one copy, in the parent's shape, if ``reduce`` is off."""
         raise NotImplementedError
 
-    def log_accuracy(self, logging_output: dict[str, Any], model: Any, net_output: Any, repeated: dict) -> None:
-        """Add what the parent logs of the model's accuracy, as the mean over the passes; by default nothing."""
+    def counted_target(self, model: Any, net_output: Any, sample: dict[str, Any]) -> Tensor:
+        """The target ``[B, T]`` without the prefix that the parent leaves out."""
+        return model.get_targets(sample, net_output)[:, self.ignore_prefix_size :]
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:

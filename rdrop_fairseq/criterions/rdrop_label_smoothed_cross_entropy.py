@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fairseq import utils
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
     label_smoothed_nll_loss,
 )
-from torch import Tensor
 
 from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion
 from rdrop_fairseq.divergence import divergence
+from rdrop_fairseq.fused import RDropLoss
 
 
 @dataclass
@@ -28,19 +27,19 @@ class RDropLabelSmoothedCrossEntropyCriterion(RDropCriterion, LabelSmoothedCross
     The smoothing is the parent's: epsilon is spread over the V - 1 other words.
     """
 
-    def compute_rdrop_loss(
-        self, model: Any, net_output: Any, repeated: dict[str, Any], reduce: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def plain_loss(
+        self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
+    ) -> RDropLoss:
         lprobs, target = self.get_lprobs_and_target(model, net_output, repeated)
         loss, nll_loss = label_smoothed_nll_loss(lprobs, target, self.eps, self.padding_idx, reduce)
         kl_loss = divergence(lprobs.view(self.passes, -1, lprobs.size(-1)), self.divergence)
         kl_loss = kl_loss.masked_fill(target[: kl_loss.numel()].eq(self.padding_idx), 0)
-        if reduce:
-            return loss, nll_loss, kl_loss.sum()
-        return loss.view(self.passes, -1, 1).sum(0), nll_loss.view(self.passes, -1, 1).sum(0), kl_loss.unsqueeze(-1)
-
-    def log_accuracy(self, logging_output: dict[str, Any], model: Any, net_output: Any, repeated: dict) -> None:
+        n_correct = target.new_zeros(())
         if self.report_accuracy:
-            n_correct, total = self.compute_accuracy(model, net_output, repeated)
-            logging_output["n_correct"] = utils.item(n_correct.data) / self.passes
-            logging_output["total"] = utils.item(total.data) / self.passes
+            n_correct, _ = self.compute_accuracy(model, net_output, repeated)
+        if reduce:
+            kl_loss = kl_loss.sum()
+        else:
+            loss, nll_loss = (each.view(self.passes, -1, 1).sum(0) for each in (loss, nll_loss))
+            kl_loss = kl_loss.unsqueeze(-1)
+        return RDropLoss(loss + alpha * kl_loss, nll_loss, kl_loss, n_correct)

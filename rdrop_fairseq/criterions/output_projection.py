@@ -1,0 +1,57 @@
+"""Which models leave their output projection to the fused loss: those whose logits are one plain projection's."""
+
+import inspect
+from typing import Any
+
+from fairseq.distributed import DistributedTimeoutWrapper, LegacyDistributedDataParallel, ModuleProxyWrapper
+from fairseq.models import BaseFairseqModel, FairseqDecoder, FairseqLanguageModel
+from fairseq.models.transformer import TransformerDecoderBase, TransformerModelBase
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+_WRAPPERS = (ModuleProxyWrapper, DistributedTimeoutWrapper, LegacyDistributedDataParallel, DistributedDataParallel)
+
+
+class NoOutputProjectionError(ValueError):
+    """The model must apply its output layer itself; the message says why."""
+
+
+def output_projection(model: Any) -> nn.Linear:
+    """The projection to the vocabulary of ``model``, which with ``features_only=True`` returns what goes into it.
+
+    Raises:
+        NoOutputProjectionError: if the model's log-probabilities are more than the log-softmax of that projection, if
+            it cannot return its features, or if it is wrapped so that its weights cannot be used outside its forward.
+    """
+    while isinstance(model, _WRAPPERS):
+        if getattr(model, "find_unused_parameters", False):  # takes the projection, unused in the forward, for unused
+            raise NoOutputProjectionError("--find-unused-parameters")
+        model = model.module
+    decoder = getattr(model, "decoder", None)
+    name = type(model).__name__
+    if not isinstance(model, BaseFairseqModel):
+        raise NoOutputProjectionError(f"{name}, which may hold its weights in parts")
+    if not isinstance(decoder, TransformerDecoderBase) or any(
+        getattr(type(module), method) not in methods for module, method, methods in _stock_methods(model, decoder)
+    ):
+        raise NoOutputProjectionError(f"{name} has an output layer of its own")
+    if decoder.adaptive_softmax is not None:
+        raise NoOutputProjectionError("adaptive softmax")
+    if type(decoder.output_projection) is not nn.Linear or decoder.output_projection._forward_pre_hooks:
+        raise NoOutputProjectionError(f"{name} has no plain output projection")
+    takes = inspect.signature(model.forward).parameters
+    if "features_only" not in takes and type(model).forward is not FairseqLanguageModel.forward:
+        raise NoOutputProjectionError(f"{name} does not return its features")
+    return decoder.output_projection
+
+
+def _stock_methods(model: nn.Module, decoder: nn.Module) -> list[tuple[nn.Module, str, tuple[Any, ...]]]:
+    """The methods between features and log-probabilities, and fairseq's own."""
+    probs, scriptable = "get_normalized_probs", "get_normalized_probs_scriptable"
+    return [
+        (model, probs, (BaseFairseqModel.get_normalized_probs, TransformerModelBase.get_normalized_probs)),
+        (model, scriptable, (BaseFairseqModel.get_normalized_probs_scriptable,)),
+        (decoder, probs, (FairseqDecoder.get_normalized_probs,)),
+        (decoder, scriptable, (FairseqDecoder.get_normalized_probs_scriptable,)),
+        (decoder, "output_layer", (TransformerDecoderBase.output_layer,)),
+    ]

@@ -1,0 +1,258 @@
+"""Output projection, label-smoothed cross-entropy and divergence of M passes in one autograd function: torch only.
+
+Neither the logits nor the probabilities of the whole batch ever exist. The forward goes through the tokens in chunks;
+of each it takes the logits, turns them in place into their own gradient, and multiplies that gradient at once with the
+weights and the hidden states. What is left for backward is a scaling. So the matrix products are the three that every
+projection needs, nothing is computed twice, and the memory beyond the gradients does not grow with the tokens.
+
+The gradient, for a token with target ``y``, logits ``z_i``, probabilities ``p_i`` and log-probabilities ``l_i``: the
+loss ``sum_i [-(1 - eps) l_i[y] - eps / (V - 1) sum_{v != y} l_i[v]] + alpha D`` has, by the free variables ``l_i``,
+
+    g_i = -(1 - eps - e) [v = y] - e + alpha (p_i r_i + sum_j W[j][i] p_j)        with e = eps / (V - 1)
+
+(``r`` and ``W`` as in ``divergence.py``), and by the logits ``g_i - p_i sum_v g_i``. The sum of the first two terms is
+-1, that of the last ``alpha (S_i + c_i)`` with ``S_i = p_i . r_i`` and ``c_i = sum_j W[j][i]``. The rows of W sum to
+zero, so that ``r_i`` from logits is that from log-probabilities but for a constant: in the gradient it cancels against
+S, and ``D = sum_i (S_i - c_i log sum_v exp z_i[v])``. (The Jensen-Shannon divergence wants log-probabilities, and then
+``D = sum_i S_i``, as c is 0 there.)
+The term ``-e``, the same for all words, would cost a pass over the logits: it goes into the results of the matrix
+products instead, as the sum of the weights and the sum of the hidden states.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rdrop_fairseq.divergence import DIVERGENCES, accumulation_dtype, gradient, log_ratios, pair_weights
+
+# Logits in a chunk. Each chunk reads and writes the gradient of the weights once, which 2^25 (128 MB in float32, about
+# 1,000 tokens of a 32k vocabulary) makes small beside the products; more tokens than that gain nothing.
+_CHUNK = 1 << 25
+
+# Logits on which the elementwise work is done at once, so that they and two temporaries of their size stay in the
+# second-level cache: that of a CPU core, and that of a GPU.
+_BLOCK = {"cpu": 1 << 18, "cuda": 1 << 22}
+
+# float16 holds nothing below 6e-8, where probabilities still count: gradients are kept larger by this factor.
+_FLOAT16_SCALE = 256.0
+
+
+class RDropLoss(NamedTuple):
+    """Sums over the tokens that are not ignored; scalars, in float32 (float64 for float64), but for the count."""
+
+    loss: Tensor  # label-smoothed cross-entropy, summed over the passes, plus alpha times the divergence; in nats
+    nll_loss: Tensor  # negative log-likelihood, summed over the passes; not differentiable
+    kl_loss: Tensor  # the divergence, in nats, averaged over the pairs of passes; not differentiable
+    n_correct: Tensor  # how often the target is the likeliest word, summed over the passes; 0 if it was not asked for
+
+
+def linear_rdrop_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    alpha: float,
+    *,
+    bias: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    divergence: str = "symmetric",
+    ignore_index: int | None = None,
+    count_correct: bool = False,
+) -> RDropLoss:
+    """R-Drop's loss (Liang et al., 2021, eq. 4) of M passes from what goes into the output projection.
+
+    Equal to ``hidden @ weight.T + bias``, log-softmax, label-smoothed cross-entropy summed over the passes (epsilon
+    spread over the V - 1 other words, as in fairseq) and ``alpha`` times ``divergence.divergence``, in value and
+    gradient. The gradients are computed in the forward, so call it for training; under ``torch.no_grad`` they are left
+    out. Under autocast the products are in its dtype; everything between them is in float32 at least.
+
+    Args:
+        hidden: hidden states ``[M, ..., D]`` of M >= 2 passes, in any floating dtype.
+        weight: of the output projection, ``[V, D]``.
+        target: word indices ``[...]``, shared by the passes.
+        alpha: weight of the divergence, >= 0.
+        bias: of the output projection, ``[V]``; -inf forbids a word.
+        label_smoothing: epsilon in [0, 1).
+        divergence: one of ``divergence.DIVERGENCES``.
+        ignore_index: target of the positions that do not count (padding). They are dropped before the projection.
+        count_correct: also count the correct words, for which one more pass over the logits is made.
+
+    Returns:
+        ``RDropLoss``; ``loss`` is differentiable, once, by ``hidden``, ``weight`` and ``bias``.
+
+    Raises:
+        ValueError: if the shapes do not fit together, or ``divergence`` is unknown.
+        RuntimeError: in a second backward, or in one that is to be differentiated again (``create_graph=True``).
+    """
+    if divergence not in DIVERGENCES:
+        raise ValueError(f"divergence {divergence!r}: must be one of {', '.join(DIVERGENCES)}")
+    if hidden.dim() < 2 or hidden.size(0) < 2:
+        raise ValueError(f"hidden of shape {list(hidden.shape)}: must be [M, ..., D] with at least 2 passes")
+    if target.shape != hidden.shape[1:-1]:
+        raise ValueError(f"target of shape {list(target.shape)}: must be {list(hidden.shape[1:-1])}, as in hidden")
+    if weight.dim() != 2 or weight.size(1) != hidden.size(-1):
+        raise ValueError(f"weight of shape {list(weight.shape)}: must be [V, {hidden.size(-1)}]")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias of shape {list(bias.shape)}: must be [{weight.size(0)}]")
+    hidden, target = hidden.flatten(1, -2) if hidden.dim() > 2 else hidden.unsqueeze(1), target.flatten()
+    if ignore_index is not None:
+        kept = target.ne(ignore_index).nonzero().squeeze(-1)
+        hidden, target = hidden.index_select(1, kept), target.index_select(0, kept)
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        hidden = hidden.to(torch.get_autocast_dtype(device))
+    settings = _Settings(alpha, label_smoothing, divergence, count_correct, torch.is_grad_enabled())
+    with torch.autocast(device, enabled=False):
+        return RDropLoss(*_LinearRDropLoss.apply(hidden, weight, bias, target, settings))
+
+
+class _Settings(NamedTuple):
+    alpha: float
+    label_smoothing: float
+    kind: str
+    count_correct: bool
+    with_grad: bool  # whether autograd is on
+
+
+class _LinearRDropLoss(torch.autograd.Function):
+    """Hidden states ``[M, N, D]``, weights, bias and target ``[N]`` to the fields of ``RDropLoss``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, settings: _Settings
+    ) -> tuple[Tensor, ...]:
+        passes, tokens, width = hidden.shape
+        vocab = weight.size(0)
+        dtype = accumulation_dtype(hidden)
+        smoothing = settings.label_smoothing
+        uniform = smoothing / max(1, vocab - 1)  # e of the module's first lines
+        scale = _FLOAT16_SCALE if hidden.dtype == torch.float16 else 1.0
+        for_hidden, for_weight, for_bias = (needed and settings.with_grad for needed in ctx.needs_input_grad[:3])
+        grad_hidden = torch.empty_like(hidden) if for_hidden else None
+        grad_weight = torch.zeros_like(weight, dtype=dtype) if for_weight else None
+        grad_bias = weight.new_zeros(vocab, dtype=dtype) if for_bias else None
+
+        matrix = weight.to(hidden.dtype)
+        summed_matrix = matrix.sum(0, dtype=dtype)
+        shift = None
+        if bias is not None:  # -inf as a number, so that the logits of a forbidden word have a difference
+            shift = bias.to(hidden.dtype).clamp_min(torch.finfo(hidden.dtype).min / 2)
+        chunk_size = _chunk_size(tokens, passes * vocab, _CHUNK)
+        block_size = _chunk_size(chunk_size, passes * vocab, _BLOCK["cuda" if hidden.is_cuda else "cpu"])
+        buffer = hidden.new_empty(chunk_size, passes, vocab)
+        scratch = hidden.new_empty(2, block_size, passes, vocab, dtype=dtype)
+        facts = hidden.new_zeros(len(_Facts._fields), tokens, passes, dtype=dtype)
+        for chunk in _slices(tokens, chunk_size):
+            states = hidden[:, chunk].transpose(0, 1).reshape(-1, width)  # the passes of a token side by side
+            logits = buffer[: len(states) // passes]
+            rows = logits.view(-1, vocab)
+            if shift is None:
+                torch.mm(states, matrix.t(), out=rows)
+            else:
+                torch.addmm(shift, states, matrix.t(), out=rows)
+            for block in _slices(len(logits), block_size):
+                _work(logits[block], target[chunk][block], settings, scale, _Facts(*facts[:, chunk][:, block]), scratch)
+            # A state's summed logits are its product with the summed weights.
+            _Facts(*facts[:, chunk]).summed_logits.copy_((states.to(dtype) @ summed_matrix).view(-1, passes))
+            if grad_hidden is not None:
+                product = torch.mm(rows, matrix).sub_(summed_matrix * (uniform * scale))
+                grad_hidden[:, chunk] = product.view(-1, passes, width).transpose(0, 1)
+            if grad_weight is not None:
+                if dtype == rows.dtype:
+                    grad_weight.addmm_(rows.t(), states)
+                else:
+                    grad_weight.add_(torch.mm(rows.t(), states))
+            if grad_bias is not None:
+                grad_bias.add_(rows.sum(0, dtype=dtype))
+        if grad_weight is not None:
+            grad_weight.sub_(hidden.sum((0, 1), dtype=dtype).mul_(uniform * scale))
+        if grad_bias is not None:
+            grad_bias.sub_(passes * tokens * uniform * scale)
+
+        known = _Facts(*facts)
+        nll_loss = (known.log_sum - known.target_logit).sum()
+        kl_loss = known.divergence.sum()
+        loss = (1 - smoothing - uniform) * nll_loss + settings.alpha * kl_loss
+        if uniform:  # the sum over the words of -l
+            if bias is not None:
+                known.summed_logits.add_(bias.to(hidden.dtype).sum(dtype=dtype))
+            loss += uniform * (vocab * known.log_sum - known.summed_logits).sum()
+        n_correct = known.correct.sum()
+        ctx.grads = grad_hidden, grad_weight, grad_bias
+        ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype
+        ctx.scale = scale
+        ctx.mark_non_differentiable(nll_loss, kl_loss, n_correct)
+        return loss, nll_loss, kl_loss, n_correct
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("the fused loss can be differentiated once only")
+        if ctx.grads is None:
+            raise RuntimeError("backward through the fused loss a second time: it keeps its gradients for one")
+        scale = grad_output / ctx.scale
+        grads = [
+            None if grad is None else grad.mul_(scale).to(dtype)
+            for grad, dtype in zip(ctx.grads, ctx.dtypes, strict=True)
+        ]
+        ctx.grads = None
+        return *grads, None, None
+
+
+class _Facts(NamedTuple):
+    """What is known of each token and pass, each ``[N, M]``."""
+
+    log_sum: Tensor  # log sum_v exp(z_v)
+    target_logit: Tensor
+    summed_logits: Tensor  # less the bias
+    divergence: Tensor  # its sum over the passes is the divergence
+    correct: Tensor  # 1 where the target is the likeliest word
+
+
+def _work(logits: Tensor, target: Tensor, settings: _Settings, scale: float, facts: _Facts, scratch: Tensor) -> None:
+    """Fill in the facts (but for the summed logits) and turn the logits ``[N, M, V]`` into their gradient.
+
+    Of the gradient the part ``-e`` is left out, and all of it is multiplied by ``scale``.
+    """
+    passes, vocab = logits.shape[1:]
+    probs, ratios = scratch[:, : len(logits)]
+    values = logits.to(probs.dtype)  # the logits themselves, unless they are in half precision
+    words = target.view(-1, 1, 1).expand(-1, passes, 1)
+    facts.target_logit.copy_(values.gather(-1, words).squeeze(-1))
+    if settings.count_correct:
+        facts.correct.copy_(values.argmax(-1).eq(words.squeeze(-1)))
+    torch.softmax(values, -1, out=probs)
+    facts.log_sum.copy_(values.amax(-1) - probs.amax(-1).log_())
+    if settings.kind == "js":
+        values.sub_(facts.log_sum.unsqueeze(-1))
+    log_ratios(values.transpose(0, 1), settings.kind, out=ratios.transpose(0, 1))
+    columns = probs.new_tensor([sum(column) for column in zip(*pair_weights(passes, settings.kind), strict=True)])
+    share = torch.linalg.vecdot(probs, ratios)
+    facts.divergence.copy_(share - columns * facts.log_sum)
+    if not settings.with_grad:
+        return
+    constant = (1 - settings.alpha * (share + columns)).mul_(scale).t().unsqueeze(-1)
+    gradient(
+        ratios.transpose(0, 1),
+        probs.transpose(0, 1),
+        settings.kind,
+        out=values.transpose(0, 1),
+        alpha=settings.alpha * scale,
+        constant=constant,
+    )
+    at_target = 1 - settings.label_smoothing - settings.label_smoothing / max(1, vocab - 1)
+    values.scatter_add_(-1, words, values.new_full((), -at_target * scale).expand(words.shape))
+    if values is not logits:
+        logits.copy_(values)
+
+
+def _chunk_size(tokens: int, numbers: int, limit: int) -> int:
+    """How many of the tokens, each with so many numbers, to take at once: within the limit, in parts of one size."""
+    parts = math.ceil(tokens / max(1, limit // numbers))
+    return max(1, math.ceil(tokens / max(1, parts)))
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))
