@@ -19,6 +19,7 @@ The term ``-e``, the same for all words, would cost a pass over the logits: it g
 products instead, as the sum of the weights and the sum of the hidden states.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -103,17 +104,20 @@ def linear_rdrop_loss(
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
-    settings = _Settings(alpha, label_smoothing, divergence, count_correct, torch.is_grad_enabled())
+    uniform = label_smoothing / max(1, weight.size(0) - 1)
+    with_grad = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
+    settings = _Settings(alpha, 1 - label_smoothing - uniform, uniform, divergence, count_correct, with_grad)
     with torch.autocast(device, enabled=False):
         return RDropLoss(*_LinearRDropLoss.apply(hidden, weight, bias, target, settings))
 
 
 class _Settings(NamedTuple):
     alpha: float
-    label_smoothing: float
+    at_target: float  # weight of the target's log-probability, 1 - eps - e
+    uniform: float  # weight of every word's, e
     kind: str
     count_correct: bool
-    with_grad: bool  # whether autograd is on
+    with_grad: bool  # whether any gradient is wanted
 
 
 class _LinearRDropLoss(torch.autograd.Function):
@@ -126,8 +130,7 @@ class _LinearRDropLoss(torch.autograd.Function):
         passes, tokens, width = hidden.shape
         vocab = weight.size(0)
         dtype = accumulation_dtype(hidden)
-        smoothing = settings.label_smoothing
-        uniform = smoothing / max(1, vocab - 1)  # e of the module's first lines
+        uniform = settings.uniform
         scale = _FLOAT16_SCALE if hidden.dtype == torch.float16 else 1.0
         for_hidden, for_weight, for_bias = (needed and settings.with_grad for needed in ctx.needs_input_grad[:3])
         grad_hidden = torch.empty_like(hidden) if for_hidden else None
@@ -140,9 +143,7 @@ class _LinearRDropLoss(torch.autograd.Function):
         if bias is not None:  # -inf as a number, so that the logits of a forbidden word have a difference
             shift = bias.to(hidden.dtype).clamp_min(torch.finfo(hidden.dtype).min / 2)
         chunk_size = _chunk_size(tokens, passes * vocab, _CHUNK)
-        block_size = _chunk_size(chunk_size, passes * vocab, _BLOCK["cuda" if hidden.is_cuda else "cpu"])
         buffer = hidden.new_empty(chunk_size, passes, vocab)
-        scratch = hidden.new_empty(2, block_size, passes, vocab, dtype=dtype)
         facts = hidden.new_zeros(len(_Facts._fields), tokens, passes, dtype=dtype)
         for chunk in _slices(tokens, chunk_size):
             states = hidden[:, chunk].transpose(0, 1).reshape(-1, width)  # the passes of a token side by side
@@ -152,8 +153,7 @@ class _LinearRDropLoss(torch.autograd.Function):
                 torch.mm(states, matrix.t(), out=rows)
             else:
                 torch.addmm(shift, states, matrix.t(), out=rows)
-            for block in _slices(len(logits), block_size):
-                _work(logits[block], target[chunk][block], settings, scale, _Facts(*facts[:, chunk][:, block]), scratch)
+            _loss_and_gradient(logits, target[chunk], settings, scale, facts[:, chunk])
             # A state's summed logits are its product with the summed weights.
             _Facts(*facts[:, chunk]).summed_logits.copy_((states.to(dtype) @ summed_matrix).view(-1, passes))
             if grad_hidden is not None:
@@ -174,7 +174,7 @@ class _LinearRDropLoss(torch.autograd.Function):
         known = _Facts(*facts)
         nll_loss = (known.log_sum - known.target_logit).sum()
         kl_loss = known.divergence.sum()
-        loss = (1 - smoothing - uniform) * nll_loss + settings.alpha * kl_loss
+        loss = settings.at_target * nll_loss + settings.alpha * kl_loss
         if uniform:  # the sum over the words of -l
             if bias is not None:
                 known.summed_logits.add_(bias.to(hidden.dtype).sum(dtype=dtype))
@@ -211,12 +211,38 @@ class _Facts(NamedTuple):
     correct: Tensor  # 1 where the target is the likeliest word
 
 
-def _work(logits: Tensor, target: Tensor, settings: _Settings, scale: float, facts: _Facts, scratch: Tensor) -> None:
+def _loss_and_gradient(logits: Tensor, target: Tensor, settings: _Settings, scale: float, facts: Tensor) -> None:
     """Fill in the facts (but for the summed logits) and turn the logits ``[N, M, V]`` into their gradient.
 
     Of the gradient the part ``-e`` is left out, and all of it is multiplied by ``scale``.
     """
-    passes, vocab = logits.shape[1:]
+    tokens, passes, vocab = logits.shape
+    kernel = _triton() if logits.is_cuda else None
+    if kernel is not None and kernel.supports(logits, settings.kind):
+        known = _Facts(*facts)
+        if settings.count_correct:
+            known.correct.copy_(logits.argmax(-1).eq(target.unsqueeze(-1)))
+        kernel.loss_and_gradient(logits, target, settings, scale, known)
+        return
+    block_size = _chunk_size(tokens, passes * vocab, _BLOCK["cuda" if logits.is_cuda else "cpu"])
+    scratch = facts.new_empty(2, block_size, passes, vocab)
+    for block in _slices(tokens, block_size):
+        _work(logits[block], target[block], settings, scale, _Facts(*facts[:, block]), scratch)
+
+
+@functools.cache
+def _triton() -> Any:
+    """The module of the kernel, or None where triton is not installed."""
+    try:
+        from rdrop_fairseq import fused_triton
+    except ImportError:
+        return None
+    return fused_triton
+
+
+def _work(logits: Tensor, target: Tensor, settings: _Settings, scale: float, facts: _Facts, scratch: Tensor) -> None:
+    """``_loss_and_gradient`` of one block, in torch's own operations."""
+    passes = logits.size(1)
     probs, ratios = scratch[:, : len(logits)]
     values = logits.to(probs.dtype)  # the logits themselves, unless they are in half precision
     words = target.view(-1, 1, 1).expand(-1, passes, 1)
@@ -242,8 +268,7 @@ def _work(logits: Tensor, target: Tensor, settings: _Settings, scale: float, fac
         alpha=settings.alpha * scale,
         constant=constant,
     )
-    at_target = 1 - settings.label_smoothing - settings.label_smoothing / max(1, vocab - 1)
-    values.scatter_add_(-1, words, values.new_full((), -at_target * scale).expand(words.shape))
+    values.scatter_add_(-1, words, values.new_full((), -settings.at_target * scale).expand(words.shape))
     if values is not logits:
         logits.copy_(values)
 

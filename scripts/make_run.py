@@ -5,20 +5,15 @@ make_run.py --seed N CONFIG RUN [key=value ...]
 
 import argparse
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import zipfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from versions import versions
 from yaml import YAMLError
-
-PACKAGES = ("torch", "fairseq-fixed", "numpy", "hydra-core", "omegaconf", "sacrebleu", "sacremoses", "subword-nmt")
 
 
 def run_config(config: Path, run: Path, seed: int, overrides: list[str]) -> DictConfig:
@@ -85,21 +80,6 @@ def mend_last_checkpoint(checkpoints: Path) -> None:
     copy = last.with_suffix(".part")
     shutil.copyfile(whole, copy)
     copy.rename(last)
-
-
-def versions() -> str:
-    """Return a line each on the commit, the versions and the hardware that a run had."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    lines = [f"rdrop_fairseq {commit.stdout.strip() or 'not a git checkout'}", f"python {platform.python_version()}"]
-    for package in PACKAGES:
-        try:
-            lines.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            lines.append(f"{package} not installed")
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    lines.append(f"gpu {', '.join(gpus) or 'none'}")
-    lines.append(f"cpu {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")
-    return "\n".join(lines) + "\n"
 
 
 def write(path: Path, text: str) -> None:

@@ -1,0 +1,278 @@
+"""Time and memory of the head (output projection, loss and divergence, forward and backward) against its peers.
+
+python benchmarks/loss.py [--out DIR] [--quick] [--rounds N] [--width D] [--cpu]
+
+Prints a table of times, each also as a multiple of the bare matrix products in the same round, and one of peak memory
+beyond inputs and gradients. With a GPU it runs there, with more sizes. Ten minutes on two cores; --quick is for trying.
+"""
+
+import argparse
+import gc
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from fairseq import utils
+from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
+from fairseq.criterions.label_smoothed_cross_entropy_with_rdrop import compute_kl_loss
+from measure import (
+    DTYPES,
+    free_bytes,
+    in_a_fresh_process,
+    markdown,
+    peak_bytes,
+    ratio,
+    say,
+    seconds,
+    write,
+)
+from torch import Tensor
+
+from rdrop_fairseq import fused as fused_module
+from rdrop_fairseq.divergence import divergence
+from rdrop_fairseq.fused import linear_rdrop_loss
+
+ALPHA, EPSILON, PAD = 5.0, 0.1, 1
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # hidden [2, N, D], weight [V, D], target [N] -> loss
+
+
+def logits_of(hidden: Tensor, weight: Tensor) -> Tensor:
+    return F.linear(hidden.flatten(0, 1), weight)
+
+
+def cross_entropy(lprobs: Tensor, target: Tensor) -> Tensor:
+    """fairseq's label-smoothed cross-entropy of both copies."""
+    loss: Tensor = label_smoothed_nll_loss(lprobs, torch.cat([target] * 2), EPSILON, ignore_index=PAD)[0]
+    return loss
+
+
+def plain_cross_entropy(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    return cross_entropy(utils.log_softmax(logits_of(hidden, weight), dim=-1), target)
+
+
+def torch_cross_entropy(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """PyTorch's own projection and cross-entropy in one; it spreads the smoothing over V words."""
+    return F.linear_cross_entropy(
+        hidden.flatten(0, 1), weight, torch.cat([target] * 2), reduction="sum", label_smoothing=EPSILON
+    )
+
+
+def published(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """The formula as the authors publish it: log-softmax for the loss; log-softmax and softmax for the divergence."""
+    logits = logits_of(hidden, weight)
+    loss = cross_entropy(utils.log_softmax(logits, dim=-1), target)
+    (lp, lq), (p, q) = utils.log_softmax(logits, dim=-1).chunk(2), utils.softmax(logits, dim=-1).chunk(2)
+    pad = target.eq(PAD).unsqueeze(-1)
+    kl = sum(F.kl_div(a, b, reduction="none").masked_fill(pad, 0.0).sum() for a, b in ((lp, q), (lq, p)))
+    return loss + ALPHA * kl / 2
+
+
+def of_fairseq(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """fairseq's label_smoothed_cross_entropy_with_rdrop."""
+    softmax = {True: utils.log_softmax, False: utils.softmax}
+    model = SimpleNamespace(get_normalized_probs=lambda logits, log_probs: softmax[log_probs](logits, dim=-1))
+    logits = logits_of(hidden, weight)
+    loss = cross_entropy(model.get_normalized_probs(logits, log_probs=True), target)
+    return loss + ALPHA * compute_kl_loss(model, logits, target.eq(PAD).unsqueeze(-1))
+
+
+def plain(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """--rdrop-loss plain"""
+    lprobs = utils.log_softmax(logits_of(hidden, weight), dim=-1)
+    kl_loss = divergence(lprobs.unflatten(0, (2, -1))).masked_fill(target.eq(PAD), 0)
+    return cross_entropy(lprobs, target) + ALPHA * kl_loss.sum()
+
+
+def fused(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """--rdrop-loss fused"""
+    return linear_rdrop_loss(hidden, weight, target, ALPHA, label_smoothing=EPSILON, ignore_index=PAD).loss
+
+
+def fused_by_torch(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """fused without the kernel, in torch's own operations: what runs on a CPU"""
+    with mock.patch.object(fused_module, "_triton", lambda: None):
+        return fused(hidden, weight, target)
+
+
+compiled_work = torch.compile(fused_module._work, dynamic=True)
+
+
+def fused_compiled(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """fused_by_torch, its elementwise work compiled by torch"""
+    with mock.patch.object(fused_module, "_work", compiled_work):
+        return fused_by_torch(hidden, weight, target)
+
+
+BARE, FUSED, PUBLISHED = "bare products", "R-Drop, fused", "R-Drop, published formula"
+LOSSES: dict[str, Loss] = {
+    "cross-entropy, doubled batch": plain_cross_entropy,
+    "R-Drop, fairseq's criterion": of_fairseq,
+    PUBLISHED: published,
+    "R-Drop, plain": plain,
+    FUSED: fused,
+}
+if hasattr(F, "linear_cross_entropy"):
+    LOSSES = {"torch's linear_cross_entropy, doubled batch": torch_cross_entropy, **LOSSES}
+if torch.cuda.is_available():
+    LOSSES |= {"R-Drop, fused, torch's operations": fused_by_torch, "R-Drop, fused, compiled": fused_compiled}
+
+
+def tensors(size: dict[str, Any], device: str) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator(device).manual_seed(1)
+    hidden = torch.randn(2, size["tokens"], size["width"], generator=generator, device=device)
+    weight = torch.randn(size["vocab"], size["width"], generator=generator, device=device) * size["width"] ** -0.5
+    target = torch.randint(2, size["vocab"], (size["tokens"],), generator=generator, device=device)
+    dtype = DTYPES[size["dtype"]]
+    return hidden.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_(), target
+
+
+def step_of(loss: Loss, hidden: Tensor, weight: Tensor, target: Tensor) -> Callable[[], None]:
+    def step() -> None:
+        hidden.grad = weight.grad = None
+        loss(hidden, weight, target).backward()
+
+    return step
+
+
+def bare_step(hidden: Tensor, weight: Tensor, target: Tensor) -> Callable[[], None]:
+    """The three matrix products that any loss over this projection needs."""
+    states, matrix = hidden.detach().flatten(0, 1), weight.detach()
+
+    def step() -> None:
+        logits = states @ matrix.t()
+        torch.mm(logits, matrix)
+        torch.mm(logits.t(), states)
+
+    return step
+
+
+def memory_of(setting: dict[str, Any]) -> int:
+    """Peak bytes of one step beyond its inputs and gradients."""
+    device, loss = setting["device"], LOSSES[setting["loss"]]
+    small = tensors({**setting, "tokens": 8, "vocab": 64}, device)
+    step_of(loss, *small)()  # so that no library is loaded later
+    hidden, weight, target = tensors(setting, device)
+    peak = peak_bytes(step_of(loss, hidden, weight, target), device)
+    return peak - sum(tensor.numel() * tensor.element_size() for tensor in (hidden, weight))
+
+
+def measure_times(size: dict[str, Any], rounds: int, device: str) -> dict[str, Any]:
+    made = tensors(size, device)
+    steps = {BARE: bare_step(*made), **{name: step_of(loss, *made) for name, loss in LOSSES.items()}}
+    largest = 2 * size["tokens"] * size["vocab"] * 4
+    if 8 * largest > free_bytes(device):
+        steps = {name: step for name, step in steps.items() if name in (BARE, FUSED)}
+    measured = seconds(steps, rounds, device)
+    gc.collect()
+    return {**size, "seconds": measured}
+
+
+def measure_memory(size: dict[str, Any], device: str, names: list[str]) -> list[dict[str, Any]]:
+    found = []
+    for name in names:
+        setting = {**size, "device": device, "loss": name}
+        say(f"  memory of {name}")
+        peak = memory_of(setting) if device == "cuda" else in_a_fresh_process(__file__, setting)
+        found.append({**size, "loss": name, "bytes": peak})
+    return found
+
+
+def label(size: dict[str, Any]) -> str:
+    return f"{size['dtype']}, V = {size['vocab']:,}, {size['tokens']:,} tokens"
+
+
+def times_table(times: list[dict[str, Any]]) -> str:
+    rows = [["milliseconds, median (spread); x bare", *map(label, times)]]
+    for name in (BARE, *LOSSES):
+        row = [name]
+        for entry in times:
+            measured = entry["seconds"]
+            if name not in measured:
+                row.append("does not fit")
+                continue
+            own = sorted(1000 * second for second in measured[name])
+            row.append(f"{median(own):,.1f} ({own[0]:,.1f} to {own[-1]:,.1f}); {ratio(measured, name, BARE):.2f}")
+        rows.append(row)
+    return markdown(rows)
+
+
+def memory_table(memory: list[dict[str, Any]]) -> str:
+    sizes = list(dict.fromkeys(label(entry) for entry in memory))
+    found = {(entry["loss"], label(entry)): entry["bytes"] for entry in memory}
+    rows = [["peak MB beyond inputs and gradients", *sizes]]
+    for name in LOSSES:
+        cells = [found.get((name, size)) for size in sizes]
+        rows.append([name, *("not run" if peak is None else f"{peak / 1e6:,.0f}" for peak in cells)])
+    return markdown(rows)
+
+
+def plot(times: list[dict[str, Any]], pyplot: Any) -> Any:
+    figure, axes = pyplot.subplots(figsize=(9, 4.5))
+    width = 0.8 / len(LOSSES)
+    for i, name in enumerate(LOSSES):
+        have = [(x, ratio(entry["seconds"], name, BARE)) for x, entry in enumerate(times) if name in entry["seconds"]]
+        axes.bar([x + i * width for x, _ in have], [value for _, value in have], width, label=name)
+    axes.axhline(1, color="black", linewidth=1)
+    axes.set_xticks([x + 0.4 for x in range(len(times))], [label(entry).replace(", ", "\n") for entry in times])
+    axes.set_ylabel("time / bare matrix products")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("results/performance"), help="folder of the results")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, for trying")
+    parser.add_argument("--rounds", type=int, default=5, help="timings of each, at least 1 (default: 5)")
+    parser.add_argument("--width", type=int, default=512, help="width of the hidden states (default: 512)")
+    parser.add_argument("--cpu", action="store_true", help="measure on the CPU where there is a GPU")
+    parser.add_argument("--memory-of", type=json.loads, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.memory_of:
+        print(memory_of(args.memory_of))
+        return
+    if args.rounds < 1 or args.width < 1:
+        sys.exit(f"--rounds {args.rounds}, --width {args.width}: must be at least 1")
+    device = "cuda" if torch.cuda.is_available() and not args.cpu else "cpu"
+    if args.quick:
+        grid = [("float32", 1000, 128), ("bfloat16", 1000, 128)]
+        memory_sizes, growth = [("float32", 2000, 1024)], (512, 2048)
+    elif device == "cuda":
+        grid = [(dtype, vocab, tokens) for dtype in ("bfloat16", "float32") for vocab in (10_000, 32_768, 44_000)
+                for tokens in (1024, 4096, 16_384)]  # fmt: skip
+        memory_sizes, growth = [(dtype, 32_768, 8192) for dtype in ("bfloat16", "float32")], (4096, 16_384)
+    else:
+        grid = [("float32", 10_000, 1024), ("float32", 10_000, 4096), ("float32", 32_768, 1024),
+                ("float32", 44_000, 1024), ("bfloat16", 10_000, 1024)]  # fmt: skip
+        memory_sizes, growth = [("float32", 32_768, 8192)], (4096, 16_384)
+
+    def size(dtype: str, vocab: int, tokens: int) -> dict[str, Any]:
+        return {"dtype": dtype, "vocab": vocab, "tokens": tokens, "width": args.width}
+
+    times, memory = [], []
+    for number, setting in enumerate(grid, 1):
+        say(f"[{number}/{len(grid)}] {label(size(*setting))}")
+        times.append(measure_times(size(*setting), args.rounds, device))
+    for dtype, vocab, tokens in memory_sizes:
+        while 2 * tokens * vocab * 4 * 8 > free_bytes(device):  # the published formula keeps about eight such tensors
+            tokens //= 2
+        say(f"memory at {label(size(dtype, vocab, tokens))}")
+        memory += measure_memory(size(dtype, vocab, tokens), device, list(LOSSES))
+        for more in growth:
+            memory += measure_memory(size(dtype, vocab, more), device, [FUSED])
+
+    text = (
+        f"Head, forward and backward, width {args.width}, two passes.\n\n{times_table(times)}\n{memory_table(memory)}"
+    )
+    write(args.out, f"loss_{device}", text, {"times": times, "memory": memory}, lambda pyplot: plot(times, pyplot))
+
+
+if __name__ == "__main__":
+    main()

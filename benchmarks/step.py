@@ -1,0 +1,207 @@
+"""Time and memory of a whole training step (forward, backward, optimizer), R-Drop against plain cross-entropy.
+
+python benchmarks/step.py [--out DIR] [--quick] [--rounds N] [--memory GB] [--cpu]
+
+The peers see the same sentences twice: fairseq's label_smoothed_cross_entropy on the batch doubled, fairseq's own
+R-Drop criterion, and ours, plain and fused. Prints times, each also as a multiple of plain cross-entropy in the same
+round, the peak memory beyond the model's, and how many tokens would fit into --memory, from a line through two
+measured sizes.
+"""
+
+import argparse
+import gc
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+from fairseq.data import Dictionary
+from fairseq.data.language_pair_dataset import collate
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
+from fairseq.tasks.translation import TranslationConfig
+from measure import (
+    DTYPES,
+    in_a_fresh_process,
+    markdown,
+    peak_bytes,
+    ratio,
+    say,
+    seconds,
+    write,
+)
+from omegaconf import OmegaConf
+
+from rdrop_fairseq.passes import repeat_batch
+from rdrop_fairseq.tasks.rdrop_translation import RDropTranslationTask
+
+WORDS_A_SENTENCE = 32
+PLAIN_CE, OF_FAIRSEQ, PLAIN, FUSED = (
+    "cross-entropy, doubled batch",
+    "R-Drop, fairseq's criterion",
+    "R-Drop, plain",
+    "R-Drop, fused",
+)
+OURS = "rdrop_label_smoothed_cross_entropy"
+CRITERIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    PLAIN_CE: ("label_smoothed_cross_entropy", {}),
+    OF_FAIRSEQ: ("label_smoothed_cross_entropy_with_rdrop", {"rdrop_alpha": 5.0}),
+    PLAIN: (OURS, {"rdrop_loss": "plain"}),
+    FUSED: (OURS, {"rdrop_loss": "fused"}),
+}
+
+
+def dictionary(size: int) -> Dictionary:
+    made = Dictionary()
+    for number in range(size - len(made)):
+        made.add_symbol(str(number))
+    return made
+
+
+def batch(tokens: int, vocab: int, device: str) -> dict[str, Any]:
+    """Sentences of one length, ``tokens`` words on each side."""
+    generator = torch.Generator().manual_seed(1)
+    words = torch.randint(4, vocab, (2, tokens // WORDS_A_SENTENCE, WORDS_A_SENTENCE), generator=generator)
+    words[:, :, -1] = 2  # the end of the sentence
+    pairs = [{"id": i, "source": source, "target": target} for i, (source, target) in enumerate(zip(*words))]  # noqa: B905
+    sample: dict[str, Any] = collate(pairs, pad_idx=1, eos_idx=2)
+    net_input = {name: tensor.to(device) for name, tensor in sample["net_input"].items()}
+    return {**sample, "net_input": net_input, "target": sample["target"].to(device)}
+
+
+def training_step(setting: dict[str, Any], name: str, device: str) -> Callable[[], None]:
+    """A step as fairseq's trainer makes it, with a model of its own."""
+    words = dictionary(setting["vocab"])
+    task = RDropTranslationTask(TranslationConfig(), words, words)
+    args = Namespace(share_all_embeddings=True, dropout=0.3)
+    ARCH_CONFIG_REGISTRY[setting["arch"]](args)
+    torch.manual_seed(1)
+    model = ARCH_MODEL_REGISTRY[setting["arch"]].build_model(args, task).to(device, DTYPES[setting["dtype"]])
+    registered, settings = CRITERIONS[name]
+    known = CRITERION_DATACLASS_REGISTRY[registered]
+    config = OmegaConf.structured(known(label_smoothing=0.1, sentence_avg=False, **settings))
+    config._name = registered
+    criterion = task.build_criterion(config)
+    optimizer = FairseqAdam(
+        OmegaConf.structured(FairseqAdamConfig(lr=[1e-4], tpu=False, fp16_adam_stats=False)), list(model.parameters())
+    )
+    sample = batch(setting["tokens"], setting["vocab"], device)
+
+    def step() -> None:
+        seen = repeat_batch(sample, 2) if name == PLAIN_CE else {**sample, "net_input": dict(sample["net_input"])}
+        optimizer.zero_grad()
+        _, sample_size, _ = task.train_step(seen, model, criterion, optimizer, 0)
+        optimizer.multiply_grads(1 / sample_size)
+        optimizer.clip_grad_norm(0.0)
+        optimizer.step()
+
+    return step
+
+
+def memory_of(setting: dict[str, Any]) -> int:
+    """Peak bytes of a step beyond what the model, its gradients and the optimizer's state take."""
+    step = training_step(setting, setting["method"], setting["device"])
+    step()  # makes the optimizer's state and the gradients
+    return peak_bytes(step, setting["device"])
+
+
+def times_table(times: list[dict[str, Any]]) -> str:
+    rows = [["seconds a step, median (spread); x cross-entropy", *map(label, times)]]
+    for name in CRITERIONS:
+        row = [name]
+        for entry in times:
+            own = sorted(entry["seconds"][name])
+            multiple = ratio(entry["seconds"], name, PLAIN_CE)
+            row.append(f"{median(own):,.3f} ({own[0]:,.3f} to {own[-1]:,.3f}); {multiple:.2f}")
+        rows.append(row)
+    rows.append(
+        ["fused / fairseq's criterion", *(f"{ratio(entry['seconds'], FUSED, OF_FAIRSEQ):.2f}" for entry in times)]
+    )
+    return markdown(rows)
+
+
+def memory_table(memory: list[dict[str, Any]], limit: float) -> str:
+    rows = [["", "model, vocabulary", "peak MB at tokens", "tokens that fit"]]
+    for entry in memory:
+        (less, low), (more, high) = entry["points"]
+        cells = ["not run", "not run"]
+        if low and high and high > low:
+            slope = (high - low) / (more - less)
+            fit = (limit * 1e9 - low) / slope + less
+            cells = [f"{low / 1e6:,.0f} at {less:,}, {high / 1e6:,.0f} at {more:,}", f"{fit:,.0f}"]
+        rows.append([entry["method"], f"{entry['arch']}, {entry['vocab']:,}", *cells])
+    return markdown(rows)
+
+
+def label(setting: dict[str, Any]) -> str:
+    return f"{setting['arch']}, {setting['dtype']}, V = {setting['vocab']:,}, 2 x {setting['tokens']:,} tokens"
+
+
+def plot(times: list[dict[str, Any]], pyplot: Any) -> Any:
+    figure, axes = pyplot.subplots(figsize=(9, 4.5))
+    width = 0.8 / len(CRITERIONS)
+    for i, name in enumerate(CRITERIONS):
+        heights = [ratio(entry["seconds"], name, PLAIN_CE) for entry in times]
+        axes.bar([x + i * width for x in range(len(times))], heights, width, label=name)
+    axes.axhline(1, color="black", linewidth=1)
+    axes.set_xticks([x + 0.3 for x in range(len(times))], [label(entry).replace(", ", "\n") for entry in times])
+    axes.set_ylabel("time / cross-entropy on the doubled batch")
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("results/performance"), help="folder of the results")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, for trying")
+    parser.add_argument("--rounds", type=int, default=5, help="timings of each, at least 1 (default: 5)")
+    parser.add_argument("--memory", type=float, default=8.0, help="gigabytes for the tokens that fit (default: 8)")
+    parser.add_argument("--cpu", action="store_true", help="measure on the CPU where there is a GPU")
+    parser.add_argument("--memory-of", type=json.loads, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.memory_of:
+        print(memory_of(args.memory_of))
+        return
+    if args.rounds < 1 or args.memory <= 0:
+        parser.error(f"--rounds {args.rounds} must be at least 1, --memory {args.memory} above 0")
+    device = "cuda" if torch.cuda.is_available() and not args.cpu else "cpu"
+    iwslt, big = "transformer_iwslt_de_en", "transformer_vaswani_wmt_en_de_big"
+    dtype = "bfloat16" if device == "cuda" else "float32"
+    if args.quick:
+        grid = [(iwslt, 1000, 64)]
+    elif device == "cuda":
+        grid = [(iwslt, 10_000, 4096), (iwslt, 32_768, 4096), (big, 32_768, 4096), (big, 44_000, 4096)]
+    else:
+        grid = [(iwslt, 10_000, 1024), (iwslt, 32_768, 1024), (big, 32_768, 256)]
+
+    times, memory = [], []
+    for number, (arch, vocab, tokens) in enumerate(grid, 1):
+        setting = {"arch": arch, "vocab": vocab, "tokens": tokens, "dtype": dtype, "device": device}
+        say(f"[{number}/{len(grid)}] {label(setting)}")
+        steps = {name: training_step(setting, name, device) for name in CRITERIONS}
+        times.append({**setting, "seconds": seconds(steps, args.rounds, device)})
+        del steps
+        gc.collect()
+        for method in CRITERIONS:
+            say(f"  memory of {method}")
+            points = []
+            for size in (tokens, 2 * tokens):
+                one = {**setting, "tokens": size, "method": method}
+                points.append((size, memory_of(one) if device == "cuda" else in_a_fresh_process(__file__, one)))
+            memory.append({**setting, "method": method, "points": points})
+
+    text = (
+        f"Whole training step, dropout 0.3.\n\n{times_table(times)}\n"
+        f"Memory beyond the model's, its gradients' and the optimizer's, and the target tokens a batch that fit into "
+        f"{args.memory:g} GB of it (each seen twice), estimated from a line through the two sizes:\n\n"
+        f"{memory_table(memory, args.memory)}"
+    )
+    write(args.out, f"step_{device}", text, {"times": times, "memory": memory}, lambda pyplot: plot(times, pyplot))
+
+
+if __name__ == "__main__":
+    main()

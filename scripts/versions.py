@@ -1,0 +1,29 @@
+"""What a measurement must name: the commit, the versions and the hardware."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).resolve().parent
+PACKAGES = ("torch", "fairseq-fixed", "numpy", "hydra-core", "omegaconf", "sacrebleu", "sacremoses", "subword-nmt")
+
+
+def versions() -> str:
+    """Return a line each on the commit, the versions and the hardware that a run had."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
+    )
+    lines = [f"rdrop_fairseq {commit.stdout.strip() or 'not a git checkout'}", f"python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            lines.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            lines.append(f"{package} not installed")
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    lines.append(f"gpu {', '.join(gpus) or 'none'}")
+    lines.append(f"cpu {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")
+    return "\n".join(lines) + "\n"
