@@ -10,7 +10,7 @@ import torch
 from rdrop_fairseq import fused
 
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
-triton = pytest.importorskip("triton", reason="Triton is not installed; EXTRAS=test,plots,triton make test installs it")
+triton = pytest.importorskip("triton", reason="Triton is not installed: .venv/bin/pip install triton")
 from rdrop_fairseq import fused_triton  # noqa: E402
 
 
