@@ -6,12 +6,8 @@ Prints a table of times, each also as a multiple of the bare matrix products in 
 beyond inputs and gradients. With a GPU it runs there, with more sizes. Ten minutes on two cores; --quick is for trying.
 """
 
-import argparse
 import gc
-import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
 from typing import Any
@@ -24,10 +20,12 @@ from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_l
 from fairseq.criterions.label_smoothed_cross_entropy_with_rdrop import compute_kl_loss
 from measure import (
     DTYPES,
+    arguments,
     free_bytes,
     in_a_fresh_process,
     markdown,
     peak_bytes,
+    positive,
     ratio,
     say,
     seconds,
@@ -227,19 +225,12 @@ def plot(times: list[dict[str, Any]], pyplot: Any) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results/performance"), help="folder of the results")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, for trying")
-    parser.add_argument("--rounds", type=int, default=5, help="timings of each, at least 1 (default: 5)")
-    parser.add_argument("--width", type=int, default=512, help="width of the hidden states (default: 512)")
-    parser.add_argument("--cpu", action="store_true", help="measure on the CPU where there is a GPU")
-    parser.add_argument("--memory-of", type=json.loads, help=argparse.SUPPRESS)
+    parser = arguments(__doc__)
+    parser.add_argument("--width", type=positive, default=512, help="width of the hidden states (default: 512)")
     args = parser.parse_args()
     if args.memory_of:
         print(memory_of(args.memory_of))
         return
-    if args.rounds < 1 or args.width < 1:
-        sys.exit(f"--rounds {args.rounds}, --width {args.width}: must be at least 1")
     device = "cuda" if torch.cuda.is_available() and not args.cpu else "cpu"
     if args.quick:
         grid = [("float32", 1000, 128), ("bfloat16", 1000, 128)]

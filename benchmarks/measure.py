@@ -1,5 +1,6 @@
 """What the benchmarks share: seconds in interleaved rounds, peak memory, tables, JSON and PNG."""
 
+import argparse
 import ctypes
 import gc
 import json
@@ -29,6 +30,24 @@ Step = Callable[[], Any]
 def say(text: str) -> None:
     """Progress, on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """The options that the benchmarks of sizes share."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("results/performance"), help="folder of the results")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, for trying")
+    parser.add_argument("--rounds", type=positive, default=5, help="timings of each, at least 1 (default: 5)")
+    parser.add_argument("--cpu", action="store_true", help="measure on the CPU where there is a GPU")
+    parser.add_argument("--memory-of", type=json.loads, help=argparse.SUPPRESS)
+    return parser
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return number
 
 
 def synchronize(device: str) -> None:

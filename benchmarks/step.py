@@ -8,12 +8,9 @@ round, the peak memory beyond the model's, and how many tokens would fit into --
 measured sizes.
 """
 
-import argparse
 import gc
-import json
 from argparse import Namespace
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -26,6 +23,7 @@ from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from fairseq.tasks.translation import TranslationConfig
 from measure import (
     DTYPES,
+    arguments,
     in_a_fresh_process,
     markdown,
     peak_bytes,
@@ -155,19 +153,14 @@ def plot(times: list[dict[str, Any]], pyplot: Any) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results/performance"), help="folder of the results")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, for trying")
-    parser.add_argument("--rounds", type=int, default=5, help="timings of each, at least 1 (default: 5)")
+    parser = arguments(__doc__)
     parser.add_argument("--memory", type=float, default=8.0, help="gigabytes for the tokens that fit (default: 8)")
-    parser.add_argument("--cpu", action="store_true", help="measure on the CPU where there is a GPU")
-    parser.add_argument("--memory-of", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory_of:
         print(memory_of(args.memory_of))
         return
-    if args.rounds < 1 or args.memory <= 0:
-        parser.error(f"--rounds {args.rounds} must be at least 1, --memory {args.memory} above 0")
+    if args.memory <= 0:
+        parser.error(f"--memory {args.memory}: must be above 0")
     device = "cuda" if torch.cuda.is_available() and not args.cpu else "cpu"
     iwslt, big = "transformer_iwslt_de_en", "transformer_vaswani_wmt_en_de_big"
     dtype = "bfloat16" if device == "cuda" else "float32"

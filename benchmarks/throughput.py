@@ -25,7 +25,7 @@ from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 from fairseq_cli import train as fairseq_train
 from fairseq_cli.hydra_train import cli_main
-from measure import ROOT, markdown, say, synchronize, write
+from measure import ROOT, markdown, positive, say, synchronize, write
 
 from rdrop_fairseq.criterions import rdrop_criterion
 from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion
@@ -100,12 +100,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", default="configs/demo/rdrop.yaml", help="a config, its data prepared")
     parser.add_argument("values", nargs="*", metavar="key=value", help="other values for the config")
-    parser.add_argument("--updates", type=int, default=100, help="updates that are timed (default: 100)")
+    parser.add_argument("--updates", type=positive, default=100, help="updates that are timed (default: 100)")
     parser.add_argument("--out", type=Path, default=Path("results/performance"), help="folder of the results")
     parser.add_argument("--quick", action="store_true", help="ten updates, for trying")
     args = parser.parse_args()
-    if args.updates < 1:
-        parser.error(f"--updates {args.updates}: must be at least 1")
     updates = 10 if args.quick else args.updates
     clock = Clock()
     watch_fairseq(clock)
