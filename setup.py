@@ -22,7 +22,14 @@ setup(
         "subword-nmt",
     ],
     extras_require={
-        "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
+        "test": [
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "triton; sys_platform == 'linux' and platform_machine == 'x86_64'",  # interpreted: the kernel of the loss
+        ],
         "plots": ["matplotlib", "tensorboard"],
     },
 )
