@@ -5,6 +5,8 @@ import ctypes
 import gc
 import json
 import logging
+import os
+import random
 import re
 import subprocess
 import sys
@@ -56,10 +58,15 @@ def synchronize(device: str) -> None:
 
 
 def seconds(steps: Mapping[str, Step], rounds: int, device: str) -> dict[str, list[float]]:
-    """Time of each step in each round: all of them in turn, so that a busy machine disturbs them alike."""
+    """Time of each step in each round: all of them in turn, so that a busy machine disturbs them alike.
+
+    Each round has an order of its own, so that none always runs behind the same one.
+    """
     measured: dict[str, list[float]] = {name: [] for name in steps}
+    order = list(steps.items())
     for number in range(-1, rounds):  # the first round warms up
-        for name, step in steps.items():
+        random.Random(number).shuffle(order)
+        for name, step in order:
             synchronize(device)
             start = time.perf_counter()
             step()
@@ -107,7 +114,9 @@ def free_bytes(device: str) -> int:
 def in_a_fresh_process(script: str, setting: dict[str, Any]) -> int | None:
     """What the script prints when it is called with --memory-of SETTING; None if that fails, as out of memory."""
     command = [sys.executable, script, "--memory-of", json.dumps(setting)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Large pages: a peer that takes many gigabytes would spend minutes on faults of small ones.
+    environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         say(f"  {setting}: failed: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
         return None

@@ -88,7 +88,6 @@ def log_ratios(lprobs: Tensor, kind: str, out: Tensor) -> Tensor:
 
     Logits will do in place of log-probabilities, but for ``js``: ``r`` is then off by a constant at each position.
     """
-    out.zero_()
     weights = pair_weights(len(lprobs), kind)
     for i in range(len(weights)):
         for j in range(i + 1, len(weights)):
@@ -96,9 +95,16 @@ def log_ratios(lprobs: Tensor, kind: str, out: Tensor) -> Tensor:
             for this, other, sign in ((i, j, 1), (j, i, -1)):
                 weight = weights[this][other]
                 if kind == "js":  # log m - l_i = log(1 + p_j / p_i) - log 2
-                    out[this].add_(torch.nn.functional.softplus(sign * gap).sub_(math.log(2)), alpha=weight)
+                    term = torch.nn.functional.softplus(sign * gap).sub_(math.log(2))
+                else:
+                    term, weight = gap, sign * weight
+                is_first = other == (1 if this == 0 else 0)
+                if is_first and weight:
+                    torch.mul(term, weight, out=out[this])
+                elif is_first:
+                    out[this].zero_()  # where the gap is infinite, 0 times it is not 0
                 elif weight:
-                    out[this].add_(gap, alpha=sign * weight)
+                    out[this].add_(term, alpha=weight)
     return out
 
 
@@ -107,14 +113,13 @@ def gradient(
 ) -> Tensor:
     """``out`` with ``alpha`` times the gradient by the log-probabilities, as free variables, plus ``constant * p``.
 
-    All are ``[M, N, V]``, ``constant`` also ``[M, N, 1]``. The ratios are lost; ``out`` may be the same tensor.
+    All are ``[M, N, V]``, ``constant`` also ``[M, N, 1]``; ``out`` may be the tensor of the ratios.
     """
     weights = pair_weights(len(probs), kind)
     if kind == "js":
         weights = [[0.0] * len(row) for row in weights]
     own = ratios.new_tensor([weights[i][i] for i in range(len(weights))]).view(-1, 1, 1)
-    torch.add(constant + alpha * own, ratios, alpha=alpha, out=ratios)
-    torch.mul(ratios, probs, out=out)
+    torch.add(constant + alpha * own, ratios, alpha=alpha, out=out).mul_(probs)
     for i, row in enumerate(weights):
         for j, weight in enumerate(row):
             if weight and i != j:

@@ -24,7 +24,7 @@ every_kind = pytest.mark.parametrize("kind", DIVERGENCES)
 def sizes(tokens_in_chunk, tokens_in_block, numbers):
     """Chunks and blocks of so many tokens, each with so many logits."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "_CHUNK", tokens_in_chunk * numbers)
+        patch.setattr(fused, "_CHUNK", dict.fromkeys(("cpu", "cuda"), tokens_in_chunk * numbers))
         patch.setattr(fused, "_BLOCK", dict.fromkeys(("cpu", "cuda"), tokens_in_block * numbers))
         yield
 
