@@ -251,7 +251,7 @@ def _triton() -> Any:
 
 def _work(logits: Tensor, target: Tensor, settings: _Settings, scale: float, facts: _Facts, scratch: Tensor) -> None:
     """``_loss_and_gradient`` of one block, in torch's own operations."""
-    passes = logits.size(1)
+    _, passes, vocab = logits.shape
     probs, ratios = scratch[:, : len(logits)]
     values = logits.to(probs.dtype)  # the logits themselves, unless they are in half precision
     words = target.view(-1, 1, 1).expand(-1, passes, 1)
@@ -260,23 +260,39 @@ def _work(logits: Tensor, target: Tensor, settings: _Settings, scale: float, fac
         facts.correct.copy_(values.argmax(-1).eq(words.squeeze(-1)))
     torch.softmax(values, -1, out=probs)
     facts.log_sum.copy_(values.amax(-1) - probs.amax(-1).log_())
-    if settings.kind == "js":
-        values.sub_(facts.log_sum.unsqueeze(-1))
-    log_ratios(values.transpose(0, 1), settings.kind, out=ratios.transpose(0, 1))
-    columns = probs.new_tensor([sum(column) for column in zip(*pair_weights(passes, settings.kind), strict=True)])
-    share = torch.linalg.vecdot(probs, ratios)
+    weights = pair_weights(passes, settings.kind)
+    columns = probs.new_tensor([sum(column) for column in zip(*weights, strict=True)])
+    alpha = settings.alpha * scale
+    is_pair = passes == 2 and settings.kind != "js"  # then both ratios are multiples of one gap
+    if is_pair:
+        (_, to_second), (to_first, _) = weights
+        gap = torch.sub(values[:, 1], values[:, 0], out=ratios.view(2, -1, vocab)[0])
+        slopes = (to_second, -to_first)
+        share = torch.mul(probs, gap.unsqueeze(1), out=values).sum(-1).mul_(probs.new_tensor(slopes))
+    else:
+        if settings.kind == "js":
+            values.sub_(facts.log_sum.unsqueeze(-1))
+        log_ratios(values.transpose(0, 1), settings.kind, out=ratios.transpose(0, 1))
+        share = torch.mul(probs, ratios, out=values).sum(-1)  # the logits are not needed any more
     facts.divergence.copy_(share - columns * facts.log_sum)
     if not settings.with_grad:
         return
-    constant = (1 - settings.alpha * (share + columns)).mul_(scale).t().unsqueeze(-1)
-    gradient(
-        ratios.transpose(0, 1),
-        probs.transpose(0, 1),
-        settings.kind,
-        out=values.transpose(0, 1),
-        alpha=settings.alpha * scale,
-        constant=constant,
-    )
+    constant = (1 - settings.alpha * (share + columns)).mul_(scale)
+    if is_pair:
+        for this, other in ((0, 1), (1, 0)):
+            grad, own = values[:, this], constant[:, this] + alpha * weights[this][this]
+            torch.add(own.unsqueeze(-1), gap, alpha=alpha * slopes[this], out=grad).mul_(probs[:, this])
+            if weights[other][this]:
+                grad.add_(probs[:, other], alpha=alpha * weights[other][this])
+    else:
+        gradient(
+            ratios.transpose(0, 1),
+            probs.transpose(0, 1),
+            settings.kind,
+            out=values.transpose(0, 1),
+            alpha=alpha,
+            constant=constant.t().unsqueeze(-1),
+        )
     values.scatter_add_(-1, words, values.new_full((), -settings.at_target * scale).expand(words.shape))
     if values is not logits:
         logits.copy_(values)
