@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from fairseq.data.iterators import EpochBatchIterator
+
+from rdrop_fairseq.tasks.shared_epoch_iterator import SharedEpochIterator
+
 
 class RDropTask:
     """Mixed in before a fairseq task; the criterion's schedule of alpha reads the update from ``num_updates``."""
@@ -27,4 +31,6 @@ class RDropTask:
             dataset, *args, seed=seed + started - epoch, epoch=epoch, **kwargs
         )
         iterator.seed = seed
+        if type(iterator) is EpochBatchIterator:  # fairseq makes it itself, and may give the same one again
+            iterator.__class__ = SharedEpochIterator
         return iterator
