@@ -89,6 +89,25 @@ def write(path: Path, text: str) -> None:
     part.rename(path)
 
 
+def check_data(cfg: DictConfig, config: Path) -> None:
+    """Exit if the data of a config is not there."""
+    data = OmegaConf.select(cfg, "task.data")
+    if data is None or not Path(data).is_dir():
+        sys.exit(f"task.data {data}: no such folder; the first lines of {config} say how to make it")
+
+
+def make_folder(cfg: DictConfig, run: Path) -> None:
+    """Make the folder of a run, or check that it is this run's and can go on."""
+    saved = run / "train.yaml"
+    if saved.exists():
+        refuse_other_config(cfg, saved)
+        mend_last_checkpoint(run / "checkpoints")
+    else:
+        run.mkdir(parents=True, exist_ok=True)
+        write(saved, OmegaConf.to_yaml(cfg))
+    write(run / "versions.txt", versions())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
@@ -100,17 +119,8 @@ def main() -> None:
         if "=" not in override:
             sys.exit(f"{override}: must be key=value, as in optimization.max_update=1000")
     cfg = run_config(args.config, args.run, args.seed, args.overrides)
-    data = OmegaConf.select(cfg, "task.data")
-    if data is None or not Path(data).is_dir():
-        sys.exit(f"task.data {data}: no such folder; the first lines of {args.config} say how to make it")
-    saved = args.run / "train.yaml"
-    if saved.exists():
-        refuse_other_config(cfg, saved)
-        mend_last_checkpoint(args.run / "checkpoints")
-    else:
-        args.run.mkdir(parents=True, exist_ok=True)
-        write(saved, OmegaConf.to_yaml(cfg))
-    write(args.run / "versions.txt", versions())
+    check_data(cfg, args.config)
+    make_folder(cfg, args.run)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,41 @@
 #!/usr/bin/env bash
 # Train one configuration into one run folder; run again, it goes on from the last checkpoint.
 #
-# Usage: scripts/train.sh CONFIG [--seed N] [--out RUN] [key=value ...]
+# Usage: scripts/train.sh CONFIG [--seed N] [--out RUN] [--gpus N | --cpu-processes N]
+#                         [--nodes N --node-rank R --master HOST:PORT] [key=value ...]
 #
-#   CONFIG       a fairseq-hydra-train config, e.g. configs/multi30k_deen/rdrop.yaml
-#   --seed N     seed of the run (default: 1)
-#   --out RUN    run folder (default: runs/<folder and name of the config>/seed<N>, under the repository)
-#   key=value    other values for the config, e.g. optimization.max_update=1000
+#   CONFIG              a fairseq-hydra-train config, e.g. configs/multi30k_deen/rdrop.yaml
+#   --seed N            seed of the run (default: 1)
+#   --out RUN           run folder (default: runs/<folder and name of the config>/seed<N>, under the repository)
+#   --gpus N            GPUs of this machine (default: as many as can share the batch; without any, the CPU)
+#   --cpu-processes N   train on the CPU, with N processes
+#   --nodes N           machines that train together. Run the same command on each, in a folder that all share, with
+#   --node-rank R       0, 1, ... N-1, and
+#   --master HOST:PORT  a free port of machine 0
+#   key=value           other values for the config, e.g. optimization.max_update=1000
+#
+# The batch of an update stays the recipe's: distributed_world_size (GPUs) x update_freq x max_tokens of the config.
+# On another number of GPUs, or with another dataset.max_tokens=N for GPUs with less memory, update_freq is set so.
+# Who gives optimization.update_freq=[N] as well trains with another batch.
+#
+# On several machines it also works as `srun scripts/train.sh ...`, with a task for each machine or each GPU, and as
+# `torchrun ... --no-python scripts/train.sh ...`: the number of processes is theirs then.
 #
 # RUN holds train.yaml (the whole config), train.log, checkpoints/, tensorboard/ and versions.txt. A folder that holds a
-# run of another config is refused. Relative paths in a config start at the repository.
+# run of another config is refused; another number of GPUs is no other config. Relative paths in a config start at the
+# repository.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-config= seed=1 out= overrides=()
+config= seed=1 out= options=() overrides=()
 while [[ $# -gt 0 ]]; do
     case $1 in
         --seed) take seed "$@"; shift ;;
         --out) take out "$@"; out=$(realpath -m -- "$out"); shift ;;
+        --gpus | --cpu-processes | --nodes) take_positive value "$@"; options+=("$1" "$value"); shift ;;
+        --node-rank) take value "$@"; options+=("$1=$value"); shift
+            [[ $value =~ ^[0-9]+$ ]] || die "--node-rank must be an integer >= 0, not '$value'" ;;
+        --master) take value "$@"; options+=("$1" "$value"); shift ;;
         -h | --help) usage && exit ;;
         -*) die "unknown option $1 (see --help)" ;;
         *=*) overrides+=("$1") ;;
@@ -34,15 +52,11 @@ find_python fairseq tensorboard
 
 name=${config%.yaml}
 [[ -n $out ]] || out=$ROOT/runs/$(basename "$(dirname "$name")")/$(basename "$name")/seed$seed
-run=${out#"$ROOT/"}
 cd "$ROOT"
-"$PYTHON" "$SCRIPTS/make_run.py" --seed "$seed" "$config" "$run" ${overrides[@]+"${overrides[@]}"}
 
 # glibc gives every large tensor back to the system at once and pays for its pages anew: keep them (CPU training).
 export MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-268435456} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-8589934592}
 export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296}
 export PYTHONWARNINGS=${PYTHONWARNINGS:-ignore} # fairseq's own, of deprecated calls
-echo "Training $run (log: $run/train.log)"
-"$PYTHON" -c 'from fairseq_cli.hydra_train import cli_main; cli_main()' --config-dir "$run" --config-name train \
-    2>&1 | tee -a "$run/train.log" || die "training failed; the log is $run/train.log"
-echo "Done. Next: scripts/evaluate_translation.sh $run"
+exec "$PYTHON" "$SCRIPTS/launch.py" --seed "$seed" ${options[@]+"${options[@]}"} \
+    "$config" "${out#"$ROOT/"}" ${overrides[@]+"${overrides[@]}"}

@@ -1,0 +1,271 @@
+"""Train one run: make its folder, start fairseq's processes, watch them, and say in one line why they failed.
+
+launch.py --seed N [OPTION ...] CONFIG RUN [key=value ...], with the options of scripts/train.sh
+
+fairseq's own command line is printed, for several processes with torchrun. Here the processes are started without it:
+those of torchrun leave its process group and outlive a torchrun that is killed, and then write into the run folder
+beside a second run. These stay, and hold a lock on the folder.
+"""
+
+import argparse
+import fcntl
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import IO, NoReturn
+
+import torch
+from make_run import check_data, make_folder, refuse_other_config, run_config
+from omegaconf import DictConfig, OmegaConf
+from parallel import Batch, Job, Options, find_batch, find_job, size_key
+
+MODULE = "fairseq_cli.hydra_train"
+PATIENCE = 10  # seconds for processes that were told to end, or those of a killed run, to be gone
+WAIT_FOR_RANK_0 = 300  # seconds until it has made the run folder
+REASON = re.compile(r"(?:error|[\w.]*(?:Error|Exception)): ")  # how the line begins that says why Python ended
+
+
+class Rank:
+    """One of fairseq's processes; what it prints goes line by line to standard output and the log."""
+
+    def __init__(self, number: int, command: list[str], env: dict[str, str], log: IO[str], locks: list[int]) -> None:
+        self.number = number
+        self.reason = ""  # the last line that looks like one
+        self.devices: int | None = None  # how many processes fairseq says that it trains on
+        self.skipped_batch = False  # for lack of memory
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            pass_fds=locks,
+        )
+        self.reader = threading.Thread(target=self.read, args=(log,), daemon=True)
+        self.reader.start()
+
+    def read(self, log: IO[str]) -> None:
+        for line in self.process.stdout or ():
+            for file in (log, sys.stdout):
+                file.write(line)
+                file.flush()
+            if REASON.match(line):
+                self.reason = line.strip()
+            if found := re.search(r"training on (\d+) devices", line):
+                self.devices = int(found[1])
+            self.skipped_batch |= "attempting to recover from OOM" in line
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, once all output was read; None while the process runs."""
+        return None if self.process.poll() is None or self.reader.is_alive() else self.process.returncode
+
+    def fate(self) -> str:
+        """Say why the process failed."""
+        status = self.process.returncode
+        return f"killed by {signal.Signals(-status).name}" if status < 0 else self.reason or f"exit status {status}"
+
+
+def start(job: Job, arguments: list[str], log: IO[str], locks: list[int]) -> list[Rank]:
+    """Start the job's processes of this machine."""
+    env = {}
+    if job.world_size > 1:
+        host, port = job.master.rsplit(":", 1) if job.master else ("127.0.0.1", str(free_port()))
+        env = {"WORLD_SIZE": str(job.world_size), "MASTER_ADDR": host, "MASTER_PORT": port}
+    if job.local > 1:  # threads that outnumber the cores slow each other down
+        env["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // job.local)))
+    ranks = []
+    for i in range(job.local):
+        if env:
+            env |= {"RANK": str(job.first_rank + i), "LOCAL_RANK": str(job.local_rank + i)}
+        ranks.append(Rank(job.first_rank + i, [sys.executable, "-m", MODULE, *arguments], env, log, locks))
+    return ranks
+
+
+def free_port() -> int:
+    """Return a TCP port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def watch(ranks: list[Rank], job: Job, batch: Batch) -> str:
+    """Wait until all processes have ended well or one has not; return what is wrong, or an empty string."""
+    while True:
+        running = [rank for rank in ranks if rank.status is None]
+        if failed := [rank for rank in ranks if rank.status]:
+            # Others fail soon after the first, for want of it. A process that was killed cannot be one of those.
+            first = min(failed, key=lambda rank: rank.process.returncode)
+            if re.search("out of memory|can't allocate memory", first.reason):
+                return out_of_memory(batch, job)
+            return f"rank {first.number} of {job.world_size}: {first.fate()}" if job.world_size > 1 else first.fate()
+        if any(rank.skipped_batch for rank in ranks):  # one process alone would go on without that batch
+            return out_of_memory(batch, job)
+        if ranks[0].number == 0:
+            devices = ranks[0].devices
+            if devices not in (None, job.world_size):
+                return f"fairseq trains on {devices} processes instead of {job.world_size}"
+            if not running and devices is None:
+                return "fairseq ended without training"
+        if not running:
+            return ""
+        time.sleep(0.05)
+
+
+def out_of_memory(batch: Batch, job: Job) -> str:
+    """Say what to change."""
+    smaller = batch.smaller(job.world_size)
+    if batch.key is None or smaller is None:
+        return f"out of memory, and {batch} allows no smaller {batch.key or 'batch'}"
+    return (
+        f"out of memory with {batch.key}={batch.asked}: add {batch.key}={smaller} to the command; update_freq then "
+        "rises by itself, so that the batch of an update stays"
+    )
+
+
+def end(ranks: list[Rank]) -> None:
+    """End the processes that still run."""
+    for rank in ranks:
+        if rank.process.poll() is None:
+            rank.process.terminate()
+    for rank in ranks:
+        try:
+            rank.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            rank.process.kill()
+            rank.process.wait()
+
+
+def command_line(job: Job, arguments: list[str]) -> str:
+    """Return fairseq's own command for the processes of this machine, to paste into a shell."""
+    per_node = job.world_size // job.nodes
+    if job.world_size == 1:
+        command = ["fairseq-hydra-train"]
+    elif job.nodes == 1:
+        command = ["torchrun", "--standalone", "--nproc-per-node", str(per_node), "-m", MODULE]
+    else:
+        host, port = (job.master or "").rsplit(":", 1)
+        command = ["torchrun", "--nnodes", str(job.nodes), "--node-rank", str(job.first_rank // per_node)]
+        command += ["--nproc-per-node", str(per_node), "--master-addr", host, "--master-port", port, "-m", MODULE]
+    return f"cd {shlex.quote(os.getcwd())} && {shlex.join([*command, *arguments])}"
+
+
+def take_lock(run: Path) -> int:
+    """Return a file descriptor that locks the run folder while a process has it open; exits if another one has."""
+    descriptor = os.open(run / ".lock", os.O_RDWR | os.O_CREAT)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                sys.exit(f"another training is at work in {run}")
+            time.sleep(0.1)
+        except OSError:  # a file system without locks
+            return descriptor
+
+
+def open_folder(run: Path, recipe: DictConfig, job: Job) -> list[int]:
+    """Lock the run folder and make it or check it; where rank 0 is not, wait until it has done so.
+
+    Returns the file descriptors that the processes must keep open.
+    """
+    if job.first_rank == 0:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = take_lock(run)
+        make_folder(recipe, run)
+        return [lock]
+    saved = run / "train.yaml"
+    deadline = time.monotonic() + WAIT_FOR_RANK_0
+    while not saved.exists():
+        if time.monotonic() > deadline:
+            sys.exit(f"there is no {saved}, which rank 0 makes; do all machines see the same folder?")
+        time.sleep(0.2)
+    refuse_other_config(recipe, saved)
+    return []
+
+
+def read_recipe(config: Path, run: Path, seed: int, overrides: list[str]) -> tuple[DictConfig, Batch]:
+    """Return the config of a run without what only says how its batch is shared, and that batch.
+
+    So another size of the batch on one GPU leaves the recipe as it is, unless update_freq is given too.
+    """
+    keys = {override.split("=")[0] for override in overrides}
+    if "distributed_training.distributed_world_size" in keys:
+        sys.exit("distributed_training.distributed_world_size is the recipe's number of GPUs: use --gpus")
+    key = size_key(run_config(config, run, seed, []))
+    sizes = [override for override in overrides if override.split("=")[0] == key]
+    if "optimization.update_freq" in keys:
+        sizes = []
+    recipe = run_config(config, run, seed, [override for override in overrides if override not in sizes])
+    return recipe, find_batch(recipe, OmegaConf.select(OmegaConf.from_dotlist(sizes), key) if key and sizes else None)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--seed", type=int, required=True)
+    for field in fields(Options):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=str if field.name == "master" else int)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse()
+    recipe, batch = read_recipe(args.config, args.run, args.seed, args.overrides)
+    check_data(recipe, args.config)
+    options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
+    gpus = torch.cuda.device_count()
+    job = find_job(options, os.environ, gpus, bool(OmegaConf.select(recipe, "common.cpu")), batch)
+    if job.cpu and OmegaConf.select(recipe, "common.fp16"):
+        sys.exit("common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true")
+    locks = open_folder(args.run, recipe, job)
+
+    arguments = ["--config-dir", str(args.run), "--config-name", "train", *job.overrides()]
+    freq = batch.update_freq_on(job.world_size)
+    if batch.asked != batch.size:
+        arguments.append(f"{batch.key}={batch.asked}")
+    if freq != batch.update_freq:
+        arguments.append(f"optimization.update_freq=[{','.join(map(str, freq))}]")
+    log = args.run / ("train.log" if job.first_rank == 0 else f"train.{job.first_rank}.log")
+    if job.first_rank == 0:
+        print(f"Training {args.run} (log: {log})")
+        if batch.on(job.world_size) != str(batch):
+            print(f"The batch of an update is the recipe's, {batch}: here {batch.on(job.world_size)}")
+        if job.nodes == 1 and job.local < gpus and options.gpus is None and not job.cpu:
+            print(f"{gpus - job.local} GPUs stay unused; with a smaller {batch.key} more of them can share the batch")
+        print(f"fairseq's command:\n  {command_line(job, arguments)}", flush=True)
+
+    def stop(number: int, _: object) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)
+        sys.exit(f"stopped by {signal.Signals(number).name}; the same command goes on from the last checkpoint")
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    with log.open("a", encoding="utf-8") as file:
+        ranks = start(job, arguments, file, locks)
+        try:
+            problem = watch(ranks, job, batch)
+        finally:
+            end(ranks)
+    if problem:
+        sys.exit(f"training failed: {problem}. The log is {log}; the same command goes on from the last checkpoint")
+    if job.first_rank == 0:
+        print(f"Done. Next: scripts/evaluate_translation.sh {args.run}")
+
+
+if __name__ == "__main__":
+    main()
