@@ -338,6 +338,16 @@ def test_resume_on_two_processes(seeded, tmp_path):
         assert update == pytest.approx(expected, abs=0.0015)
 
 
+def test_two_processes_resume_as_one(seeded, tmp_path):
+    # An epoch has three updates, so the first run ends in the middle of one.
+    four = two_processes("tcp", seeded(*SIX_UPDATES, "--max-update", "4", save_dir=tmp_path))
+    six = run(TRAIN, *seeded(*SIX_UPDATES, "--update-freq", "2", save_dir=tmp_path))
+    whole = run(TRAIN, *seeded(*SIX_UPDATES, "--update-freq", "2"))
+    assert (len(four.updates), len(six.updates)) == (4, 2)
+    for update, expected in zip(four.updates + six.updates, whole.updates, strict=True):
+        assert update == pytest.approx(expected, abs=0.0015)
+
+
 # Checkpoints
 
 
