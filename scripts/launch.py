@@ -1,6 +1,6 @@
 """Train one run: make its folder, start fairseq's processes, watch them, and say in one line why they failed.
 
-launch.py --seed N [OPTION ...] CONFIG RUN [key=value ...], with the options of scripts/train.sh
+tool.py launch --seed N [OPTION ...] CONFIG RUN [key=value ...], with the options of scripts/train.sh
 
 fairseq's own command line is printed, for several processes with torchrun. Here the processes are started without it:
 those of torchrun leave its process group and outlive a torchrun that is killed, and then write into the run folder
@@ -39,6 +39,7 @@ class Rank:
     def __init__(self, number: int, command: list[str], env: dict[str, str], log: IO[str], locks: list[int]) -> None:
         self.number = number
         self.reason = ""  # the last line that looks like one
+        self.unwritable = ""  # why what it prints cannot be written, if so
         self.devices: int | None = None  # how many processes fairseq says that it trains on
         self.skipped_batch = False  # for lack of memory
         self.process = subprocess.Popen(
@@ -56,9 +57,13 @@ class Rank:
 
     def read(self, log: IO[str]) -> None:
         for line in self.process.stdout or ():
-            for file in (log, sys.stdout):
-                file.write(line)
-                file.flush()
+            try:
+                for file in (log, sys.stdout):
+                    file.write(line)
+                    file.flush()
+            except OSError as error:
+                self.unwritable = f"its output cannot be written: {error}"
+                return self.process.kill()
             if REASON.match(line):
                 self.reason = line.strip()
             if found := re.search(r"training on (\d+) devices", line):
@@ -73,7 +78,8 @@ class Rank:
     def fate(self) -> str:
         """Say why the process failed."""
         status = self.process.returncode
-        return f"killed by {signal.Signals(-status).name}" if status < 0 else self.reason or f"exit status {status}"
+        killed = f"killed by {signal.Signals(-status).name}" if status < 0 else ""
+        return self.unwritable or killed or self.reason or f"exit status {status}"
 
 
 def start(job: Job, arguments: list[str], log: IO[str], locks: list[int]) -> list[Rank]:
@@ -223,7 +229,15 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def stop(number: int, _: object) -> NoReturn:
+    """Exit because of a signal."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(f"stopped by {signal.Signals(number).name}; the same command goes on from the last checkpoint")
+
+
 def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
     args = parse()
     recipe, batch = read_recipe(args.config, args.run, args.seed, args.overrides)
     check_data(recipe, args.config)
@@ -249,12 +263,6 @@ def main() -> None:
             print(f"{gpus - job.local} GPUs stay unused; with a smaller {batch.key} more of them can share the batch")
         print(f"fairseq's command:\n  {command_line(job, arguments)}", flush=True)
 
-    def stop(number: int, _: object) -> NoReturn:
-        signal.signal(number, signal.SIG_IGN)
-        sys.exit(f"stopped by {signal.Signals(number).name}; the same command goes on from the last checkpoint")
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
     with log.open("a", encoding="utf-8") as file:
         ranks = start(job, arguments, file, locks)
         try:
@@ -265,7 +273,3 @@ def main() -> None:
         sys.exit(f"training failed: {problem}. The log is {log}; the same command goes on from the last checkpoint")
     if job.first_rank == 0:
         print(f"Done. Next: scripts/evaluate_translation.sh {args.run}")
-
-
-if __name__ == "__main__":
-    main()

@@ -105,10 +105,10 @@ class Options:
 
     def check(self, gpus_here: int, cpu: bool) -> None:
         """Exit where they contradict one another or the machine."""
-        if self.gpus is not None and (cpu or self.cpu_processes is not None):
-            sys.exit("--gpus and --cpu-processes or common.cpu=true exclude each other")
         if self.gpus is not None and self.gpus > gpus_here:
             sys.exit(f"--gpus {self.gpus}: this machine has {gpus_here or 'no'} GPU{'s' if gpus_here > 1 else ''}")
+        if self.gpus is not None and (cpu or self.cpu_processes is not None):
+            sys.exit("--gpus and --cpu-processes or common.cpu=true exclude each other")
         if self.nodes is None or self.nodes == 1:
             if self.node_rank or self.master:
                 sys.exit("--node-rank and --master need --nodes, the number of machines")

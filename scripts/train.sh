@@ -58,5 +58,5 @@ cd "$ROOT"
 export MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-268435456} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-8589934592}
 export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296}
 export PYTHONWARNINGS=${PYTHONWARNINGS:-ignore} # fairseq's own, of deprecated calls
-exec "$PYTHON" "$SCRIPTS/launch.py" --seed "$seed" ${options[@]+"${options[@]}"} \
+exec "$PYTHON" "$SCRIPTS/tool.py" launch --seed "$seed" ${options[@]+"${options[@]}"} \
     "$config" "${out#"$ROOT/"}" ${overrides[@]+"${overrides[@]}"}
