@@ -36,7 +36,7 @@ REASON = re.compile(r"(?:error|[\w.]*(?:Error|Exception)): ")  # how the line be
 class Rank:
     """One of fairseq's processes; what it prints goes line by line to standard output and the log."""
 
-    def __init__(self, number: int, command: list[str], env: dict[str, str], log: IO[str], locks: list[int]) -> None:
+    def __init__(self, number: int, command: list[str], env: dict[str, str], log: IO[bytes], locks: list[int]) -> None:
         self.number = number
         self.reason = ""  # the last line that looks like one
         self.unwritable = ""  # why what it prints cannot be written, if so
@@ -48,32 +48,33 @@ class Rank:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
             pass_fds=locks,
         )
         self.reader = threading.Thread(target=self.read, args=(log,), daemon=True)
         self.reader.start()
 
-    def read(self, log: IO[str]) -> None:
+    def read(self, log: IO[bytes]) -> None:
         for line in self.process.stdout or ():
             try:
-                for file in (log, sys.stdout):
-                    file.write(line)
-                    file.flush()
+                log.write(line)
+                sys.stdout.buffer.write(line)
+                sys.stdout.flush()
             except OSError as error:
                 self.unwritable = f"its output cannot be written: {error}"
                 return self.process.kill()
-            if REASON.match(line):
-                self.reason = line.strip()
-            if found := re.search(r"training on (\d+) devices", line):
+            text = line.decode(errors="replace").strip()
+            if REASON.match(text):
+                self.reason = text
+            if found := re.search(r"training on (\d+) devices", text):
                 self.devices = int(found[1])
-            self.skipped_batch |= "attempting to recover from OOM" in line
+            self.skipped_batch |= "attempting to recover from OOM" in text
 
-    @property
-    def status(self) -> int | None:
-        """The exit status, once all output was read; None while the process runs."""
-        return None if self.process.poll() is None or self.reader.is_alive() else self.process.returncode
+    def has_ended(self) -> bool:
+        """Whether the process has; then its last lines are read too."""
+        if self.process.poll() is None:
+            return False
+        self.reader.join(1)  # no longer: a child of it may have its output open
+        return True
 
     def fate(self) -> str:
         """Say why the process failed."""
@@ -82,7 +83,7 @@ class Rank:
         return self.unwritable or killed or self.reason or f"exit status {status}"
 
 
-def start(job: Job, arguments: list[str], log: IO[str], locks: list[int]) -> list[Rank]:
+def start(job: Job, arguments: list[str], log: IO[bytes], locks: list[int]) -> list[Rank]:
     """Start the job's processes of this machine."""
     env = {}
     if job.world_size > 1:
@@ -108,8 +109,8 @@ def free_port() -> int:
 def watch(ranks: list[Rank], job: Job, batch: Batch) -> str:
     """Wait until all processes have ended well or one has not; return what is wrong, or an empty string."""
     while True:
-        running = [rank for rank in ranks if rank.status is None]
-        if failed := [rank for rank in ranks if rank.status]:
+        ended = [rank for rank in ranks if rank.has_ended()]
+        if failed := [rank for rank in ended if rank.process.returncode]:
             # Others fail soon after the first, for want of it. A process that was killed cannot be one of those.
             first = min(failed, key=lambda rank: rank.process.returncode)
             if re.search("out of memory|can't allocate memory", first.reason):
@@ -117,14 +118,12 @@ def watch(ranks: list[Rank], job: Job, batch: Batch) -> str:
             return f"rank {first.number} of {job.world_size}: {first.fate()}" if job.world_size > 1 else first.fate()
         if any(rank.skipped_batch for rank in ranks):  # one process alone would go on without that batch
             return out_of_memory(batch, job)
-        if ranks[0].number == 0:
-            devices = ranks[0].devices
-            if devices not in (None, job.world_size):
-                return f"fairseq trains on {devices} processes instead of {job.world_size}"
-            if not running and devices is None:
-                return "fairseq ended without training"
-        if not running:
-            return ""
+        devices = ranks[0].devices
+        if devices not in (None, job.world_size):
+            return f"fairseq trains on {devices} processes instead of {job.world_size}"
+        if len(ended) == len(ranks):
+            # The other ranks do not print it.
+            return "fairseq ended without training" if job.first_rank == 0 and devices is None else ""
         time.sleep(0.05)
 
 
@@ -263,7 +262,7 @@ def main() -> None:
             print(f"{gpus - job.local} GPUs stay unused; with a smaller {batch.key} more of them can share the batch")
         print(f"fairseq's command:\n  {command_line(job, arguments)}", flush=True)
 
-    with log.open("a", encoding="utf-8") as file:
+    with log.open("ab", buffering=0) as file:
         ranks = start(job, arguments, file, locks)
         try:
             problem = watch(ranks, job, batch)

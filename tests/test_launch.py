@@ -48,7 +48,7 @@ def watched(
     (folder / "program.py").write_text(HEAD + program)
     monkeypatch.setattr(launch, "MODULE", "program")
     monkeypatch.setenv("PYTHONPATH", str(folder))
-    with (log_file or folder / "log").open("w") as log:
+    with (log_file or folder / "log").open("wb", buffering=0) as log:
         ranks = launch.start(job, ["an argument"], log, [])
         try:
             if at_once:
@@ -112,7 +112,7 @@ def test_a_full_disk_under_the_log_ends_the_job(tmp_path, monkeypatch):
 
 
 def test_each_process_is_told_its_place_and_the_log_has_what_all_print(tmp_path, monkeypatch):
-    program = TRAINS + "print(rank, os.environ['WORLD_SIZE'], os.environ['LOCAL_RANK'], sys.argv[1:])"
+    program = TRAINS.replace("2", "8") + "print(rank, os.environ['WORLD_SIZE'], os.environ['LOCAL_RANK'], sys.argv[1:])"
     assert watched(program, tmp_path, monkeypatch, Job(8, 2, 4, 0, 4, "localhost:1")) == ""
     lines = (tmp_path / "log").read_text().splitlines()
     assert sorted(line for line in lines if "argument" in line) == ["4 8 0 ['an argument']", "5 8 1 ['an argument']"]
