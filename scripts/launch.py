@@ -25,7 +25,7 @@ from typing import IO, NoReturn
 import torch
 from make_run import check_data, make_folder, refuse_other_config, run_config
 from omegaconf import DictConfig, OmegaConf
-from parallel import Batch, Job, Options, find_batch, find_job, size_key
+from processes import Batch, Job, Options, find_batch, find_job, size_key
 
 MODULE = "fairseq_cli.hydra_train"
 PATIENCE = 10  # seconds for processes that were told to end, or those of a killed run, to be gone

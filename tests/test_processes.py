@@ -1,4 +1,4 @@
-"""scripts/parallel.py: how a recipe's batch is shared, and which processes the options, torchrun or SLURM ask for."""
+"""scripts/processes.py: how a recipe's batch is shared, and which processes the options, torchrun or SLURM ask for."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
-from parallel import Batch, Job, Options, find_batch, find_job
+from processes import Batch, Job, Options, find_batch, find_job
 
 WMT = Batch(gpus=8, update_freq=[16], key="dataset.max_tokens", size=4096, asked=4096)
 IWSLT = Batch(1, [1], "dataset.max_tokens", 4096, 4096)
