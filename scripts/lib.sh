@@ -98,8 +98,87 @@ step() {
     echo "$name: done in $((SECONDS - start)) s"
 }
 
+# text_option OPTION [VALUE]: takes one of the options that the scripts for files of parallel text share.
+text_option() {
+    case $1 in
+        --from) take from "$@" ;;
+        --pair) take pair "$@" ;;
+        --train-lines) take_positive train_lines "$@" ;;
+        --bpe) take_positive bpe "$@" ;;
+        --out) take out "$@" ;;
+        --workers) take_positive workers "$@" ;;
+        *) die "unknown option '$1' (see --help)" ;;
+    esac
+}
+
+# prepare_text_files FOLDER: all steps from files of parallel text to binarized data in FOLDER. Reads of the calling
+# script, beside its options: src, tgt, settings, required and optional (names of texts; train and valid come first),
+# sums (checksums of published files, or nothing) and the function source_of NAME LANG, which prints the address or path
+# of a file, or nothing where there is none.
+prepare_text_files() {
+    open_out "$1" raw tok bpe bin
+    if [[ -n $from ]] || ! is_done raw; then
+        find_sources
+        mapfile -t -O "${#settings[@]}" settings < <(source_settings)
+    fi
+    check_settings "${settings[@]}"
+    step raw make_raw
+    finish_text_data
+}
+
+# find_sources: sets `names`, and `sources` to NAME.LANG=SOURCE for both sides of each.
+find_sources() {
+    local name one two
+    names=() sources=()
+    for name in $required $optional; do
+        one=$(source_of "$name" "$src")
+        two=$(source_of "$name" "$tgt")
+        if [[ -z $one$two && " $optional " == *" $name "* ]]; then
+            continue
+        fi
+        [[ -n $one ]] || die "$from has no $name.$src, neither as .gz nor uncompressed"
+        [[ -n $two ]] || die "$from has no $name.$tgt, neither as .gz nor uncompressed"
+        names+=("$name")
+        sources+=("$name.$src=$one" "$name.$tgt=$two")
+    done
+}
+
+# source_settings: prints "FILE: SHA-256" for each source.
+source_settings() {
+    local source digest
+    for source in "${sources[@]}"; do
+        if [[ -z $from ]]; then
+            digest=$(grep -F " ${source##*/}" "$sums")
+        else
+            digest=$(sha256sum <"${source#*=}")
+        fi
+        echo "${source##*/}: ${digest%% *}"
+    done
+}
+
+make_raw() {
+    local name whole=$1/.whole head=() others=() known=()
+    [[ $train_lines == all ]] || head=(--lines "$train_lines")
+    if [[ -n $sums ]]; then
+        known=(--sums "$sums")
+        if printf '%s\n' "${sources[@]}" | grep -qv '\.gz$'; then
+            echo "raw: no checksum is published for uncompressed files: only their form is checked"
+        fi
+    fi
+    mkdir "$whole"
+    tool fetch ${known[@]+"${known[@]}"} --out-dir "$whole" "${sources[@]}"
+    tool check_parallel --langs "$src" "$tgt" --out-dir "$1" ${head[@]+"${head[@]}"} "$whole/train"
+    for name in "${names[@]:1}"; do
+        others+=("$whole/$name")
+    done
+    tool check_parallel --langs "$src" "$tgt" --out-dir "$1" "${others[@]}"
+    rm -r "$whole"
+    printf '%s\n' "${settings[@]}" >"$OUT/settings"
+    printf '%s\n' "${names[@]:2}" >"$OUT/testsets"
+}
+
 # finish_text_data: the steps from OUT/raw/{train,valid,...}.{SRC,TGT} and OUT/testsets to binarized data: Moses tokens,
-# joint BPE, fairseq-preprocess. Reads src, tgt, bpe (merges) and workers of the calling script.
+# joint BPE, fairseq-preprocess. Reads src, tgt, bpe (merges), lowercase (yes or no) and workers of the calling script.
 finish_text_data() {
     step tok make_tok
     step bpe make_bpe
@@ -107,7 +186,9 @@ finish_text_data() {
 }
 
 make_tok() {
-    tool moses tokenize --workers "$workers" --out-dir "$1" "$OUT"/raw/*
+    local lower=()
+    [[ $lowercase == no ]] || lower=(--lowercase)
+    tool moses tokenize --workers "$workers" ${lower[@]+"${lower[@]}"} --out-dir "$1" "$OUT"/raw/*
 }
 
 make_bpe() {

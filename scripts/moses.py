@@ -18,14 +18,20 @@ def tokenize(lines: list[str], moses: MosesTokenizer) -> list[str]:
     return [re.sub(r"(?<=[^\s.])\.$", " .", line) for line in tokens]
 
 
+def lower(lines: list[str]) -> list[str]:
+    """Return the lines as Moses' `lowercase.perl` gives them: unlike Python, Perl knows no final sigma."""
+    return [line.replace("Σ", "σ").lower() for line in lines]
+
+
 def detokenize(lines: list[str], moses: MosesDetokenizer) -> list[str]:
     """Return lines of tokens as plain text: the inverse of `tokenize`, but for a few spaces that tokens do not tell."""
     return [moses.detokenize(line.split(" "), unescape=False) for line in lines]
 
 
-def tokenizer(lang: str) -> Callable[[list[str]], list[str]]:
-    """Return the function from raw lines to lines of tokens of a language."""
-    return functools.partial(tokenize, moses=MosesTokenizer(lang))
+def tokenizer(lang: str, lowercase: bool = False) -> Callable[[list[str]], list[str]]:
+    """Return the function from raw lines to lines of tokens, lower-cased or not, of a language."""
+    cased = functools.partial(tokenize, moses=MosesTokenizer(lang))
+    return (lambda lines: lower(cased(lines))) if lowercase else cased
 
 
 def detokenizer(lang: str) -> Callable[[list[str]], list[str]]:
@@ -44,8 +50,9 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--out-dir", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--lowercase", action="store_true", help="lower-case the tokens")
     args = parser.parse_args()
-    make = tokenizer if args.direction == "tokenize" else detokenizer
+    make = functools.partial(tokenizer, lowercase=args.lowercase) if args.direction == "tokenize" else detokenizer
     for lang, files in groupby(sorted(args.files, key=language), key=language):
         map_files(functools.partial(make, lang), files, args.out_dir, args.workers)
 
