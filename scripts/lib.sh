@@ -1,7 +1,11 @@
-# Shell functions that the prepare scripts share. Source it after `set -euo pipefail`.
+# Shell functions that the scripts share. Source it after `set -euo pipefail`.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 SCRIPTS=$ROOT/scripts
+
+# What a prepare script sets otherwise where its data differ: tokens in lower case; one BPE and one dictionary for both
+# languages.
+lowercase=no joint=yes
 
 # die MESSAGE: one line on stderr, and out.
 die() {
@@ -63,9 +67,12 @@ open_out() {
     trap 'echo "${0##*/}: interrupted; run it again to go on" >&2; exit 130' INT TERM
 }
 
-# is_done STEP: whether the folder of the step is there. Then it is whole: it got its name when it was.
+# is_done STEP: whether the folders of the step are there. Then they are whole: they got their names when they were.
 is_done() {
-    [[ -d $OUT/$1 ]]
+    local folder
+    for folder in $1; do
+        [[ -d $OUT/$folder ]] || return 1
+    done
 }
 
 # check_settings LINE...: where the first step is done, dies unless each line "NAME: VALUE" stands in OUT/settings.
@@ -79,9 +86,10 @@ check_settings() {
 }
 
 # step NAME COMMAND...: makes the folder OUT/NAME with COMMAND, which gets a temporary folder as its last argument,
-# unless that is done. Once a step runs, the folders of those after it are stale and go.
+# unless that is done. A step may make several folders: NAME is "raw tok", say, and the temporary folder holds them. Once
+# a step runs, the folders of those after it are stale and go.
 step() {
-    local name=$1 part=$OUT/.part start=$SECONDS other stale=
+    local name=$1 part=$OUT/.part start=$SECONDS other folder stale=
     shift
     if is_done "$name"; then
         echo "$name: done before"
@@ -89,12 +97,25 @@ step() {
     fi
     for other in "${STEPS[@]}"; do
         [[ $other != "$name" ]] || stale=yes
-        [[ -z $stale ]] || rm -rf "${OUT:?}/$other"
+        for folder in ${stale:+$other}; do
+            rm -rf "${OUT:?}/$folder"
+        done
     done
     rm -rf "$part"
     mkdir "$part"
-    "$@" "$part"
-    mv "$part" "$OUT/$name"
+    if [[ $name != *' '* ]]; then
+        "$@" "$part"
+        mv "$part" "$OUT/$name"
+    else
+        for folder in $name; do
+            mkdir "$part/$folder"
+        done
+        "$@" "$part"
+        for folder in $name; do
+            mv "$part/$folder" "$OUT"
+        done
+        rm -rf "$part"
+    fi
     echo "$name: done in $((SECONDS - start)) s"
 }
 
@@ -150,7 +171,7 @@ source_settings() {
         if [[ -z $from ]]; then
             digest=$(grep -F " ${source##*/}" "$sums")
         else
-            digest=$(sha256sum <"${source#*=}")
+            digest=$(tool digest "${source#*=}")
         fi
         echo "${source##*/}: ${digest%% *}"
     done
@@ -192,14 +213,45 @@ make_tok() {
 }
 
 make_bpe() {
-    tool bpe learn --workers "$workers" --codes "$1/codes" --merges "$bpe" "$OUT/tok/train.$src" "$OUT/tok/train.$tgt"
-    tool bpe apply --workers "$workers" --codes "$1/codes" --out-dir "$1" "$OUT"/tok/*
+    learn_bpe "$1" tok
+    apply_bpe "$1" "$1" "$OUT"/tok/*
+}
+
+# learn_bpe CODES TEXTS: writes the codes, those of train in OUT/TEXTS, to the folder CODES.
+learn_bpe() {
+    local lang
+    if [[ $joint == yes ]]; then
+        tool bpe learn --workers "$workers" --codes "$1/codes" --merges "$bpe" "$OUT/$2/train.$src" "$OUT/$2/train.$tgt"
+        return
+    fi
+    for lang in "$src" "$tgt"; do
+        tool bpe learn --workers "$workers" --codes "$1/codes.$lang" --merges "$bpe" "$OUT/$2/train.$lang"
+    done
+}
+
+# apply_bpe CODES FOLDER TEXT...: writes the subwords of the texts to the folder, with the codes in the folder CODES.
+apply_bpe() {
+    local codes=$1 folder=$2 lang text
+    shift 2
+    if [[ $joint == yes ]]; then
+        tool bpe apply --workers "$workers" --codes "$codes/codes" --out-dir "$folder" "$@"
+        return
+    fi
+    for lang in "$src" "$tgt"; do
+        local texts=()
+        for text in "$@"; do
+            [[ $text != *."$lang" ]] || texts+=("$text")
+        done
+        tool bpe apply --workers "$workers" --codes "$codes/codes.$lang" --out-dir "$folder" "${texts[@]}"
+    done
 }
 
 # Runs in the folder, because fairseq takes a comma in a path for the end of the path.
 make_bin() (
     cd "$OUT"
-    tool binarize --log "$OUT/preprocess.log" --source-lang "$src" --target-lang "$tgt" --joined-dictionary \
+    joined=()
+    [[ $joint == no ]] || joined=(--joined-dictionary)
+    tool binarize --log "$OUT/preprocess.log" --source-lang "$src" --target-lang "$tgt" ${joined[@]+"${joined[@]}"} \
         --trainpref bpe/train --validpref bpe/valid --testpref "$(sed 's|^|bpe/|' testsets | paste -sd ,)" \
         --destdir "${1##*/}" --workers "$workers"
     rm preprocess.log

@@ -15,10 +15,11 @@ from itertools import groupby
 from pathlib import Path
 
 import regex
-from line_pool import map_files
+from line_pool import Factory, map_files
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
 Lines = Callable[[list[str]], list[str]]
+TOKENIZERS = Path("scripts/tokenizer")  # in a checkout of Moses
 
 
 @dataclass(frozen=True)
@@ -126,23 +127,28 @@ def perl(script: Path, *options: str) -> Lines:
     return run
 
 
+def lowercaser(moses: Path | None = None) -> Lines:
+    """Return `lower`, or the function that lowercase.perl of a checkout of Moses is."""
+    return perl(moses / TOKENIZERS / "lowercase.perl") if moses else lower
+
+
 def tokenizer(lang: str, rules: Rules = Rules(), moses: Path | None = None) -> Lines:  # noqa: B008
     """Return the function from raw lines to lines of tokens of a language; `moses` is a checkout whose Perl does it."""
     stages: list[Lines] = []
-    if moses is None:
-        if rules.normalize:
-            stages.append(normalizer(lang))
-        stages.append(chinese_words(rules) if lang == "zh" else moses_tokens(lang, rules))
-        if rules.lowercase:
-            stages.append(lower)
-    else:
-        folder = moses / "scripts" / "tokenizer"
-        if rules.normalize:
-            stages += perl(folder / "normalize-punctuation.perl", lang), perl(folder / "remove-non-printing-char.perl")
+    if rules.normalize and moses:
+        stages.append(perl(moses / TOKENIZERS / "normalize-punctuation.perl", lang))
+        stages.append(perl(moses / TOKENIZERS / "remove-non-printing-char.perl"))
+    elif rules.normalize:
+        stages.append(normalizer(lang))
+    if lang == "zh":
+        stages.append(chinese_words(rules))
+    elif moses:
         options = ["-q", "-l", lang, *(["-a"] if rules.aggressive else []), *([] if rules.escape else ["-no-escape"])]
-        stages.append(chinese_words(rules) if lang == "zh" else perl(folder / "tokenizer.perl", *options))
-        if rules.lowercase:
-            stages.append(perl(folder / "lowercase.perl"))
+        stages.append(perl(moses / TOKENIZERS / "tokenizer.perl", *options))
+    else:
+        stages.append(moses_tokens(lang, rules))
+    if rules.lowercase:
+        stages.append(lowercaser(moses))
     return lambda lines: functools.reduce(lambda made, stage: stage(made), stages, lines)
 
 
@@ -173,10 +179,11 @@ def main() -> None:
     args = parser.parse_args()
     rules = Rules(**{rule: getattr(args, rule) for rule in Rules.__dataclass_fields__})
     for lang, files in groupby(sorted(args.files, key=language), key=language):
-        if args.direction == "tokenize":
-            make = functools.partial(tokenizer, lang, rules, args.moses)
-        else:
-            make = functools.partial(detokenizer, lang)
+        make: Factory = {
+            "tokenize": functools.partial(tokenizer, lang, rules, args.moses),
+            "lowercase": functools.partial(lowercaser, args.moses),
+            "detokenize": functools.partial(detokenizer, lang),
+        }[args.direction]
         map_files(make, files, args.out_dir, args.workers)
 
 

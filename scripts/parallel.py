@@ -35,7 +35,7 @@ def talks(lines: Iterable[str], notes: Iterable[str]) -> Iterator[str]:
     """
     for line in lines:
         if not any(note in line for note in notes):
-            yield TITLES.sub("", line)
+            yield TITLES.sub("", line).strip()
 
 
 def segments(lines: Iterable[str], file: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-out=$ROOT/data/demo workers=$(cores) src=de tgt=en bpe=1000 pairs=1500 lowercase=no
+out=$ROOT/data/demo workers=$(cores) src=de tgt=en bpe=1000 pairs=1500
 while [[ $# -gt 0 ]]; do
     case $1 in
         --out) take out "$@" ;;

@@ -22,7 +22,7 @@ pairs='de-en en-de de-fr fr-de en-fr fr-en'
 required='train valid test_2016_flickr'
 optional='test_2017_flickr test_2017_mscoco test_2018_flickr'
 
-from= pair=de-en train_lines=all bpe=10000 out= workers=$(cores) lowercase=no
+from= pair=de-en train_lines=all bpe=10000 out= workers=$(cores)
 while [[ $# -gt 0 ]]; do
     case $1 in
         -h | --help) usage && exit ;;

@@ -17,7 +17,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-from= pair= train_lines=all bpe=10000 out= workers=$(cores) lowercase=no sums=
+from= pair= train_lines=all bpe=10000 out= workers=$(cores) sums=
 while [[ $# -gt 0 ]]; do
     case $1 in
         --lowercase) lowercase=yes ;;
