@@ -1,7 +1,11 @@
-# Shell functions that the prepare scripts share. Source it after `set -euo pipefail`.
+# Shell functions that the scripts share. Source it after `set -euo pipefail`.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 SCRIPTS=$ROOT/scripts
+
+# What a prepare script sets otherwise where its data differ: tokens in lower case; one BPE and one dictionary for both
+# languages.
+lowercase=no joint=yes
 
 # die MESSAGE: one line on stderr, and out.
 die() {
@@ -63,9 +67,12 @@ open_out() {
     trap 'echo "${0##*/}: interrupted; run it again to go on" >&2; exit 130' INT TERM
 }
 
-# is_done STEP: whether the folder of the step is there. Then it is whole: it got its name when it was.
+# is_done STEP: whether the folders of the step are there. Then they are whole: they got their names when they were.
 is_done() {
-    [[ -d $OUT/$1 ]]
+    local folder
+    for folder in $1; do
+        [[ -d $OUT/$folder ]] || return 1
+    done
 }
 
 # check_settings LINE...: where the first step is done, dies unless each line "NAME: VALUE" stands in OUT/settings.
@@ -79,9 +86,10 @@ check_settings() {
 }
 
 # step NAME COMMAND...: makes the folder OUT/NAME with COMMAND, which gets a temporary folder as its last argument,
-# unless that is done. Once a step runs, the folders of those after it are stale and go.
+# unless that is done. A step may make several folders: NAME is "raw tok", say, and the temporary folder holds them. Once
+# a step runs, the folders of those after it are stale and go.
 step() {
-    local name=$1 part=$OUT/.part start=$SECONDS other stale=
+    local name=$1 part=$OUT/.part start=$SECONDS other folder stale=
     shift
     if is_done "$name"; then
         echo "$name: done before"
@@ -89,17 +97,109 @@ step() {
     fi
     for other in "${STEPS[@]}"; do
         [[ $other != "$name" ]] || stale=yes
-        [[ -z $stale ]] || rm -rf "${OUT:?}/$other"
+        for folder in ${stale:+$other}; do
+            rm -rf "${OUT:?}/$folder"
+        done
     done
     rm -rf "$part"
     mkdir "$part"
-    "$@" "$part"
-    mv "$part" "$OUT/$name"
+    if [[ $name != *' '* ]]; then
+        "$@" "$part"
+        mv "$part" "$OUT/$name"
+    else
+        for folder in $name; do
+            mkdir "$part/$folder"
+        done
+        "$@" "$part"
+        for folder in $name; do
+            mv "$part/$folder" "$OUT"
+        done
+        rm -rf "$part"
+    fi
     echo "$name: done in $((SECONDS - start)) s"
 }
 
+# text_option OPTION [VALUE]: takes one of the options that the scripts for files of parallel text share.
+text_option() {
+    case $1 in
+        --from) take from "$@" ;;
+        --pair) take pair "$@" ;;
+        --train-lines) take_positive train_lines "$@" ;;
+        --bpe) take_positive bpe "$@" ;;
+        --out) take out "$@" ;;
+        --workers) take_positive workers "$@" ;;
+        *) die "unknown option '$1' (see --help)" ;;
+    esac
+}
+
+# prepare_text_files FOLDER: all steps from files of parallel text to binarized data in FOLDER. Reads of the calling
+# script, beside its options: src, tgt, settings, required and optional (names of texts; train and valid come first),
+# sums (checksums of published files, or nothing) and the function source_of NAME LANG, which prints the address or path
+# of a file, or nothing where there is none.
+prepare_text_files() {
+    open_out "$1" raw tok bpe bin
+    if [[ -n $from ]] || ! is_done raw; then
+        find_sources
+        mapfile -t -O "${#settings[@]}" settings < <(source_settings)
+    fi
+    check_settings "${settings[@]}"
+    step raw make_raw
+    finish_text_data
+}
+
+# find_sources: sets `names`, and `sources` to NAME.LANG=SOURCE for both sides of each.
+find_sources() {
+    local name one two
+    names=() sources=()
+    for name in $required $optional; do
+        one=$(source_of "$name" "$src")
+        two=$(source_of "$name" "$tgt")
+        if [[ -z $one$two && " $optional " == *" $name "* ]]; then
+            continue
+        fi
+        [[ -n $one ]] || die "$from has no $name.$src, neither as .gz nor uncompressed"
+        [[ -n $two ]] || die "$from has no $name.$tgt, neither as .gz nor uncompressed"
+        names+=("$name")
+        sources+=("$name.$src=$one" "$name.$tgt=$two")
+    done
+}
+
+# source_settings: prints "FILE: SHA-256" for each source.
+source_settings() {
+    local source digest
+    for source in "${sources[@]}"; do
+        if [[ -z $from ]]; then
+            digest=$(grep -F " ${source##*/}" "$sums")
+        else
+            digest=$(tool digest "${source#*=}")
+        fi
+        echo "${source##*/}: ${digest%% *}"
+    done
+}
+
+make_raw() {
+    local name whole=$1/.whole head=() others=() known=()
+    [[ $train_lines == all ]] || head=(--lines "$train_lines")
+    if [[ -n $sums ]]; then
+        known=(--sums "$sums")
+        if printf '%s\n' "${sources[@]}" | grep -qv '\.gz$'; then
+            echo "raw: no checksum is published for uncompressed files: only their form is checked"
+        fi
+    fi
+    mkdir "$whole"
+    tool fetch ${known[@]+"${known[@]}"} --out-dir "$whole" "${sources[@]}"
+    tool check_parallel --langs "$src" "$tgt" --out-dir "$1" ${head[@]+"${head[@]}"} "$whole/train"
+    for name in "${names[@]:1}"; do
+        others+=("$whole/$name")
+    done
+    tool check_parallel --langs "$src" "$tgt" --out-dir "$1" "${others[@]}"
+    rm -r "$whole"
+    printf '%s\n' "${settings[@]}" >"$OUT/settings"
+    printf '%s\n' "${names[@]:2}" >"$OUT/testsets"
+}
+
 # finish_text_data: the steps from OUT/raw/{train,valid,...}.{SRC,TGT} and OUT/testsets to binarized data: Moses tokens,
-# joint BPE, fairseq-preprocess. Reads src, tgt, bpe (merges) and workers of the calling script.
+# joint BPE, fairseq-preprocess. Reads src, tgt, bpe (merges), lowercase (yes or no) and workers of the calling script.
 finish_text_data() {
     step tok make_tok
     step bpe make_bpe
@@ -107,18 +207,51 @@ finish_text_data() {
 }
 
 make_tok() {
-    tool moses tokenize --workers "$workers" --out-dir "$1" "$OUT"/raw/*
+    local lower=()
+    [[ $lowercase == no ]] || lower=(--lowercase)
+    tool moses tokenize --workers "$workers" ${lower[@]+"${lower[@]}"} --out-dir "$1" "$OUT"/raw/*
 }
 
 make_bpe() {
-    tool bpe learn --workers "$workers" --codes "$1/codes" --merges "$bpe" "$OUT/tok/train.$src" "$OUT/tok/train.$tgt"
-    tool bpe apply --workers "$workers" --codes "$1/codes" --out-dir "$1" "$OUT"/tok/*
+    learn_bpe "$1" tok
+    apply_bpe "$1" "$1" "$OUT"/tok/*
+}
+
+# learn_bpe CODES TEXTS: writes the codes, those of train in OUT/TEXTS, to the folder CODES.
+learn_bpe() {
+    local lang
+    if [[ $joint == yes ]]; then
+        tool bpe learn --workers "$workers" --codes "$1/codes" --merges "$bpe" "$OUT/$2/train.$src" "$OUT/$2/train.$tgt"
+        return
+    fi
+    for lang in "$src" "$tgt"; do
+        tool bpe learn --workers "$workers" --codes "$1/codes.$lang" --merges "$bpe" "$OUT/$2/train.$lang"
+    done
+}
+
+# apply_bpe CODES FOLDER TEXT...: writes the subwords of the texts to the folder, with the codes in the folder CODES.
+apply_bpe() {
+    local codes=$1 folder=$2 lang text
+    shift 2
+    if [[ $joint == yes ]]; then
+        tool bpe apply --workers "$workers" --codes "$codes/codes" --out-dir "$folder" "$@"
+        return
+    fi
+    for lang in "$src" "$tgt"; do
+        local texts=()
+        for text in "$@"; do
+            [[ $text != *."$lang" ]] || texts+=("$text")
+        done
+        tool bpe apply --workers "$workers" --codes "$codes/codes.$lang" --out-dir "$folder" "${texts[@]}"
+    done
 }
 
 # Runs in the folder, because fairseq takes a comma in a path for the end of the path.
 make_bin() (
     cd "$OUT"
-    tool binarize --log "$OUT/preprocess.log" --source-lang "$src" --target-lang "$tgt" --joined-dictionary \
+    joined=()
+    [[ $joint == no ]] || joined=(--joined-dictionary)
+    tool binarize --log "$OUT/preprocess.log" --source-lang "$src" --target-lang "$tgt" ${joined[@]+"${joined[@]}"} \
         --trainpref bpe/train --validpref bpe/valid --testpref "$(sed 's|^|bpe/|' testsets | paste -sd ,)" \
         --destdir "${1##*/}" --workers "$workers"
     rm preprocess.log

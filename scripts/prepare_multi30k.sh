@@ -25,14 +25,8 @@ optional='test_2017_flickr test_2017_mscoco test_2018_flickr'
 from= pair=de-en train_lines=all bpe=10000 out= workers=$(cores)
 while [[ $# -gt 0 ]]; do
     case $1 in
-        --from) take from "$@" ;;
-        --pair) take pair "$@" ;;
-        --train-lines) take_positive train_lines "$@" ;;
-        --bpe) take_positive bpe "$@" ;;
-        --out) take out "$@" ;;
-        --workers) take_positive workers "$@" ;;
         -h | --help) usage && exit ;;
-        *) die "unknown option '$1' (see --help)" ;;
+        *) text_option "$@" ;;
     esac
     shift 2
 done
@@ -41,7 +35,6 @@ done
 src=${pair%-*} tgt=${pair#*-}
 find_python fairseq sacremoses subword_nmt tqdm
 
-# source_of NAME LANG: prints the address or path of a raw file; nothing where the local folder has none.
 source_of() {
     local published=${1/#valid/val}.$2.gz file
     if [[ -z $from ]]; then
@@ -56,61 +49,6 @@ source_of() {
     done
 }
 
-# find_sources: sets `names`, and `sources` to NAME.LANG=SOURCE for both sides of each.
-find_sources() {
-    local name one two
-    names=() sources=()
-    for name in $required $optional; do
-        one=$(source_of "$name" "$src")
-        two=$(source_of "$name" "$tgt")
-        if [[ -z $one$two && " $optional " == *" $name "* ]]; then
-            continue
-        fi
-        [[ -n $one ]] || die "$from has no $name.$src, neither as .gz nor uncompressed"
-        [[ -n $two ]] || die "$from has no $name.$tgt, neither as .gz nor uncompressed"
-        names+=("$name")
-        sources+=("$name.$src=$one" "$name.$tgt=$two")
-    done
-}
-
-# source_settings: prints "FILE: SHA-256" for each source.
-source_settings() {
-    local source digest
-    for source in "${sources[@]}"; do
-        if [[ -z $from ]]; then
-            digest=$(grep -F " ${source##*/}" "$sums")
-        else
-            digest=$(sha256sum <"${source#*=}")
-        fi
-        echo "${source##*/}: ${digest%% *}"
-    done
-}
-
-make_raw() {
-    local name whole=$1/.whole head=() others=()
-    [[ $train_lines == all ]] || head=(--lines "$train_lines")
-    if printf '%s\n' "${sources[@]}" | grep -qv '\.gz$'; then
-        echo "raw: no checksum is published for uncompressed files: only their form is checked"
-    fi
-    mkdir "$whole"
-    tool fetch --sums "$sums" --out-dir "$whole" "${sources[@]}"
-    tool check_parallel --langs "$src" "$tgt" --out-dir "$1" "${head[@]}" "$whole/train"
-    for name in "${names[@]:1}"; do
-        others+=("$whole/$name")
-    done
-    tool check_parallel --langs "$src" "$tgt" --out-dir "$1" "${others[@]}"
-    rm -r "$whole"
-    printf '%s\n' "${settings[@]}" >"$OUT/settings"
-    printf '%s\n' "${names[@]:2}" >"$OUT/testsets"
-}
-
 settings=("pair: $pair" "train-lines: $train_lines" "bpe: $bpe")
-open_out "${out:-$ROOT/data/multi30k_$src$tgt}" raw tok bpe bin
-if [[ -n $from ]] || ! is_done raw; then
-    find_sources
-    mapfile -t -O "${#settings[@]}" settings < <(source_settings)
-fi
-check_settings "${settings[@]}"
-step raw make_raw
-finish_text_data
+prepare_text_files "${out:-$ROOT/data/multi30k_$src$tgt}"
 echo "The data is in $OUT/bin. Next: scripts/train.sh configs/multi30k_$src$tgt/rdrop.yaml"

@@ -1,0 +1,150 @@
+# Shell functions of the prepare scripts for published archives. Source it after lib.sh.
+
+# What their options set.
+pair= from= out= workers=$(cores) moses= lowercase=yes
+
+# archive_option OPTION [VALUE]: takes one of the options that these scripts share.
+archive_option() {
+    case $1 in
+        --from) take from "$@" ;;
+        --bpe) take_positive bpe "$@" ;;
+        --moses) take moses "$@" ;;
+        --out) take out "$@" ;;
+        --workers) take_positive workers "$@" ;;
+        *) die "unknown option '$1' (see --help)" ;;
+    esac
+}
+
+# take_pair PAIR: sets pair, which must be the only one.
+take_pair() {
+    [[ -z $pair ]] || die "two pairs: $pair and $1"
+    pair=$1
+}
+
+# check_options: dies where the pair is none of `pairs`, or --from or --moses names nothing.
+check_options() {
+    [[ -n $pair ]] || die "no pair given; there are $pairs"
+    [[ " $pairs " == *" $pair "* ]] || die "unknown pair '$pair'; there are $pairs"
+    [[ -z $from || -e $from ]] || die "--from: there is no '$from'"
+    local script=scripts/tokenizer/tokenizer.perl
+    [[ -z $moses || -f $moses/$script ]] || die "--moses: '$moses' is no checkout of Moses: it has no $script"
+    [[ -z $moses ]] || command -v perl >/dev/null || die "--moses: perl is not installed"
+}
+
+# archive_settings: prints the settings that all these scripts check, and "NAME: SHA-256" for each of `archives`.
+archive_settings() {
+    local tokens='sacremoses' archive
+    [[ -z $moses ]] || tokens='Perl scripts of Moses'
+    printf '%s\n' "pair: $src-$tgt" "lowercase: $lowercase" "escaped: yes" "bpe: $bpe" "tokens: $tokens"
+    for archive in ${archives[@]+"${archives[@]}"}; do
+        echo "${archive##*/}: $(tool digest "$archive")"
+    done
+}
+
+# download ADDRESS INSTEAD: adds the archive at the address to `archives`, from OUT/archives where it is there already.
+# Where it cannot be had, dies with a line that ends in INSTEAD.
+download() {
+    local name=${1##*/}
+    mkdir -p "$OUT/archives"
+    [[ -f $OUT/archives/$name ]] || tool fetch --instead "$2" --out-dir "$OUT/archives" "$name=$1"
+    archives+=("$OUT/archives/$name")
+}
+
+# tokens FOLDER OPTION... TEXT...: writes the Moses tokens of the texts to the folder.
+tokens() {
+    tool moses tokenize --workers "$workers" ${moses:+--moses "$moses"} --escape --out-dir "$@"
+}
+
+# finish PREFIX: tells what is next.
+finish() {
+    echo "The data is in $OUT/bin. Next: scripts/train.sh configs/$1_${pair/-/}/rdrop.yaml"
+}
+
+# prepare_iwslt: all steps of a year's IWSLT data. Reads of the calling script, beside its options: release (IWSLT14),
+# foreign (the language that is not English), notes (what marks the lines of train.tags that go), testsets ("NAME=PART
+# PART", a test set and the published ones it is made of), address (of the pair's archive), year (of the year's archive,
+# as file name) and page (where it can be had).
+prepare_iwslt() {
+    src=$foreign tgt=en
+    find_python fairseq sacremoses subword_nmt tqdm $([[ $foreign != zh ]] || echo jieba)
+    open_out "${out:-$ROOT/data/${release,,}_$src$tgt}" text tokens 'raw tok' bpe bin
+    archives=()
+    if [[ -n $from ]] || ! is_done text; then
+        find_iwslt_archive
+    fi
+    mapfile -t settings < <(archive_settings)
+    check_settings "${settings[@]}"
+    step text make_iwslt_text
+    step tokens make_iwslt_tokens
+    step 'raw tok' make_iwslt_splits
+    step bpe make_bpe
+    step bin make_bin
+    finish "${release,,}"
+}
+
+find_iwslt_archive() {
+    local file instead="WIT3 has its archives on Google Drive: get $year from $page and pass it with --from FILE"
+    if [[ -z $from ]]; then
+        download "$address" "$instead"
+        return
+    fi
+    if [[ -d $from ]]; then
+        for file in "$from/$src-$tgt.tgz" "$from/$year"; do
+            if [[ -f $file ]]; then
+                archives=("$file")
+                return
+            fi
+        done
+        die "--from: $from has neither $src-$tgt.tgz nor $year"
+    fi
+    archives=("$from")
+}
+
+make_iwslt_text() {
+    local members=$1/.members lang set part wanted=()
+    local texts=("train=$members/train.tags.$src-$tgt")
+    for lang in "$src" "$tgt"; do
+        part=train.tags.$src-$tgt.$lang
+        wanted+=("$src-$tgt/$part=$part")
+    done
+    for set in "${testsets[@]}"; do
+        local prefixes=
+        for part in ${set#*=}; do
+            part=$release.$part.$src-$tgt
+            prefixes+=,$members/$part.xml
+            for lang in "$src" "$tgt"; do
+                wanted+=("$src-$tgt/$part.$lang.xml=$part.xml.$lang")
+            done
+        done
+        texts+=("${set%%=*}=${prefixes#,}")
+    done
+    mkdir "$members"
+    tool extract --inner "texts/$src/$tgt/$src-$tgt.tgz" --out-dir "$members" "${archives[0]}" "${wanted[@]}"
+    tool join_parallel --langs "$src" "$tgt" --notes "${notes[@]}" --out-dir "$1" -- "${texts[@]}"
+    rm -r "$members"
+    printf '%s\n' "${settings[@]}" >"$OUT/settings"
+    printf '%s\n' "${testsets[@]%%=*}" >"$OUT/testsets"
+}
+
+make_iwslt_tokens() {
+    tokens "$1" "$OUT"/text/*
+}
+
+# Of the training pairs that clean-corpus-n.perl keeps each 23rd goes to valid; raw text follows its tokens.
+make_iwslt_splits() {
+    local clean=$1/.clean set kept=() text=()
+    mkdir -p "$clean/tok" "$clean/raw" "$clean/cased"
+    tool clean_parallel --langs "$src" "$tgt" --max 175 --out-dir "$clean/tok" --beside "$OUT/text/train" "$clean/raw" \
+        "$OUT/tokens/train"
+    for set in "${testsets[@]%%=*}"; do
+        kept+=("$set=$OUT/tokens/$set")
+        text+=("$set=$OUT/text/$set")
+    done
+    tool join_parallel --langs "$src" "$tgt" --every 23 --out-dir "$clean/cased" "train=$clean/tok/train" "${kept[@]}"
+    tool join_parallel --langs "$src" "$tgt" --every 23 --out-dir "$1/raw" "train=$clean/raw/train" "${text[@]}" >/dev/null
+    if [[ $lowercase == yes ]]; then
+        tool moses lowercase --workers "$workers" ${moses:+--moses "$moses"} --out-dir "$1/tok" "$clean"/cased/*
+    else
+        mv "$clean"/cased/* "$1/tok"
+    fi
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Prepare parallel text of your own for fairseq: raw text -> Moses tokens -> joint BPE -> binarized data.
+#
+# Usage: scripts/prepare_text.sh --from DIR --pair S-T --out DIR [--train-lines N] [--lowercase] [--bpe N] [--workers N]
+#
+#   --from DIR       folder with train, valid and at least one test* (test, test_news, ...), each as NAME.S and NAME.T,
+#                    a sentence a line in UTF-8, plain or as .gz
+#   --pair S-T       source and target language; both are the endings of the files, and Moses' rules go by them
+#   --out DIR        where the result goes
+#   --train-lines N  use the first N training pairs (default: all)
+#   --lowercase      lower-case the tokens, as Moses' lowercase.perl does (raw/ keeps case)
+#   --bpe N          number of BPE merges, learned from both sides together (default: 10000)
+#   --workers N      processes (default: one a core)
+#
+# The result has the form that scripts/prepare_multi30k.sh describes; in settings "lowercase: yes" marks lower-cased
+# data. A line without text, or sides of different length, is an error.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+from= pair= train_lines=all bpe=10000 out= workers=$(cores) sums=
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --lowercase) lowercase=yes ;;
+        -h | --help) usage && exit ;;
+        *) text_option "$@" && shift ;;
+    esac
+    shift
+done
+for option in from pair out; do
+    [[ -n ${!option} ]] || die "--$option is missing (see --help)"
+done
+[[ $pair =~ ^[[:alnum:]_]+-[[:alnum:]_]+$ ]] || die "--pair must be two languages as in de-en, not '$pair'"
+[[ -d $from ]] || die "--from: there is no folder '$from'"
+src=${pair%-*} tgt=${pair#*-}
+[[ $src != "$tgt" ]] || die "--pair: the languages of '$pair' must differ"
+find_python fairseq sacremoses subword_nmt tqdm
+
+source_of() {
+    local file
+    for file in "$from/$1.$2.gz" "$from/$1.$2"; do
+        if [[ -f $file ]]; then
+            echo "$file"
+            return
+        fi
+    done
+}
+
+# The names of what starts with "test" and ends in one of the languages, plain or as .gz.
+tests=$(printf '%s\n' "$from"/test* | sed -nE "s|.*/||; s/\.($src|$tgt)(\.gz)?\$//p" | LC_ALL=C sort -u)
+[[ -n $tests ]] || die "$from has no test.$src"
+[[ $tests != *[\ ,]* ]] || die "$from: a name of a test set holds a space or a comma, which fairseq does not take"
+required="train valid $tests" optional=
+
+settings=("pair: $pair" "train-lines: $train_lines" "bpe: $bpe" "lowercase: $lowercase")
+prepare_text_files "$out"
+echo "The data is in $OUT/bin: task.data of a config"
