@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import markdown_table
 import matplotlib
 
 matplotlib.use("Agg")
@@ -79,11 +80,7 @@ def table(runs: list[dict[str, Any]]) -> str:
         if len(members) > 1:
             values = [[row[name] for row in numbers] for name in names]
             rows.append(["**" + config + "**", "mean ± std", *(f"{mean(v):.2f} ± {stdev(v):.2f}" for v in values)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    lines = ["| " + " | ".join(row) + " |" for row in padded]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines) + "\n"
+    return markdown_table.table(rows)
 
 
 def plot(runs: list[dict[str, Any]], path: Path) -> None:
