@@ -33,6 +33,7 @@ class Run:
     source: str
     target: str
     generation: dict[str, Any]  # how the config decodes, by the names of fairseq's GenerationConfig
+    post_process: str | None  # how subwords are joined: subword_nmt, sentencepiece, ...
     cpu: bool
     lowercase: bool  # whether the tokens are lower-cased
     escaped: bool  # whether the tokens hold Moses' escapes (&apos; for ')
@@ -86,9 +87,10 @@ def read_run(folder: Path) -> Run:
         source=found["source_lang"],
         target=found["target_lang"],
         generation=dict(OmegaConf.select(cfg, "generation", default={})),
+        post_process=OmegaConf.select(cfg, "common_eval.post_process", default="subword_nmt"),
         cpu=bool(OmegaConf.select(cfg, "common.cpu")),
         lowercase="lowercase: yes" in settings,
-        escaped="escape: yes" in settings,
+        escaped="escaped: yes" in settings or "escape: yes" in settings,
     )
 
 
@@ -169,7 +171,8 @@ def generate(run: Run, checkpoint: Path, subset: str, how: dict[str, Any], folde
         For each sentence, in the order of the corpus, its nbest hypotheses, the best first.
     """
     argv = ["fairseq-generate", run.bin, "--source-lang", run.source, "--target-lang", run.target]
-    argv += ["--gen-subset", subset, "--path", str(checkpoint), "--results-path", str(folder), "--remove-bpe"]
+    argv += ["--gen-subset", subset, "--path", str(checkpoint), "--results-path", str(folder)]
+    argv += ["--post-process", run.post_process] if run.post_process else []
     # With another batch size multiple than 1 fairseq leaves out the sentences of the last, incomplete batch.
     argv += ["--max-tokens", "4096", "--required-batch-size-multiple", "1", "--num-workers", "0"]
     argv += ["--cpu"] * run.cpu + ["--no-progress-bar"] * (not sys.stderr.isatty())

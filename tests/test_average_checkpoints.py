@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_run import tool, tool_refused
+from learned_run import tool, tool_refused
 
 TOOL = "average_checkpoints"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import command_line
 import pytest
 import torch
-import toy_run
-from toy_run import contents, fairseq_hypotheses, refused, run, tool, tool_refused
+from learned_run import contents, fairseq_hypotheses, tool, tool_refused, train_learned
+from toy_run import refused, run
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 import decoding
@@ -27,7 +27,7 @@ FILES = {
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with checkpoints by update, by epoch, and the two best."""
-    return toy_run.train_learned(
+    return train_learned(
         tmp_path_factory.mktemp("learned"),
         checkpoint={"keep_best_checkpoints": 2, "save_interval_updates": 33, "no_epoch_checkpoints": False}
         | {"save_interval": 12},

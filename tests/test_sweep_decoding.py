@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import toy_run
-from toy_run import contents, fairseq_hypotheses, run, tool, tool_refused
+from learned_run import contents, fairseq_hypotheses, tool, tool_refused, train_learned
+from toy_run import run
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 import decoding
@@ -18,7 +18,7 @@ LENPENS = (-1.0, 0.0, 0.6, 1.0, 3.0)
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder whose validation set is the test set made_up."""
-    return toy_run.train_learned(
+    return train_learned(
         tmp_path_factory.mktemp("learned"),
         dataset={"batch_size": 9, "validate_interval_updates": 50},
         optimization={"max_update": 100, "lr": [0.02]},
