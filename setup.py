@@ -19,6 +19,7 @@ setup(
         "torch>=2.6",
         "sacrebleu",
         "sacremoses",
+        "scipy",
         "subword-nmt",
     ],
     extras_require={

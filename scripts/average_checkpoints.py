@@ -1,57 +1,140 @@
-"""Average the parameters of a run's last checkpoints: average_checkpoints.py CHECKPOINTS N OUT"""
+"""Average the parameters of checkpoints of one run.
 
-import argparse
+average_checkpoints.py CHECKPOINTS OUT --last N [--by update|epoch]   of the last N, saved by update or by epoch
+average_checkpoints.py CHECKPOINTS OUT --best N                       of the N best on validation
+
+CHECKPOINTS is the folder that fairseq saves to. OUT is a checkpoint to decode with or to start another training from;
+it holds no state of the optimizer.
+"""
+
 import logging
-import re
 import sys
+import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
+import arguments
 import torch
 
 logging.disable(logging.INFO)  # fairseq's import tells of optional packages
-from fairseq.checkpoint_utils import load_checkpoint_to_cpu  # noqa: E402
+from fairseq.checkpoint_utils import checkpoint_paths, load_checkpoint_to_cpu  # noqa: E402
 
 import rdrop_fairseq  # noqa: E402, F401  (its safe globals let the checkpoints load)
 
-
-def last_checkpoints(folder: Path, count: int) -> list[Path]:
-    """Return the last `count` checkpoints saved by update (checkpoint_EPOCH_UPDATE.pt), the newest first."""
-    named = [(re.fullmatch(r"checkpoint_\d+_(\d+)\.pt", path.name), path) for path in folder.glob("*.pt")]
-    by_update = {int(match[1]): path for match, path in named if match}
-    if len(by_update) < count:
-        kept = "checkpoint.keep_interval_updates says how many a run keeps"
-        sys.exit(f"--average {count}: {folder} holds {len(by_update)} checkpoints saved by update; {kept}")
-    return [by_update[update] for update in sorted(by_update, reverse=True)[:count]]
+# How fairseq names what it saves, and which of its options says how many it keeps.
+SAVED = {
+    "update": (r"checkpoint_\d+_(\d+)\.pt", "keep_interval_updates"),
+    "epoch": (r"checkpoint(\d+)\.pt", "keep_last_epochs"),
+    "best": (r"checkpoint\.best_.+_(-?\d+\.\d+)\.pt", "keep_best_checkpoints"),
+}
 
 
-def average(paths: list[Path]) -> dict:
-    """Return the first checkpoint with its parameters replaced by the mean over all, taken in float64.
+def saved(folder: Path, kind: str) -> list[Path]:
+    """Return the checkpoints of a folder saved by update, by epoch, or as the best; the highest number first."""
+    if not folder.is_dir():
+        sys.exit(f"there is no folder {folder}")
+    return [Path(path) for path in checkpoint_paths(str(folder), SAVED[kind][0])]
 
-    Raises:
-        ValueError: if the checkpoints do not hold the same parameters.
+
+def first(folder: Path, kind: str, paths: list[Path], count: int) -> list[Path]:
+    """Return the first `count` of the paths; exit if there are fewer."""
+    if len(paths) < count:
+        what = "best on validation" if kind == "best" else f"saved by {kind}"
+        sys.exit(
+            f"{folder} holds {len(paths)} checkpoints {what}, not {count}; "
+            f"checkpoint.{SAVED[kind][1]} says how many a run keeps"
+        )
+    return paths[:count]
+
+
+def last_checkpoints(folder: Path, count: int, by: str | None = None) -> list[Path]:
+    """Return the last `count` checkpoints saved by update or by epoch, the newest first.
+
+    Where nothing is said of `by`, those saved by update; by epoch if there are only such.
     """
-    result = load_checkpoint_to_cpu(str(paths[0]))
-    states = [result["model"], *(load_checkpoint_to_cpu(str(path))["model"] for path in paths[1:])]
-    for path, state in zip(paths, states, strict=True):
-        if state.keys() != result["model"].keys():
-            raise ValueError(f"{path} does not hold the same parameters as {paths[0]}")
-    result["model"] = {
-        name: sum(state[name].double() for state in states).div(len(states)).to(value.dtype)
-        if value.is_floating_point()
-        else value
-        for name, value in result["model"].items()
-    }
+    by = by or ("epoch" if saved(folder, "epoch") and not saved(folder, "update") else "update")
+    return first(folder, by, saved(folder, by), count)
+
+
+def best_checkpoints(folder: Path, count: int) -> list[Path]:
+    """Return the `count` checkpoints with the best values of the run's metric, the best first.
+
+    fairseq names them by the value (checkpoint.best_bleu_37.2512.pt; the last digits are random, against equal names).
+    """
+    paths = first(folder, "best", saved(folder, "best"), count)
+    if not load(paths[0])["cfg"]["checkpoint"]["maximize_best_checkpoint_metric"]:
+        paths = saved(folder, "best")[::-1]
+    return paths[:count]
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return a checkpoint; exit if it is not whole, or holds what torch does not load."""
+    if not zipfile.is_zipfile(path):
+        sys.exit(f"{path} is cut short")
+    try:
+        return load_checkpoint_to_cpu(str(path))
+    except (RuntimeError, UnpicklingError) as error:
+        sys.exit(f"{path} cannot be loaded: {' '.join(str(error).split())}")
+
+
+def average(paths: list[Path]) -> dict[str, Any]:
+    """Return the first checkpoint with the mean of the parameters of all, without its optimizer's state.
+
+    The mean is taken in float64, one checkpoint in memory at a time, and kept in the parameters' type, float16 and
+    bfloat16 in float32. Exits if the checkpoints do not hold the same parameters.
+    """
+    result = load(paths[0])
+    result.pop("last_optimizer_state", None)
+    model = result["model"]
+    sums = {name: value.double() for name, value in model.items() if value.is_floating_point()}
+    for path in paths[1:]:
+        other = load(path)["model"]
+        differing = [name for name in {**model, **other} if _shape(model, name) != _shape(other, name)]
+        if differing:
+            sys.exit(f"{path} and {paths[0]} hold different models: they differ in {differing[0]}")
+        for name, value in sums.items():
+            value += other[name].double()
+    for name, value in sums.items():
+        kept = model[name].dtype if model[name].itemsize > 2 else torch.float32
+        model[name] = value.div_(len(paths)).to(kept)
     return result
 
 
+def _shape(model: dict[str, torch.Tensor], name: str) -> torch.Size | None:
+    return model[name].shape if name in model else None
+
+
+def save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint that is there whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        torch.save(checkpoint, part)
+        part.rename(path)
+    except RuntimeError as error:  # torch's writer, of a full disk
+        sys.exit(f"{path} could not be written: {str(error).splitlines()[0]}")
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoints", type=Path)
-    parser.add_argument("count", type=int)
-    parser.add_argument("out", type=Path)
+    parser = arguments.Parser(__doc__)
+    parser.add_argument("checkpoints", type=Path, metavar="CHECKPOINTS")
+    parser.add_argument("out", type=Path, metavar="OUT")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--last", type=arguments.positive, metavar="N")
+    which.add_argument("--best", type=arguments.positive, metavar="N")
+    parser.add_argument("--by", choices=["update", "epoch"])
     args = parser.parse_args()
-    torch.save(average(last_checkpoints(args.checkpoints, args.count)), args.out)
+    if args.best and args.by:
+        parser.error("--by goes with --last")
+    if args.best:
+        paths = best_checkpoints(args.checkpoints, args.best)
+    else:
+        paths = last_checkpoints(args.checkpoints, args.last, args.by)
+    save(average(paths), args.out)
+    print(f"{args.out} is the average of {', '.join(path.name for path in paths)}")
 
 
 if __name__ == "__main__":
-    main()
+    arguments.run(main)

@@ -1,10 +1,10 @@
 """Compare finished runs of one dataset: a table of scores and the curves of training.
 
-report.py --out DIR RUN... takes run folders of scripts/train.sh (.../CONFIG/seedN) that scripts/evaluate_translation.sh
-has scored, and writes DIR/table.md, DIR/curves.png and DIR/runs.json (scores, curves, versions of every run).
+report.py --out DIR [--evaluation NAME] RUN... takes run folders of scripts/train.sh (.../CONFIG/seedN) that
+scripts/evaluate_translation.sh has scored, and writes DIR/table.md, DIR/curves.png and DIR/runs.json (scores, curves,
+versions of every run). The scores are those in RUN/evaluation/NAME (default: best).
 """
 
-import argparse
 import json
 import re
 import sys
@@ -12,12 +12,15 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import arguments
+import markdown_table
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 LOG_LINE = re.compile(r"\[(valid|train_inner)\]\[INFO\] - (\{.*\})$")
+SCORES = {"BLEU": "bleu", "tokenized": "tokenized_bleu", "compound split": "compound_split_bleu", "chrF": "chrf"}
 COLORS = ("tab:gray", "tab:blue", "tab:orange", "tab:green")
 
 
@@ -31,7 +34,7 @@ def read_log(log: Path) -> dict[str, dict[int, dict[str, float]]]:
     return found
 
 
-def read_run(run: Path) -> dict[str, Any]:
+def read_run(run: Path, evaluation: str) -> dict[str, Any]:
     """Return the name, seed, curve, best validation and test scores of a run."""
     log = read_log(run / "train.log")
     if not log["valid"]:
@@ -40,13 +43,15 @@ def read_run(run: Path) -> dict[str, Any]:
     for update, valid in sorted(log["valid"].items()):
         seconds = sum(inner["train_wall"] for at, inner in log["train_inner"].items() if at <= update)
         curve.append({"update": update, "seconds": seconds, **{key: valid[key] for key in ("loss", "ppl", "bleu")}})
-    evaluation = {path.stem: json.loads(path.read_text()) for path in sorted(run.glob("evaluation/best/*.json"))}
+    scored = sorted(run.glob(f"evaluation/{evaluation}/*.json"))
+    if not scored:
+        sys.exit(f"{run} was not scored (no evaluation/{evaluation}); run scripts/evaluate_translation.sh {run}")
     return {
         "name": run.parent.name,
         "seed": run.name.removeprefix("seed"),
         "versions": (run / "versions.txt").read_text().splitlines(),
         "best": max(curve, key=lambda point: point["bleu"]),
-        "tests": evaluation,
+        "tests": {path.stem: json.loads(path.read_text()) for path in scored},
         "curve": curve,
     }
 
@@ -61,8 +66,9 @@ def columns(run: dict[str, Any]) -> dict[str, float]:
         "valid BLEU": run["best"]["bleu"],
     }
     for name, test in run["tests"].items():
-        for label, key in (("BLEU", "bleu"), ("tokenized", "tokenized_bleu"), ("chrF", "chrf")):
-            numbers[f"{name} {label}"] = test[key]
+        for label, key in SCORES.items():
+            if key in test:
+                numbers[f"{name} {label}"] = test[key]
     return numbers
 
 
@@ -79,11 +85,7 @@ def table(runs: list[dict[str, Any]]) -> str:
         if len(members) > 1:
             values = [[row[name] for row in numbers] for name in names]
             rows.append(["**" + config + "**", "mean ± std", *(f"{mean(v):.2f} ± {stdev(v):.2f}" for v in values)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    lines = ["| " + " | ".join(row) + " |" for row in padded]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines) + "\n"
+    return markdown_table.table(rows)
 
 
 def plot(runs: list[dict[str, Any]], path: Path) -> None:
@@ -104,14 +106,18 @@ def plot(runs: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments.Parser(__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--evaluation", default="best", metavar="NAME")
     args = parser.parse_args()
     for run in args.runs:
         if not (run / "train.log").exists():
             sys.exit(f"{run}: no run folder of scripts/train.sh (it has no train.log)")
-    runs = [read_run(run) for run in args.runs]
+    runs = [read_run(run, args.evaluation) for run in args.runs]
+    for path, run in zip(args.runs, runs, strict=True):
+        if differing := sorted(columns(run).keys() ^ columns(runs[0]).keys()):
+            sys.exit(f"{path} and {args.runs[0]} were scored otherwise: {', '.join(differing)} is only in one of them")
     args.out.mkdir(parents=True, exist_ok=True)
     text = table(runs)
     (args.out / "table.md").write_text(text, encoding="utf-8")
@@ -121,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    arguments.run(main)

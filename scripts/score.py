@@ -1,82 +1,150 @@
-"""Score what fairseq-generate wrote: score.py GENERATED --lang L --tokens REF.tok --text REF --out DIR/NAME"""
+"""Scores of a translation: BLEU as multi-bleu.perl counts it, before and after compound splitting, sacreBLEU, chrF.
 
-import argparse
+Every count is sacrebleu's. What is here prepares the texts so that sacrebleu splits them where Perl does.
+"""
+
 import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from moses import detokenizer
 from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.bleu import BLEUScore
+from sacremoses import MosesDetokenizer
 
-# Python's split() also splits at these; Perl's, and so multi-bleu.perl, at ASCII white space alone.
+# Python's split() also splits at these; Perl's, and so multi-bleu.perl, at ASCII white space alone. Each becomes a
+# lone surrogate: those never stand in a text that was read from UTF-8, so no two different tokens become equal.
 _OTHER_SPACES = {char for char in map(chr, range(sys.maxunicode + 1)) if char.isspace()} - set(" \t\n\v\f\r")
-_AS_LETTERS = str.maketrans({space: chr(0xE000 + number) for number, space in enumerate(sorted(_OTHER_SPACES))})
+_AS_LETTERS = str.maketrans({space: chr(0xD800 + number) for number, space in enumerate(sorted(_OTHER_SPACES))})
 
-
-def hypotheses(generated: Path) -> list[str]:
-    """Return the best hypothesis of each sentence, in corpus order, from fairseq-generate's output (its H lines)."""
-    found: dict[int, str] = {}
-    for line in read_lines(generated):
-        if match := re.match(r"H-(\d+)\t[^\t]*\t(.*)", line, re.DOTALL):
-            found.setdefault(int(match[1]), match[2])
-    return [found[number] for number in sorted(found)]
+# Ideographs, kana, CJK punctuation, full-width forms: a space beside one is none of the text.
+_CJK = "[\u2e80-\u312f\u3190-\u4dbf\u4e00-\ua4cf\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003134f]"
+_SPACE_AT_CJK = re.compile(f"(?<={_CJK}) +| +(?={_CJK})")
 
 
 def read_lines(path: Path) -> list[str]:
     """Return the lines of a text; they end at newlines alone."""
-    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    with path.open(encoding="utf-8", newline="\n") as file:
+        return file.read().removesuffix("\n").split("\n")
 
 
-def tokenized_bleu(hypothesis: list[str], references: list[list[str]]) -> float:
-    """BLEU in percent of texts that are tokenized already, as multi-bleu.perl counts it: unsmoothed, case-sensitive.
+def write_lines(path: Path, lines: list[str]) -> None:
+    """Write a text, a newline after each line."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def split_compounds(line: str) -> str:
+    """Return a line of tokens with hyphens inside words split off, as fairseq's compound_split_bleu.sh does it.
+
+    Its Perl substitution s{(\\S)-(\\S)}{$1 ##AT##-##AT## $2}g works on bytes, and in one pass: of "a-b-c" it splits the
+    first hyphen alone, for the b is used up; of "a-ü-c" both, for the ü is two bytes.
+    """
+    return re.sub(rb"(\S)-(\S)", rb"\1 ##AT##-##AT## \2", line.encode()).decode()
+
+
+def as_perl_splits(lines: list[str]) -> list[str]:
+    """Return lines of tokens which Python's split() splits where Perl's splits the given ones."""
+    return [line.translate(_AS_LETTERS) for line in lines]
+
+
+def token_metric() -> BLEU:
+    """Return sacrebleu's metric for lines that `as_perl_splits` gave: unsmoothed, case-sensitive BLEU of the tokens."""
+    return BLEU(tokenize="none", smooth_method="none", force=True)
+
+
+def text_metrics(lang: str, lowercase: bool) -> tuple[BLEU, CHRF]:
+    """Return sacrebleu's metrics for plain text: BLEU (tokenizer zh for Chinese, 13a otherwise) and chrF."""
+    return BLEU(lowercase=lowercase, tokenize="zh" if lang == "zh" else "13a"), CHRF(lowercase=lowercase)
+
+
+def multi_bleu(hypothesis: list[str], references: list[list[str]]) -> BLEUScore:
+    """Return BLEU of texts that are tokenized already, as multi-bleu.perl counts it.
 
     Args:
         hypothesis: a line of tokens for each sentence.
         references: one or more reference texts, each with a line for each sentence.
     """
-    texts = [[line.translate(_AS_LETTERS) for line in text] for text in (hypothesis, *references)]
-    return BLEU(tokenize="none", smooth_method="none", force=True).corpus_score(texts[0], texts[1:]).score
+    return token_metric().corpus_score(as_perl_splits(hypothesis), [as_perl_splits(text) for text in references])
 
 
-def scores(tokens: list[str], text: list[str], reference_tokens: list[str], reference_text: list[str]) -> dict:
-    """Return the scores of a hypothesis, as tokens and as plain text, with the signatures of sacreBLEU."""
-    bleu, chrf = BLEU(), CHRF()
+def multi_bleu_line(score: BLEUScore) -> str:
+    """Return the line that multi-bleu.perl prints of a score.
+
+    The precisions are computed as the script does it, 100 * (correct / total): sacrebleu's 100 * correct / total can be
+    the last bit away, and then round otherwise. Where all hypotheses are empty, the script dies of a division by zero.
+    """
+    if not score.ref_len:
+        return "BLEU = 0, 0/0/0/0 (BP=0, ratio=0, hyp_len=0, ref_len=0)"
+    counts = zip(score.counts, score.totals, strict=True)
+    precisions = "/".join(f"{100 * (correct / total) if total else 0:.1f}" for correct, total in counts)
+    lengths = f"ratio={score.ratio:.3f}, hyp_len={score.sys_len}, ref_len={score.ref_len}"
+    return f"BLEU = {score.score:.2f}, {precisions} (BP={score.bp:.3f}, {lengths})"
+
+
+def plain_text(tokens: list[str], lang: str, escaped: bool) -> list[str]:
+    """Return lines of Moses tokens, or of segmented Chinese, as plain text.
+
+    Args:
+        escaped: whether the tokens hold Moses' escapes (&apos; for ', &amp; for &, ...).
+    """
+    if escaped:
+        tokens = [MosesDetokenizer().unescape_xml(line) for line in tokens]
+    text = detokenizer(lang)(tokens)
+    return [_SPACE_AT_CJK.sub("", line) for line in text] if lang == "zh" else text
+
+
+def scores(
+    tokens: list[str],
+    text: list[str],
+    reference_tokens: list[list[str]],
+    reference_text: list[list[str]],
+    lang: str,
+    lowercase: bool = False,
+) -> dict[str, Any]:
+    """Return the scores of a translation, as tokens and as plain text, with the signatures of sacreBLEU.
+
+    Args:
+        reference_tokens, reference_text: one or more references, as tokens and as plain text.
+        lang: the target language.
+        lowercase: whether the translation is lower-cased and is to be scored so.
+    """
+    bleu, chrf = text_metrics(lang, lowercase)
+    unsplit = multi_bleu(tokens, reference_tokens)
+    split, *split_references = [[split_compounds(line) for line in lines] for lines in (tokens, *reference_tokens)]
+    compounds = multi_bleu(split, split_references)
     return {
         "sentences": len(text),
-        "bleu": bleu.corpus_score(text, [reference_text]).score,
+        "lang": lang,
+        "lowercase": lowercase,
+        "bleu": bleu.corpus_score(text, reference_text).score,
         "bleu_signature": str(bleu.get_signature()),
-        "tokenized_bleu": tokenized_bleu(tokens, [reference_tokens]),
-        "chrf": chrf.corpus_score(text, [reference_text]).score,
+        "tokenized_bleu": unsplit.score,
+        "tokenized_bleu_line": multi_bleu_line(unsplit),
+        "compound_split_bleu": compounds.score,
+        "compound_split_bleu_line": multi_bleu_line(compounds),
+        "chrf": chrf.corpus_score(text, reference_text).score,
         "chrf_signature": str(chrf.get_signature()),
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("generated", type=Path)
-    parser.add_argument("--lang", required=True, help="target language")
-    parser.add_argument("--tokens", type=Path, required=True, help="tokenized reference")
-    parser.add_argument("--text", type=Path, required=True, help="plain reference")
-    parser.add_argument("--out", type=Path, required=True, help="prefix of the files to write")
-    args = parser.parse_args()
-    tokens = hypotheses(args.generated)
-    references = read_lines(args.tokens), read_lines(args.text)
-    for path, reference in zip((args.tokens, args.text), references, strict=True):
-        if len(reference) != len(tokens):
-            sys.exit(f"{args.generated} has {len(tokens)} hypotheses, {path} {len(reference)} lines")
-    text = detokenizer(args.lang)(tokens)
-    result = scores(tokens, text, *references)
-    for suffix, lines in (("tok", tokens), ("txt", text)):
-        Path(f"{args.out}.{suffix}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    Path(f"{args.out}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(
-        f"{args.out.name} ({result['sentences']} sentences)\n"
-        f"  BLEU            {result['bleu']:6.2f}  {result['bleu_signature']}\n"
-        f"  tokenized BLEU  {result['tokenized_bleu']:6.2f}  as multi-bleu.perl\n"
+def describe(name: str, result: dict[str, Any]) -> str:
+    """Return the scores of a test set as lines for people."""
+    case = ", lower-cased" if result["lowercase"] else ""
+    note = "  (of segmented words: compares only within one segmentation)" if result["lang"] == "zh" else ""
+    return (
+        f"{name} ({result['sentences']} sentences{case})\n"
+        f"  sacreBLEU       {result['bleu']:6.2f}  {result['bleu_signature']}\n"
+        f"  multi-bleu      {result['tokenized_bleu_line']}{note}\n"
+        f"  compound split  {result['compound_split_bleu_line']}\n"
         f"  chrF            {result['chrf']:6.2f}  {result['chrf_signature']}\n"
     )
 
 
-if __name__ == "__main__":
-    main()
+def write_scored(out: Path, name: str, texts: dict[str, list[str]], result: dict[str, Any]) -> None:
+    """Write the texts of a scored test set as OUT/NAME.SUFFIX and its scores as OUT/NAME.json."""
+    for suffix, lines in texts.items():
+        write_lines(out / f"{name}.{suffix}", lines)
+    (out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

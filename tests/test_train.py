@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -142,27 +141,6 @@ def test_another_config_in_the_same_folder_is_refused_and_nothing_changes(config
     assert before == {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
 
 
-def test_evaluation_prints_the_scores_and_is_the_same_when_run_twice(whole, scored):
-    folder = whole / "evaluation/best"
-    texts = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert sorted(texts) == ["made_up.json", "made_up.tok", "made_up.txt"]
-    assert texts["made_up.txt"].count(b"\n") == 9  # all, though fairseq leaves out what does not fill a batch of 8
-    scores = json.loads(texts["made_up.json"])
-    for name, key in (("BLEU", "bleu"), ("tokenized BLEU", "tokenized_bleu"), ("chrF", "chrf")):
-        assert re.search(rf"^  {name} +{scores[key]:.2f}  ", scored, re.MULTILINE)
-    assert "tok:13a" in scored and "nc:6" in scored
-    again = run("evaluate_translation.sh", whole)
-    assert again.stdout == scored
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == texts
-
-
-def test_evaluation_of_the_average_of_checkpoints(whole):
-    assert run("evaluate_translation.sh", whole, "--average", 3).returncode == 0
-    assert (whole / "evaluation/average3/made_up.txt").exists()
-    assert not list((whole / "evaluation").rglob("*.pt"))
-    assert "holds 5 checkpoints" in refused("evaluate_translation.sh", whole, "--average", 6)
-
-
 def test_a_report_has_the_numbers_of_the_run(whole, scored, tmp_path):
     runs = [whole, shutil.copytree(whole, whole.parent / "seed4", dirs_exist_ok=True)]
     result = subprocess.run(
@@ -197,16 +175,3 @@ def test_train_refuses(configs, tmp_path, options, words):
     out = tmp_path / "run"
     assert words in refused("train.sh", "--out", out, *(names.get(option, option) for option in options))
     assert not out.exists()
-
-
-def test_evaluation_refuses(whole, tmp_path):
-    assert "no run given" in refused("evaluate_translation.sh")
-    assert "no run folder" in refused("evaluate_translation.sh", tmp_path)
-    assert "--beam must be a positive integer" in refused("evaluate_translation.sh", whole, "--beam", 0)
-    assert "--lenpen must be a number" in refused("evaluate_translation.sh", whole, "--lenpen", "long")
-    folder = shutil.copytree(whole, tmp_path / "cut")
-    best = folder / "checkpoints/checkpoint_best.pt"
-    best.write_bytes(best.read_bytes()[:-100])
-    assert "checkpoint_best.pt is cut short" in refused("evaluate_translation.sh", folder)
-    best.unlink()
-    assert "first validation" in refused("evaluate_translation.sh", folder)

@@ -1,0 +1,64 @@
+"""Command lines of the Python tools: what is wrong is said in one line."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage above it."""
+
+    def __init__(self, description: str | None, **settings: object) -> None:
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **settings,  # type: ignore[arg-type]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(f"{self.prog}: {message} (see --help)")
+
+
+def positive(text: str) -> int:
+    """Return the positive integer that a text says."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not '{text}'")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """Return the finite number that a text says."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if abs(value) == float("inf") or value != value:
+        raise argparse.ArgumentTypeError(f"must be a number, not '{text}'")
+    return value
+
+
+def positives(text: str) -> list[int]:
+    """Return the positive integers of a list like 4,5,6, each once."""
+    return list(dict.fromkeys(positive(part) for part in text.split(",")))
+
+
+def numbers(text: str) -> list[float]:
+    """Return the numbers of a list like 0.6,1,1.4, each once."""
+    return list(dict.fromkeys(number(part) for part in text.split(",")))
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a tool so that ^C, an end from outside or a full disk is one line, once what is half-made is removed."""
+
+    def stop(*_: object) -> NoReturn:
+        sys.exit("interrupted")
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        main()
+    except OSError as error:
+        sys.exit(str(error))

@@ -1,0 +1,98 @@
+"""scripts/sweep_decoding.sh: one pass serves all length penalties, validation chooses, the choice is tested."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from learned_run import contents, fairseq_hypotheses, tool, tool_refused, train_learned
+from toy_run import run
+
+sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+import decoding
+from score import multi_bleu, multi_bleu_line, read_lines
+
+LENPENS = (-1.0, 0.0, 0.6, 1.0, 3.0)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose validation set is the test set made_up."""
+    return train_learned(
+        tmp_path_factory.mktemp("learned"),
+        dataset={"batch_size": 9, "validate_interval_updates": 50},
+        optimization={"max_update": 100, "lr": [0.02]},
+        generation={"beam": 3, "lenpen": 0.6, "max_len_a": 1.5, "max_len_b": 3},
+    )
+
+
+@pytest.mark.parametrize("beam", [2, 5])
+def test_one_pass_reranked_equals_decoding_anew_with_each_length_penalty(learned, beam):
+    flags = ["--beam", beam, "--max-len-a", 1.5, "--max-len-b", 3]
+    once = fairseq_hypotheses(learned, "valid", *flags, "--lenpen", 0, "--nbest", beam)
+    assert all(1 <= len(sentence) <= beam for sentence in once)
+    found = {}
+    for lenpen in LENPENS:
+        anew = [sentence[0].text for sentence in fairseq_hypotheses(learned, "valid", *flags, "--lenpen", lenpen)]
+        found[lenpen] = [decoding.rerank(sentence, lenpen).text for sentence in once]
+        assert found[lenpen] == anew
+    assert found[-1.0] != found[1.0] != found[3.0]
+
+
+def test_validation_chooses_and_the_choice_is_tested(learned):
+    result = run("sweep_decoding.sh", learned, "--beams", "1,4", "--lenpens", "0,1,3")
+    assert result.returncode == 0 and result.stderr == "", result.stdout + result.stderr
+    swept = json.loads((learned / "sweep/best/valid.json").read_text())
+    assert [(row["beam"], row["lenpen"]) for row in swept["tried"]] == [(b, x) for b in (1, 4) for x in (0, 1, 3)]
+    best = max(swept["tried"], key=lambda row: row["bleu"])
+    assert swept["chosen"] == best and best["bleu"] > min(row["bleu"] for row in swept["tried"]) > 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines() if line[0] == "|"]
+    chosen = [row for row in rows if row[-1] == "chosen"]
+    assert chosen == [[str(best["beam"]), f"{best['lenpen']:g}", best["line"].removeprefix("BLEU = "), "chosen"]]
+    folder = learned / f"evaluation/best_beam{best['beam']}_lenpen{best['lenpen']:g}"
+    # made_up is the validation set: decoded anew it gets the score that reranking gave
+    assert json.loads((folder / "made_up.json").read_text())["tokenized_bleu_line"] == best["line"]
+    texts = contents(folder)
+    assert tool("evaluate_translation", learned, "--beam", best["beam"], "--lenpen", best["lenpen"]).status == 0
+    assert contents(folder) == texts
+    assert sorted(path.name for path in (learned / "evaluation").iterdir()) == [folder.name]
+
+
+def test_the_penalty_divides_by_a_power_of_the_length():
+    short, long = decoding.Hypothesis("short", -2.0, 2), decoding.Hypothesis("long", -3.0, 6)
+    assert decoding.rerank([short, long], 0) is short
+    assert decoding.rerank([short, long], 1) is long
+    # -2 / 2^x = -3 / 6^x where 3^x = 1.5, x = 0.369
+    assert decoding.rerank([short, long], 0.36) is short and decoding.rerank([short, long], 0.38) is long
+    assert decoding.rerank([long, short], 0.36) is short
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--beams", "4,0"], "--beams: must be a positive integer, not '0'"),
+        (["--beams", ""], "--beams: must be a positive integer, not ''"),
+        (["--lenpens", "1,,2"], "--lenpens: must be a number, not ''"),
+        (["--beam", "4"], "unrecognized arguments: --beam 4"),
+        (["--average", "30"], "not 30"),
+    ],
+)
+def test_options_that_are_refused(learned, options, words):
+    assert words in tool_refused("sweep_decoding", learned, *options)
+    assert not list(learned.rglob(".*"))
+
+
+def test_a_run_without_a_validation_reference_or_with_unnormalized_scores_is_refused(learned, tmp_path):
+    reference = learned.parent / "data/tok/valid.en"
+    hidden = reference.rename(tmp_path / "valid.en")
+    try:
+        assert "there is no reference" in tool_refused("sweep_decoding", learned)
+    finally:
+        hidden.rename(reference)
+    (tmp_path / "train.yaml").write_text((learned / "train.yaml").read_text().replace("beam: 3", "unnormalized: true"))
+    assert "generation.unnormalized" in tool_refused("sweep_decoding", tmp_path)
+
+
+def test_lines_of_validation_are_scored_as_multi_bleu_does(learned):
+    lines = read_lines(learned.parent / "data/tok/valid.en")
+    assert multi_bleu_line(multi_bleu(lines, [lines])).startswith("BLEU = 100.00, ")
