@@ -2,11 +2,28 @@
 
 from typing import Any
 
+from rdrop_fairseq.criterions.output_projection import has_adaptive_softmax
+from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion
+
 
 class RDropTask:
     """Mixed in before a fairseq task; the criterion's schedule of alpha reads the update from ``num_updates``."""
 
     tells_num_updates = True
+    adaptive: bool | None = None  # whether the model that was built has adaptive softmax
+
+    def build_model(self, *args: Any, **kwargs: Any) -> Any:
+        """The parent's model; what its output layer is, is kept for ``build_criterion``."""
+        model = super().build_model(*args, **kwargs)  # type: ignore[misc]
+        self.adaptive = has_adaptive_softmax(model)
+        return model
+
+    def build_criterion(self, *args: Any, **kwargs: Any) -> Any:
+        """The parent's criterion; exits, before data is loaded, if it is not for the model that was built."""
+        criterion = super().build_criterion(*args, **kwargs)  # type: ignore[misc]
+        if isinstance(criterion, RDropCriterion) and self.adaptive is not None:
+            criterion.check_softmax(self.adaptive)
+        return criterion
 
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
