@@ -75,8 +75,10 @@ def adaptive_rdrop(clusters, alpha, kind="symmetric", padding_idx=1):
 
 
 def adaptive_lprobs(head, tails):
-    """``log p_v`` of all V words from the logits ``[H]`` of the head and ``[S]`` of every tail cluster: a tail's word has
-    the probability of its cluster, which stands behind the head's words, times its own within the cluster."""
+    """``log p_v`` of all V words from the logits ``[H]`` of the head and ``[S]`` of every tail cluster.
+
+    A tail's word has the probability of its cluster, which stands behind the head's words, times its own in the tail.
+    """
     head = log_softmax(head)
     words = len(head) - len(tails)
     return torch.cat([head[:words], *(head[words + c] + log_softmax(tail) for c, tail in enumerate(tails))])
@@ -109,8 +111,8 @@ def exact_adaptive_rdrop(head, tails, target, alpha, kind="symmetric", padding_i
     of_cross_entropy = adaptive_rdrop(clusters, 0.0, kind, padding_idx)
     kl_loss = torch.zeros((), dtype=torch.float64)
     for n in target.ne(padding_idx).nonzero().flatten().tolist():
-        passes = [adaptive_lprobs(head[m, n].double(), [tail[m, n].double() for tail in tails]) for m in range(len(head))]
-        kl_loss = kl_loss + divergence(torch.stack(passes), kind)
+        logits = [(head[m, n].double(), [tail[m, n].double() for tail in tails]) for m in range(len(head))]
+        kl_loss = kl_loss + divergence(torch.stack([adaptive_lprobs(*one_pass) for one_pass in logits]), kind)
     return RDrop(of_cross_entropy.loss + alpha * kl_loss, of_cross_entropy.nll_loss, kl_loss)
 
 

@@ -125,7 +125,7 @@ class RDropAdaptiveLoss(RDropCriterion, AdaptiveLoss):
         return RDropLoss(nll_loss + alpha * kl_loss, nll_loss, kl_loss, target.new_zeros(()))
 
     def token_losses(self, model: Any, states: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """For states ``[M, N, D]`` and target ``[N]``: nll_loss summed over the passes, and divergence, both ``[N]``."""
+        """For states ``[M, N, D]`` and target ``[N]``: nll_loss, summed over the passes, and divergence; ``[N]``."""
         softmax = model.decoder.adaptive_softmax
         targets, rows = softmax.adapt_target(target)
         if self.exact:

@@ -118,7 +118,7 @@ class RDropCriterion(FairseqCriterion):
         """
         if not model.training:
             return super().forward(model, sample, reduce)
-        self.check_softmax(has_adaptive_softmax(model))
+        self.check_model(model)
         alpha = self.alpha_at(self.num_updates)
         if alpha == 0:
             loss, sample_size, logging_output = super().forward(model, sample, reduce)
@@ -155,8 +155,9 @@ class RDropCriterion(FairseqCriterion):
         logging_output["rdrop_alpha"] = alpha * sample_size  # a sum, as everything that is logged, over the batches
         return loss, sample_size, logging_output
 
-    def check_softmax(self, adaptive: bool) -> None:
+    def check_model(self, model: Any) -> None:
         """Exits with one line if the criterion is not for the model's output layer: adaptive softmax or a plain one."""
+        adaptive = has_adaptive_softmax(model)
         if adaptive == self.for_adaptive_softmax:
             return
         has, use = (

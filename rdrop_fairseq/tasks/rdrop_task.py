@@ -2,27 +2,24 @@
 
 from typing import Any
 
-from rdrop_fairseq.criterions.output_projection import has_adaptive_softmax
-from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion
-
 
 class RDropTask:
     """Mixed in before a fairseq task; the criterion's schedule of alpha reads the update from ``num_updates``."""
 
     tells_num_updates = True
-    adaptive: bool | None = None  # whether the model that was built has adaptive softmax
+    model_to_train: Any = None
 
     def build_model(self, *args: Any, **kwargs: Any) -> Any:
-        """The parent's model; what its output layer is, is kept for ``build_criterion``."""
-        model = super().build_model(*args, **kwargs)  # type: ignore[misc]
-        self.adaptive = has_adaptive_softmax(model)
-        return model
+        """The parent's model, kept until the criterion is built: fairseq-train builds that next."""
+        self.model_to_train = super().build_model(*args, **kwargs)  # type: ignore[misc]
+        return self.model_to_train
 
     def build_criterion(self, *args: Any, **kwargs: Any) -> Any:
-        """The parent's criterion; exits, before data is loaded, if it is not for the model that was built."""
+        """The parent's criterion; an R-Drop one exits, before data is loaded, where it is not for the model."""
         criterion = super().build_criterion(*args, **kwargs)  # type: ignore[misc]
-        if isinstance(criterion, RDropCriterion) and self.adaptive is not None:
-            criterion.check_softmax(self.adaptive)
+        model, self.model_to_train = self.model_to_train, None
+        if model is not None and hasattr(criterion, "check_model"):
+            criterion.check_model(model)
         return criterion
 
     def train_step(
