@@ -115,7 +115,7 @@ def build_model(task, arch="transformer", seed=1, **settings):
         "lstm": {"encoder_hidden_size": 8, "decoder_hidden_size": 8, "decoder_out_embed_dim": 8, "criterion": ""},
     }[arch]
     args = Namespace(**{"encoder_embed_dim": 8, "decoder_embed_dim": 8, "dropout": 0.3} | sizes | settings)
-    args.adaptive_softmax_dropout = args.dropout
+    args.adaptive_softmax_dropout = settings.get("adaptive_softmax_dropout", args.dropout)
     ARCH_CONFIG_REGISTRY[arch](args)
     torch.manual_seed(seed)
     model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
