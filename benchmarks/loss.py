@@ -1,13 +1,15 @@
 """Time and memory of the head (output projection, loss and divergence, forward and backward) against its peers.
 
-python benchmarks/loss.py [--out DIR] [--quick] [--rounds N] [--width D] [--cpu]
+python benchmarks/loss.py [--head linear|adaptive] [--out DIR] [--quick] [--rounds N] [--width D] [--cpu]
 
 Prints a table of times, each also as a multiple of the bare matrix products in the same round, and one of peak memory
-beyond inputs and gradients. With a GPU it runs there, with more sizes. Ten minutes on two cores; --quick is for trying.
+beyond inputs and gradients; the same for the head with adaptive softmax of WikiText-103 (adaptive_head.py). With a GPU
+it runs there, with more sizes. Ten minutes on two cores for the first; --quick is for trying.
 """
 
 import gc
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,8 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from adaptive_head import CRITERIONS as ADAPTIVE
+from adaptive_head import FACTOR, adaptive_step, bare_products, model_and_sample, size_of
 from fairseq import utils
 from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 from fairseq.criterions.label_smoothed_cross_entropy_with_rdrop import compute_kl_loss
@@ -153,7 +157,13 @@ def bare_step(hidden: Tensor, weight: Tensor, target: Tensor) -> Callable[[], No
 
 def memory_of(setting: dict[str, Any]) -> int:
     """Peak bytes of one step beyond its inputs and gradients."""
-    device, loss = setting["device"], LOSSES[setting["loss"]]
+    device = setting["device"]
+    if setting.get("adaptive"):
+        adaptive_step(setting["loss"], *model_and_sample({**setting, **size_of(8, setting["dtype"], True)}, device))()
+        model, sample = model_and_sample(setting, device)
+        peak = peak_bytes(adaptive_step(setting["loss"], model, sample), device)
+        return peak - sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
+    loss = LOSSES[setting["loss"]]
     small = tensors({**setting, "tokens": 8, "vocab": 64}, device)
     step_of(loss, *small)()  # so that no library is loaded later
     hidden, weight, target = tensors(setting, device)
@@ -167,6 +177,14 @@ def measure_times(size: dict[str, Any], rounds: int, device: str) -> dict[str, A
     largest = 2 * size["tokens"] * size["vocab"] * 4
     if 8 * largest > free_bytes(device):
         steps = {name: step for name, step in steps.items() if name in (BARE, FUSED)}
+    measured = seconds(steps, rounds, device)
+    gc.collect()
+    return {**size, "seconds": measured}
+
+
+def measure_adaptive_times(size: dict[str, Any], rounds: int, device: str) -> dict[str, Any]:
+    model, sample = model_and_sample(size, device)
+    steps = {BARE: bare_products(model, sample), **{name: adaptive_step(name, model, sample) for name in ADAPTIVE}}
     measured = seconds(steps, rounds, device)
     gc.collect()
     return {**size, "seconds": measured}
@@ -186,9 +204,9 @@ def label(size: dict[str, Any]) -> str:
     return f"{size['dtype']}, V = {size['vocab']:,}, {size['tokens']:,} tokens"
 
 
-def times_table(times: list[dict[str, Any]]) -> str:
+def times_table(times: list[dict[str, Any]], names: Mapping[str, Any]) -> str:
     rows = [["milliseconds, median (spread); x bare", *map(label, times)]]
-    for name in (BARE, *LOSSES):
+    for name in (BARE, *names):
         row = [name]
         for entry in times:
             measured = entry["seconds"]
@@ -203,37 +221,57 @@ def times_table(times: list[dict[str, Any]]) -> str:
     return markdown(rows)
 
 
-def memory_table(memory: list[dict[str, Any]]) -> str:
+def memory_table(memory: list[dict[str, Any]], names: Mapping[str, Any]) -> str:
     sizes = list(dict.fromkeys(label(entry) for entry in memory))
     found = {(entry["loss"], label(entry)): entry["bytes"] for entry in memory}
     rows = [["peak MB beyond inputs and gradients", *sizes]]
-    for name in LOSSES:
+    for name in names:
         cells = [found.get((name, size)) for size in sizes]
         rows.append([name, *("not run" if peak is None else f"{peak / 1e6:,.0f}" for peak in cells)])
     return markdown(rows)
 
 
-def plot(times: list[dict[str, Any]], pyplot: Any) -> Any:
-    figure, axes = pyplot.subplots(figsize=(9, 4.5))
-    width = 0.8 / len(LOSSES)
-    for i, name in enumerate(LOSSES):
-        have = [(x, ratio(entry["seconds"], name, BARE)) for x, entry in enumerate(times) if name in entry["seconds"]]
-        axes.bar([x + i * width for x, _ in have], [value for _, value in have], width, label=name)
-    axes.axhline(1, color="black", linewidth=1)
-    axes.set_xticks([x + 0.4 for x in range(len(times))], [label(entry).replace(", ", "\n") for entry in times])
-    axes.set_ylabel("time / bare matrix products")
-    axes.legend(fontsize=8)
+def plot(heads: Sequence[tuple[list[dict[str, Any]], Mapping[str, Any]]], pyplot: Any) -> Any:
+    """One axis a head, from its times and the names of its losses."""
+    figure, row = pyplot.subplots(1, len(heads), figsize=(9 * len(heads), 4.5), squeeze=False)
+    for axes, (times, names) in zip(row[0], heads, strict=True):
+        width = 0.8 / len(names)
+        for i, name in enumerate(names):
+            have = [(x, ratio(each["seconds"], name, BARE)) for x, each in enumerate(times) if name in each["seconds"]]
+            axes.bar([x + i * width for x, _ in have], [value for _, value in have], width, label=name)
+        axes.axhline(1, color="black", linewidth=1)
+        axes.set_xticks([x + 0.4 for x in range(len(times))], [label(entry).replace(", ", "\n") for entry in times])
+        axes.set_ylabel("time / bare matrix products")
+        axes.legend(fontsize=8)
     return figure
 
 
 def main() -> None:
     parser = arguments(__doc__)
+    parser.add_argument("--head", choices=("linear", "adaptive"), help="measure this one alone")
     parser.add_argument("--width", type=positive, default=512, help="width of the hidden states (default: 512)")
     args = parser.parse_args()
     if args.memory_of:
         print(memory_of(args.memory_of))
         return
     device = "cuda" if torch.cuda.is_available() and not args.cpu else "cpu"
+    parts, heads = [], []
+    facts: dict[str, Any] = {}
+    for head, names, measure in (("linear", LOSSES, measure_linear), ("adaptive", ADAPTIVE, measure_adaptive)):
+        if args.head not in (None, head):
+            continue
+        times, memory, title = measure(args, device)
+        parts.append(f"{title}\n\n{times_table(times, names)}\n{memory_table(memory, names)}")
+        facts |= {"times": times, "memory": memory} if head == "linear" else {head: {"times": times, "memory": memory}}
+        heads.append((times, names))
+    name = "_".join(["loss", device, *([args.head] if args.head else [])])
+    write(args.out, name, "\n".join(parts), facts, lambda pyplot: plot(heads, pyplot))
+
+
+Measured = tuple[list[dict[str, Any]], list[dict[str, Any]], str]  # times, memory, and of what
+
+
+def measure_linear(args: Namespace, device: str) -> Measured:
     if args.quick:
         grid = [("float32", 1000, 128), ("bfloat16", 1000, 128)]
         memory_sizes, growth = [("float32", 2000, 1024)], (512, 2048)
@@ -260,11 +298,21 @@ def main() -> None:
         memory += measure_memory(size(dtype, vocab, tokens), device, list(LOSSES))
         for more in growth:
             memory += measure_memory(size(dtype, vocab, more), device, [FUSED])
+    return times, memory, f"Head, forward and backward, width {args.width}, two passes."
 
-    text = (
-        f"Head, forward and backward, width {args.width}, two passes.\n\n{times_table(times)}\n{memory_table(memory)}"
-    )
-    write(args.out, f"loss_{device}", text, {"times": times, "memory": memory}, lambda pyplot: plot(times, pyplot))
+
+def measure_adaptive(args: Namespace, device: str) -> Measured:
+    dtypes = ("float32",) if device == "cpu" else ("bfloat16", "float32")
+    tokens = (64,) if args.quick else (1024,) if device == "cpu" else (1024, 3072)
+    sizes = [size_of(number, dtype, args.quick) for dtype in dtypes for number in tokens]
+    times = []
+    for number, size in enumerate(sizes, 1):
+        say(f"[{number}/{len(sizes)}] adaptive softmax, {label(size)}")
+        times.append(measure_adaptive_times(size, args.rounds, device))
+    memory = measure_memory(sizes[-1], device, list(ADAPTIVE))
+    cutoffs = ", ".join(f"{cutoff:,}" for cutoff in sizes[0]["cutoffs"])
+    width = f"width {sizes[0]['width']:,}, tail factor {FACTOR}"
+    return times, memory, f"Head with adaptive softmax, cutoffs {cutoffs}, {width}, two passes."
 
 
 if __name__ == "__main__":

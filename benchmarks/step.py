@@ -2,10 +2,10 @@
 
 python benchmarks/step.py [--out DIR] [--quick] [--rounds N] [--memory GB] [--cpu]
 
-The peers see the same sentences twice: fairseq's label_smoothed_cross_entropy on the batch doubled, fairseq's own
-R-Drop criterion, and ours, plain and fused. Prints times, each also as a multiple of plain cross-entropy in the same
-round, the peak memory beyond the model's, and how many tokens would fit into --memory, from a line through two
-measured sizes.
+The peers see the same sentences twice: fairseq's cross-entropy on the batch doubled, fairseq's own R-Drop criterion
+(for translation; it has none for language models), and ours, plain and fused. Prints times, each also as a multiple of
+plain cross-entropy in the same round, the peak memory beyond the model's, and how many tokens would fit into --memory,
+from a line through two measured sizes.
 """
 
 import gc
@@ -18,8 +18,10 @@ import torch
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.data import Dictionary
 from fairseq.data.language_pair_dataset import collate
+from fairseq.data.monolingual_dataset import collate as collate_blocks
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
+from fairseq.tasks.language_modeling import LanguageModelingConfig
 from fairseq.tasks.translation import TranslationConfig
 from measure import (
     DTYPES,
@@ -35,22 +37,39 @@ from measure import (
 from omegaconf import OmegaConf
 
 from rdrop_fairseq.passes import repeat_batch
+from rdrop_fairseq.tasks.rdrop_language_modeling import RDropLanguageModelingTask
 from rdrop_fairseq.tasks.rdrop_translation import RDropTranslationTask
 
-WORDS_A_SENTENCE = 32
+WORDS_A_SENTENCE, WORDS_A_BLOCK = 32, 512
 PLAIN_CE, OF_FAIRSEQ, PLAIN, FUSED = (
     "cross-entropy, doubled batch",
     "R-Drop, fairseq's criterion",
     "R-Drop, plain",
     "R-Drop, fused",
 )
-OURS = "rdrop_label_smoothed_cross_entropy"
-CRITERIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    PLAIN_CE: ("label_smoothed_cross_entropy", {}),
-    OF_FAIRSEQ: ("label_smoothed_cross_entropy_with_rdrop", {"rdrop_alpha": 5.0}),
-    PLAIN: (OURS, {"rdrop_loss": "plain"}),
-    FUSED: (OURS, {"rdrop_loss": "fused"}),
+TRANSLATION, LM, ADAPTIVE_LM = "translation", "language model", "language model with adaptive softmax"
+Criterions = dict[str, tuple[str, dict[str, Any]]]  # what it is called here: registered name, settings
+
+
+def against(parent: str, **settings: Any) -> Criterions:
+    """The parent on the doubled batch and the R-Drop criterion of the same name, in both ways."""
+    criterions: Criterions = {PLAIN_CE: (parent, settings)}
+    for name, loss in ((PLAIN, "plain"), (FUSED, "fused")):
+        criterions[name] = (f"rdrop_{parent}", {**settings, "rdrop_loss": loss})
+    return criterions
+
+
+OF_FAIRSEQS_OWN = ("label_smoothed_cross_entropy_with_rdrop", {"rdrop_alpha": 5.0, "label_smoothing": 0.1})
+CRITERIONS: dict[str, Criterions] = {
+    TRANSLATION: {**against("label_smoothed_cross_entropy", label_smoothing=0.1), OF_FAIRSEQ: OF_FAIRSEQS_OWN},
+    LM: against("cross_entropy"),
+    ADAPTIVE_LM: against("adaptive_loss", ddp_backend="legacy_ddp"),
 }
+NAMES = (PLAIN_CE, OF_FAIRSEQ, PLAIN, FUSED)
+
+TRANSLATION_MODEL = {"share_all_embeddings": True, "dropout": 0.3}
+LM_MODEL = {"decoder_layers_to_keep": None, "max_target_positions": WORDS_A_BLOCK}
+TWO_LAYERS = {"decoder_layers": 2}
 
 
 def dictionary(size: int) -> Dictionary:
@@ -60,13 +79,18 @@ def dictionary(size: int) -> Dictionary:
     return made
 
 
-def batch(tokens: int, vocab: int, device: str) -> dict[str, Any]:
-    """Sentences of one length, ``tokens`` words on each side."""
+def batch(kind: str, tokens: int, vocab: int, device: str) -> dict[str, Any]:
+    """Sentences of one length, ``tokens`` words on each side; blocks of running text for a language model."""
     generator = torch.Generator().manual_seed(1)
-    words = torch.randint(4, vocab, (2, tokens // WORDS_A_SENTENCE, WORDS_A_SENTENCE), generator=generator)
+    length = WORDS_A_SENTENCE if kind == TRANSLATION else min(tokens, WORDS_A_BLOCK)
+    words = torch.randint(4, vocab, (2, tokens // length, length), generator=generator)
     words[:, :, -1] = 2  # the end of the sentence
-    pairs = [{"id": i, "source": source, "target": target} for i, (source, target) in enumerate(zip(*words))]  # noqa: B905
-    sample: dict[str, Any] = collate(pairs, pad_idx=1, eos_idx=2)
+    if kind == TRANSLATION:
+        sources, merge = words[1], collate
+    else:
+        sources, merge = words[0].roll(1, 1), collate_blocks
+    pairs = [{"id": i, "source": source, "target": target} for i, (source, target) in enumerate(zip(sources, words[0]))]  # noqa: B905
+    sample: dict[str, Any] = merge(pairs, pad_idx=1, eos_idx=2)
     net_input = {name: tensor.to(device) for name, tensor in sample["net_input"].items()}
     return {**sample, "net_input": net_input, "target": sample["target"].to(device)}
 
@@ -74,20 +98,23 @@ def batch(tokens: int, vocab: int, device: str) -> dict[str, Any]:
 def training_step(setting: dict[str, Any], name: str, device: str) -> Callable[[], None]:
     """A step as fairseq's trainer makes it, with a model of its own."""
     words = dictionary(setting["vocab"])
-    task = RDropTranslationTask(TranslationConfig(), words, words)
-    args = Namespace(share_all_embeddings=True, dropout=0.3)
+    if setting["kind"] == TRANSLATION:
+        task: Any = RDropTranslationTask(TranslationConfig(), words, words)
+    else:
+        task = RDropLanguageModelingTask(LanguageModelingConfig(), words)
+    args = Namespace(**setting["model"])
     ARCH_CONFIG_REGISTRY[setting["arch"]](args)
     torch.manual_seed(1)
     model = ARCH_MODEL_REGISTRY[setting["arch"]].build_model(args, task).to(device, DTYPES[setting["dtype"]])
-    registered, settings = CRITERIONS[name]
+    registered, settings = CRITERIONS[setting["kind"]][name]
     known = CRITERION_DATACLASS_REGISTRY[registered]
-    config = OmegaConf.structured(known(label_smoothing=0.1, sentence_avg=False, **settings))
+    config = OmegaConf.structured(known(sentence_avg=False, **settings))
     config._name = registered
     criterion = task.build_criterion(config)
     optimizer = FairseqAdam(
         OmegaConf.structured(FairseqAdamConfig(lr=[1e-4], tpu=False, fp16_adam_stats=False)), list(model.parameters())
     )
-    sample = batch(setting["tokens"], setting["vocab"], device)
+    sample = batch(setting["kind"], setting["tokens"], setting["vocab"], device)
 
     def step() -> None:
         seen = repeat_batch(sample, 2) if name == PLAIN_CE else {**sample, "net_input": dict(sample["net_input"])}
@@ -109,16 +136,18 @@ def memory_of(setting: dict[str, Any]) -> int:
 
 def times_table(times: list[dict[str, Any]]) -> str:
     rows = [["seconds a step, median (spread); x cross-entropy", *map(label, times)]]
-    for name in CRITERIONS:
+    for name in NAMES:
         row = [name]
         for entry in times:
+            if name not in entry["seconds"]:
+                row.append("has none")
+                continue
             own = sorted(entry["seconds"][name])
             multiple = ratio(entry["seconds"], name, PLAIN_CE)
             row.append(f"{median(own):,.3f} ({own[0]:,.3f} to {own[-1]:,.3f}); {multiple:.2f}")
         rows.append(row)
-    rows.append(
-        ["fused / fairseq's criterion", *(f"{ratio(entry['seconds'], FUSED, OF_FAIRSEQ):.2f}" for entry in times)]
-    )
+    ratios = (ratio(each["seconds"], FUSED, OF_FAIRSEQ) if OF_FAIRSEQ in each["seconds"] else None for each in times)
+    rows.append(["fused / fairseq's criterion", *("" if value is None else f"{value:.2f}" for value in ratios)])
     return markdown(rows)
 
 
@@ -131,20 +160,20 @@ def memory_table(memory: list[dict[str, Any]], limit: float) -> str:
             slope = (high - low) / (more - less)
             fit = (limit * 1e9 - low) / slope + less
             cells = [f"{low / 1e6:,.0f} at {less:,}, {high / 1e6:,.0f} at {more:,}", f"{fit:,.0f}"]
-        rows.append([entry["method"], f"{entry['arch']}, {entry['vocab']:,}", *cells])
+        rows.append([entry["method"], f"{entry['label']}, {entry['vocab']:,}", *cells])
     return markdown(rows)
 
 
 def label(setting: dict[str, Any]) -> str:
-    return f"{setting['arch']}, {setting['dtype']}, V = {setting['vocab']:,}, 2 x {setting['tokens']:,} tokens"
+    return f"{setting['label']}, {setting['dtype']}, V = {setting['vocab']:,}, 2 x {setting['tokens']:,} tokens"
 
 
 def plot(times: list[dict[str, Any]], pyplot: Any) -> Any:
     figure, axes = pyplot.subplots(figsize=(9, 4.5))
-    width = 0.8 / len(CRITERIONS)
-    for i, name in enumerate(CRITERIONS):
-        heights = [ratio(entry["seconds"], name, PLAIN_CE) for entry in times]
-        axes.bar([x + i * width for x in range(len(times))], heights, width, label=name)
+    width = 0.8 / len(NAMES)
+    for i, name in enumerate(NAMES):
+        have = [(x, ratio(each["seconds"], name, PLAIN_CE)) for x, each in enumerate(times) if name in each["seconds"]]
+        axes.bar([x + i * width for x, _ in have], [value for _, value in have], width, label=name)
     axes.axhline(1, color="black", linewidth=1)
     axes.set_xticks([x + 0.3 for x in range(len(times))], [label(entry).replace(", ", "\n") for entry in times])
     axes.set_ylabel("time / cross-entropy on the doubled batch")
@@ -163,23 +192,37 @@ def main() -> None:
         parser.error(f"--memory {args.memory}: must be above 0")
     device = "cuda" if torch.cuda.is_available() and not args.cpu else "cpu"
     iwslt, big = "transformer_iwslt_de_en", "transformer_vaswani_wmt_en_de_big"
+    gpt, wiki103 = "transformer_lm_gpt", "transformer_lm_wiki103"
     dtype = "bfloat16" if device == "cuda" else "float32"
     if args.quick:
-        grid = [(iwslt, 1000, 64)]
+        grid = [(iwslt, 1000, 64, {}), (gpt, 1000, 64, {**TWO_LAYERS, "decoder_embed_dim": 96}),
+                (wiki103, 70_000, 64, {**TWO_LAYERS, "decoder_embed_dim": 128})]  # fmt: skip
     elif device == "cuda":
-        grid = [(iwslt, 10_000, 4096), (iwslt, 32_768, 4096), (big, 32_768, 4096), (big, 44_000, 4096)]
+        grid = [(iwslt, 10_000, 4096, {}), (iwslt, 32_768, 4096, {}), (big, 32_768, 4096, {}), (big, 44_000, 4096, {}),
+                (gpt, 33_278, 2048, {}), (wiki103, 267_744, 3072, {})]  # fmt: skip
     else:
-        grid = [(iwslt, 10_000, 1024), (iwslt, 32_768, 1024), (big, 32_768, 256)]
+        grid = [(iwslt, 10_000, 1024, {}), (iwslt, 32_768, 1024, {}), (big, 32_768, 256, {}),
+                (gpt, 33_278, 512, TWO_LAYERS), (wiki103, 267_744, 512, TWO_LAYERS)]  # fmt: skip
 
     times, memory = [], []
-    for number, (arch, vocab, tokens) in enumerate(grid, 1):
-        setting = {"arch": arch, "vocab": vocab, "tokens": tokens, "dtype": dtype, "device": device}
+    for number, (arch, vocab, tokens, changes) in enumerate(grid, 1):
+        kind = {gpt: LM, wiki103: ADAPTIVE_LM}.get(arch, TRANSLATION)
+        setting = {
+            "kind": kind,
+            "arch": arch,
+            "label": ", ".join([f"{arch} but" if changes else arch, *(f"{key} {changes[key]}" for key in changes)]),
+            "model": (LM_MODEL if kind != TRANSLATION else TRANSLATION_MODEL) | changes,
+            "vocab": vocab,
+            "tokens": tokens,
+            "dtype": dtype,
+            "device": device,
+        }
         say(f"[{number}/{len(grid)}] {label(setting)}")
-        steps = {name: training_step(setting, name, device) for name in CRITERIONS}
+        steps = {name: training_step(setting, name, device) for name in CRITERIONS[kind]}
         times.append({**setting, "seconds": seconds(steps, args.rounds, device)})
         del steps
         gc.collect()
-        for method in CRITERIONS:
+        for method in CRITERIONS[kind]:
             say(f"  memory of {method}")
             points = []
             for size in (tokens, 2 * tokens):
@@ -188,7 +231,8 @@ def main() -> None:
             memory.append({**setting, "method": method, "points": points})
 
     text = (
-        f"Whole training step, dropout 0.3.\n\n{times_table(times)}\n"
+        "Whole training step; dropout 0.3 in translation, the architecture's in language models.\n\n"
+        f"{times_table(times)}\n"
         f"Memory beyond the model's, its gradients' and the optimizer's, and the target tokens a batch that fit into "
         f"{args.memory:g} GB of it (each seen twice), estimated from a line through the two sizes:\n\n"
         f"{memory_table(memory, args.memory)}"

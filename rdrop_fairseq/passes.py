@@ -1,7 +1,7 @@
 """Several passes of one batch through a model: in one forward of the repeated batch, or one forward a pass."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -44,16 +44,19 @@ def forward_passes(
     """
     if dropouts is None and not needs_separate_forwards(model):
         return model(**repeated["net_input"], **options)
-    outputs = []
-    for i in range(passes):
-        if dropouts is None:
-            outputs.append(model(**sample["net_input"], **options))
-        else:
-            with dropout_rate(model, dropouts[i]):
-                outputs.append(model(**sample["net_input"], **options))
+    outputs = in_turn(model, dropouts, [lambda: model(**sample["net_input"], **options)] * passes)
     if isinstance(outputs[0], Tensor):
         return torch.cat(outputs)
     return (torch.cat([output[0] for output in outputs]), *outputs[0][1:])
+
+
+def in_turn(model: nn.Module, dropouts: Sequence[float] | None, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What the calls return, one for each pass; with ``dropouts``, each while the model drops at the pass's rate."""
+    results = []
+    for i, call in enumerate(calls):
+        with nullcontext() if dropouts is None else dropout_rate(model, dropouts[i]):
+            results.append(call())
+    return results
 
 
 def needs_separate_forwards(model: nn.Module) -> bool:

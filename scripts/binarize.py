@@ -9,17 +9,27 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-# fairseq stores a token in two bytes where the dictionary has fewer than 65,500 entries, as with any usual BPE.
-TOKEN_BYTES = 2
+# fairseq stores a token in two bytes where the dictionary has fewer entries, as with any usual BPE; then in four.
+FOUR_BYTES_FROM = 65_500
 
 
-def expected_size(texts: list[Path]) -> int:
-    """Return how many bytes the binarized texts take: their words, and one end of sentence a line."""
+def count_tokens(texts: list[Path]) -> int:
+    """Return how many tokens the binarized texts hold: their words, and one end of sentence a line."""
     tokens = 0
     for text in texts:
         with text.open("rb") as lines:
             tokens += sum(line.count(b" ") + 2 for line in lines)
-    return TOKEN_BYTES * tokens
+    return tokens
+
+
+def tokens_written(folder: Path) -> int:
+    """Return how many tokens fairseq has written so far."""
+    dictionary = next(folder.glob("dict*.txt"), None)
+    if dictionary is None:
+        return 0
+    with dictionary.open("rb") as words:
+        token_bytes = 4 if sum(1 for _ in words) >= FOUR_BYTES_FROM else 2
+    return sum(path.stat().st_size for path in list(folder.glob("*.bin")) if path.exists()) // token_bytes
 
 
 def binarize(options: list[str], texts: list[Path], folder: Path, log: Path) -> None:
@@ -27,14 +37,13 @@ def binarize(options: list[str], texts: list[Path], folder: Path, log: Path) -> 
     command = [sys.executable, "-m", "fairseq_cli.preprocess", *options]
     # Its workers are processes: with as many threads each, they get in each other's way.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    total = expected_size(texts)
+    total = count_tokens(texts)
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
-    with tqdm(desc="binarize", total=total, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar:
+    with tqdm(desc="binarize", total=total, unit=" tokens", unit_scale=True, leave=False, disable=None, delay=2) as bar:
         while process.poll() is None:
             time.sleep(0.2)
-            written = sum(path.stat().st_size for path in list(folder.glob("*.bin")) if path.exists())
-            bar.update(min(written, total) - bar.n)
+            bar.update(min(tokens_written(folder), total) - bar.n)
     if process.returncode:
         lines = log.read_text(errors="replace").splitlines() or [f"exit status {process.returncode}"]
         sys.exit(f"fairseq-preprocess: {lines[-1]} (see {log})")
@@ -45,11 +54,14 @@ def main() -> None:
     parser.add_argument("--log", type=Path, required=True)
     own, options = parser.parse_known_args()
     seen = argparse.ArgumentParser(allow_abbrev=False)
-    for name in ("--source-lang", "--target-lang", "--trainpref", "--validpref", "--testpref", "--destdir"):
+    for name in ("--trainpref", "--validpref", "--testpref", "--destdir"):
         seen.add_argument(name, required=True)
+    for name in ("--source-lang", "--target-lang"):  # neither for a text of one side, with --only-source
+        seen.add_argument(name)
     args, _ = seen.parse_known_args(options)
     prefixes = ",".join((args.trainpref, args.validpref, args.testpref)).split(",")
-    texts = [Path(f"{prefix}.{lang}") for prefix in prefixes for lang in (args.source_lang, args.target_lang)]
+    endings = [f".{lang}" for lang in (args.source_lang, args.target_lang) if lang] or [""]
+    texts = [Path(f"{prefix}{ending}") for prefix in prefixes for ending in endings]
     binarize(options, texts, Path(args.destdir), own.log)
 
 

@@ -12,17 +12,42 @@ import torch
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.data import Dictionary
 from fairseq.data.language_pair_dataset import collate
+from fairseq.data.monolingual_dataset import collate as collate_blocks
 from fairseq.logging import metrics
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
+from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq.tasks.translation import TranslationTask
 from omegaconf import OmegaConf
-from reference import RDrop, rdrop
+from reference import RDrop, adaptive_rdrop, exact_adaptive_rdrop, rdrop
 
 import rdrop_fairseq  # noqa: F401  (registers everything)
 
 PAD = 1
-RDROP_KEYS = {"kl_loss", "kl_ntokens", "rdrop_alpha"}  # what a training step logs besides the parent's keys
+RDROP_KEYS = {"kl_loss", "kl_ntokens", "rdrop_alpha"}  # what a training step logs besides the parent's keys, and
+# besides nll_loss, which not every parent tells apart from the loss
+
+
+def of_logits(models, outputs, target, alpha, kind="symmetric", **settings):
+    """The reference where the outputs are the logits ``[B, T, V]`` of each pass."""
+    return rdrop(torch.stack(outputs), target, alpha, settings.get("label_smoothing", 0.0), kind)
+
+
+def of_adaptive(models, outputs, target, alpha, kind="symmetric", rdrop_adaptive_divergence="published"):
+    """The reference where the outputs ``[B, T, D]`` of each pass go into the adaptive softmax of its model."""
+    softmaxes = [model.decoder.adaptive_softmax for model in models]
+    if rdrop_adaptive_divergence == "published":
+        passes = [softmax(output, target) for softmax, output in zip(softmaxes, outputs, strict=True)]
+        logits = [None if each[0] is None else torch.stack(each) for each in zip(*(p[0] for p in passes), strict=True)]
+        clusters = zip(logits, passes[0][1], strict=True)
+        return adaptive_rdrop([cluster for cluster in clusters if cluster[1] is not None], alpha, kind)
+    heads, tails = [], []
+    for softmax, output in zip(softmaxes, outputs, strict=True):
+        states = softmax.dropout_module(output.flatten(0, 1))
+        heads.append(softmax.head(states))
+        tails.append([tail(states) for tail in softmax.tail])
+    tails = [torch.stack(each) for each in zip(*tails, strict=True)]
+    return exact_adaptive_rdrop(torch.stack(heads), tails, target.flatten(), alpha, kind)
 
 
 @dataclass(frozen=True)
@@ -33,17 +58,33 @@ class Case:
     task: str
     arch: str
     settings: dict[str, Any] = field(default_factory=dict)  # of the parent, so that more than its defaults is tested
-    reference: Callable[..., RDrop] = rdrop  # logits, target, alpha, epsilon, kind -> loss
-    logits: Callable[[Any], torch.Tensor] = lambda net_output: net_output[0]
+    own: dict[str, Any] = field(default_factory=dict)  # settings that the parent does not have
+    model: dict[str, Any] = field(default_factory=dict)
+    reference: Callable[..., RDrop] = of_logits  # models, outputs, target, alpha, kind, settings -> loss
+    losses: tuple[str, ...] = ("fused", "plain")
 
     @property
     def parent(self):
         return self.name.removeprefix("rdrop_")
 
 
+# 12 words: 6 and two cluster entries in the head, clusters of 2 and 4
+ADAPTIVE = {"adaptive_softmax_cutoff": "6,8", "adaptive_softmax_factor": 2}
+TIED = {
+    **ADAPTIVE, "adaptive_input": True, "adaptive_input_cutoff": "6,8", "adaptive_input_factor": 2,
+    "tie_adaptive_weights": True, "tie_adaptive_proj": True,
+}  # fmt: skip
+LM = ("rdrop_language_modeling", "transformer_lm_big")
 CASES = [
     Case("rdrop_label_smoothed_cross_entropy", "rdrop_translation", "transformer", {"label_smoothing": 0.1}),
-]
+    Case("rdrop_cross_entropy", *LM),
+    Case("rdrop_adaptive_loss", *LM, model=ADAPTIVE, reference=of_adaptive),
+    Case("rdrop_adaptive_loss", *LM, model=TIED, reference=of_adaptive),
+    Case(
+        "rdrop_adaptive_loss", *LM, own={"rdrop_adaptive_divergence": "exact"}, model=ADAPTIVE, reference=of_adaptive,
+        losses=("plain",),
+    ),
+]  # fmt: skip
 
 
 def dictionary(words="abcdefgh"):
@@ -58,6 +99,8 @@ def build_task(name="rdrop_translation", **settings):
     config = TASK_DATACLASS_REGISTRY[name](**settings)
     if issubclass(task_class, TranslationTask):
         return task_class(config, dictionary(), dictionary())
+    if issubclass(task_class, LanguageModelingTask):
+        return task_class(config, dictionary())
     raise NotImplementedError(name)
 
 
@@ -67,9 +110,12 @@ def build_model(task, arch="transformer", seed=1, **settings):
         "transformer": dict.fromkeys(("encoder_ffn_embed_dim", "decoder_ffn_embed_dim"), 16)
         | dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
         | {"encoder_layers": 2, "decoder_layers": 2, "max_source_positions": 64, "max_target_positions": 64},
+        "transformer_lm_big": {"decoder_ffn_embed_dim": 16, "decoder_attention_heads": 2, "decoder_layers": 2}
+        | {"max_target_positions": 64},
         "lstm": {"encoder_hidden_size": 8, "decoder_hidden_size": 8, "decoder_out_embed_dim": 8, "criterion": ""},
     }[arch]
     args = Namespace(**{"encoder_embed_dim": 8, "decoder_embed_dim": 8, "dropout": 0.3} | sizes | settings)
+    args.adaptive_softmax_dropout = settings.get("adaptive_softmax_dropout", args.dropout)
     ARCH_CONFIG_REGISTRY[arch](args)
     torch.manual_seed(seed)
     model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
@@ -84,19 +130,28 @@ def build_criterion(name, task, **settings):
     known = CRITERION_DATACLASS_REGISTRY[name]
     if "sentence_avg" in known.__dataclass_fields__:
         settings = {"sentence_avg": False} | settings
+    if "ddp_backend" in known.__dataclass_fields__:
+        settings = {"ddp_backend": "legacy_ddp"} | settings
     config = OmegaConf.structured(known(**settings))
     config._name = name
     return task.build_criterion(config)
 
 
 def make_sample(task, lengths=((5, 4), (4, 6), (2, 3)), seed=1):
-    """A batch of random sentences; ``lengths`` of (source, target), the end of sentence not counted."""
+    """A batch of random sentences; ``lengths`` of (source, target), the end of sentence not counted.
+
+    For a language model the targets alone; what it sees is shifted by one.
+    """
     words = torch.Generator().manual_seed(seed)
 
     def sentence(length):
         drawn = torch.randint(4, len(task.target_dictionary), (length,), generator=words)
         return torch.cat([drawn, torch.tensor([task.target_dictionary.eos()])])
 
+    if isinstance(task, LanguageModelingTask):
+        targets = [sentence(t) for _, t in lengths]
+        blocks = [{"id": i, "source": target.roll(1), "target": target} for i, target in enumerate(targets)]
+        return collate_blocks(blocks, PAD, task.target_dictionary.eos())
     pairs = [{"id": i, "source": sentence(s), "target": sentence(t)} for i, (s, t) in enumerate(lengths)]
     return collate(pairs, pad_idx=PAD, eos_idx=task.target_dictionary.eos())
 

@@ -68,6 +68,54 @@ def label_smoothed_nll(lprobs, target, epsilon):
     return -(1 - epsilon) * lprobs[target] - epsilon * sum(others) / len(others)
 
 
+def adaptive_rdrop(clusters, alpha, kind="symmetric", padding_idx=1):
+    """R-Drop with adaptive softmax as published: the loss of the head and of the tails, each tail for the tokens whose
+    target is in its cluster. ``clusters`` are (logits ``[M, n, S]``, target ``[n]``), the head first."""
+    return RDrop(*map(sum, zip(*(rdrop(*cluster, alpha, 0.0, kind, padding_idx) for cluster in clusters), strict=True)))
+
+
+def adaptive_lprobs(head, tails):
+    """``log p_v`` of all V words from the logits ``[H]`` of the head and ``[S]`` of every tail cluster.
+
+    A tail's word has the probability of its cluster, which stands behind the head's words, times its own in the tail.
+    """
+    head = log_softmax(head)
+    words = len(head) - len(tails)
+    return torch.cat([head[:words], *(head[words + c] + log_softmax(tail) for c, tail in enumerate(tails))])
+
+
+def adaptive_kl(p_head, p_tails, q_head, q_tails):
+    """``KL(P || Q)`` by the chain rule, ``KL(head) + sum_c P_head(c) KL(tail_c)``, from logits as above."""
+    lp, lq = log_softmax(p_head), log_softmax(q_head)
+    words = len(lp) - len(p_tails)
+    tails = (
+        torch.exp(lp[words + c]) * kl(log_softmax(p), log_softmax(q))
+        for c, (p, q) in enumerate(zip(p_tails, q_tails, strict=True))
+    )
+    return kl(lp, lq) + sum(tails)
+
+
+def exact_adaptive_rdrop(head, tails, target, alpha, kind="symmetric", padding_idx=1):
+    """``adaptive_rdrop`` but for the divergence, which is that between the distributions over the whole vocabulary.
+
+    From logits ``[M, N, H]`` of the head and ``[M, N, S]`` of every tail, and the target ``[N]``.
+    """
+    starts = [head.size(-1) - len(tails)]  # of the tail clusters in the vocabulary
+    for tail in tails:
+        starts.append(starts[-1] + tail.size(-1))
+    clusters = [(head, target.clone())]
+    for c, tail in enumerate(tails):
+        inside = (target >= starts[c]) & (target < starts[c + 1])
+        clusters[0][1][inside] = starts[0] + c
+        clusters.append((tail[:, inside], target[inside] - starts[c]))
+    of_cross_entropy = adaptive_rdrop(clusters, 0.0, kind, padding_idx)
+    kl_loss = torch.zeros((), dtype=torch.float64)
+    for n in target.ne(padding_idx).nonzero().flatten().tolist():
+        logits = [(head[m, n].double(), [tail[m, n].double() for tail in tails]) for m in range(len(head))]
+        kl_loss = kl_loss + divergence(torch.stack([adaptive_lprobs(*one_pass) for one_pass in logits]), kind)
+    return RDrop(of_cross_entropy.loss + alpha * kl_loss, of_cross_entropy.nll_loss, kl_loss)
+
+
 def rdrop(logits, target, alpha, epsilon=0.0, kind="symmetric", padding_idx=1):
     """R-Drop's training loss of ``logits [M, ..., V]`` for ``target [...]``; padding is left out."""
     logits = logits.flatten(1, -2).unbind(1)

@@ -1,12 +1,14 @@
-"""Which models leave their output projection to the fused loss: those whose logits are one plain projection's."""
+"""Which models leave their output projection to the fused loss: those whose logits are plain projections'."""
 
 import inspect
 from typing import Any
 
+import torch
 from fairseq.distributed import DistributedTimeoutWrapper, LegacyDistributedDataParallel, ModuleProxyWrapper
 from fairseq.models import BaseFairseqModel, FairseqDecoder, FairseqLanguageModel
 from fairseq.models.transformer import TransformerDecoderBase, TransformerModelBase
-from torch import nn
+from fairseq.modules.adaptive_softmax import AdaptiveSoftmax, TiedHeadModule, TiedLinear
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 _WRAPPERS = (ModuleProxyWrapper, DistributedTimeoutWrapper, LegacyDistributedDataParallel, DistributedDataParallel)
@@ -35,7 +37,7 @@ def output_projection(model: Any) -> nn.Linear:
         getattr(type(module), method) not in methods for module, method, methods in _stock_methods(model, decoder)
     ):
         raise NoOutputProjectionError(f"{name} has an output layer of its own")
-    if decoder.adaptive_softmax is not None:
+    if has_adaptive_softmax(model):
         raise NoOutputProjectionError("adaptive softmax")
     if type(decoder.output_projection) is not nn.Linear or decoder.output_projection._forward_pre_hooks:
         raise NoOutputProjectionError(f"{name} has no plain output projection")
@@ -55,3 +57,26 @@ def _stock_methods(model: nn.Module, decoder: nn.Module) -> list[tuple[nn.Module
         (decoder, scriptable, (FairseqDecoder.get_normalized_probs_scriptable,)),
         (decoder, "output_layer", (TransformerDecoderBase.output_layer,)),
     ]
+
+
+def has_adaptive_softmax(model: Any) -> bool:
+    """Whether the output layer of ``model`` is an adaptive softmax (Grave et al., 2017)."""
+    return getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None
+
+
+def cluster_weights(softmax: AdaptiveSoftmax) -> list[Tensor]:
+    """The matrices ``[S, D]`` that make logits of ``softmax``: the head's (its words, then one row a tail cluster) and
+    that of each tail cluster behind the cluster's own projection.
+
+    Raises:
+        NoOutputProjectionError: if a cluster's logits are more than one plain projection.
+    """
+    if type(softmax) is not AdaptiveSoftmax:
+        raise NoOutputProjectionError(f"{type(softmax).__name__} is no adaptive softmax of fairseq's")
+    head = softmax.head
+    tied = type(head) is TiedHeadModule
+    layers = [*([head.word_proj, head.class_proj] if tied else [head]), *(tail[-1] for tail in softmax.tail)]
+    if any(type(layer) not in (nn.Linear, TiedLinear) or layer._forward_pre_hooks for layer in layers):
+        raise NoOutputProjectionError("the adaptive softmax has no plain output projections")
+    weights = [layer.weight for layer in layers]
+    return [torch.cat(weights[:2]), *weights[2:]] if tied else weights

@@ -8,13 +8,14 @@ from typing import Any, Optional
 
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.tasks import TASK_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 
-from rdrop_fairseq.criterions.output_projection import NoOutputProjectionError, output_projection
-from rdrop_fairseq.divergence import DIVERGENCES
+from rdrop_fairseq.criterions.output_projection import NoOutputProjectionError, has_adaptive_softmax, output_projection
+from rdrop_fairseq.divergence import DIVERGENCES, divergence
 from rdrop_fairseq.fused import RDropLoss, linear_rdrop_loss
 from rdrop_fairseq.passes import DropoutRateError, forward_passes, repeat_batch
 from rdrop_fairseq.schedule import AlphaSchedule
@@ -71,6 +72,7 @@ class RDropCriterion(FairseqCriterion):
     """
 
     num_updates = 0  # set by an R-Drop task before each training step
+    for_adaptive_softmax = False  # whether the criterion wants a model with adaptive softmax, or one without
     eps, ignore_prefix_size, report_accuracy = 0.0, 0, False  # for parents without these settings
 
     @classmethod
@@ -89,17 +91,18 @@ class RDropCriterion(FairseqCriterion):
         Raises:
             ValueError: if a value is out of range, or needs an R-Drop task and ``task`` is none.
         """
-        _check(math.isfinite(cfg.rdrop_alpha) and cfg.rdrop_alpha >= 0, cfg, "rdrop_alpha", "a finite number >= 0")
-        _check(cfg.rdrop_divergence in DIVERGENCES, cfg, "rdrop_divergence", f"one of {', '.join(DIVERGENCES)}")
-        _check(cfg.rdrop_loss in LOSSES, cfg, "rdrop_loss", f"one of {', '.join(LOSSES)}")
-        _check(cfg.rdrop_passes >= 2, cfg, "rdrop_passes", "an integer >= 2")
-        _check(cfg.rdrop_every >= 1, cfg, "rdrop_every", "an integer >= 1")
-        _check(cfg.rdrop_warmup_updates >= 0, cfg, "rdrop_warmup_updates", "an integer >= 0")
+        check(math.isfinite(cfg.rdrop_alpha) and cfg.rdrop_alpha >= 0, cfg, "rdrop_alpha", "a finite number >= 0")
+        check(cfg.rdrop_divergence in DIVERGENCES, cfg, "rdrop_divergence", f"one of {', '.join(DIVERGENCES)}")
+        check(cfg.rdrop_loss in LOSSES, cfg, "rdrop_loss", f"one of {', '.join(LOSSES)}")
+        check(cfg.rdrop_passes >= 2, cfg, "rdrop_passes", "an integer >= 2")
+        check(cfg.rdrop_every >= 1, cfg, "rdrop_every", "an integer >= 1")
+        check(cfg.rdrop_warmup_updates >= 0, cfg, "rdrop_warmup_updates", "an integer >= 0")
         if not hasattr(task, "tells_num_updates"):
             tasks = sorted(name for name, known in TASK_REGISTRY.items() if hasattr(known, "tells_num_updates"))
             needs = f"with a task that does not tell the criterion the update; use --task {' or '.join(tasks)}"
-            _check(cfg.rdrop_every == 1, cfg, "rdrop_every", f"1 {needs}")
-            _check(cfg.rdrop_warmup_updates == 0, cfg, "rdrop_warmup_updates", f"0 {needs}")
+            check(cfg.rdrop_every == 1, cfg, "rdrop_every", f"1 {needs}")
+            check(cfg.rdrop_warmup_updates == 0, cfg, "rdrop_warmup_updates", f"0 {needs}")
+        self.name = cfg._name
         self.dropouts = _parse_dropouts(cfg)
         self.divergence = cfg.rdrop_divergence
         self.loss_kind = cfg.rdrop_loss
@@ -115,31 +118,33 @@ class RDropCriterion(FairseqCriterion):
         """
         if not model.training:
             return super().forward(model, sample, reduce)
+        self.check_model(model)
         alpha = self.alpha_at(self.num_updates)
         if alpha == 0:
             loss, sample_size, logging_output = super().forward(model, sample, reduce)
-            logging_output |= {"kl_loss": 0, "kl_ntokens": 0}
+            logging_output = {"nll_loss": logging_output["loss"], **logging_output, "kl_loss": 0, "kl_ntokens": 0}
         else:
             projection = self.plan(model) if reduce else None
             repeated = repeat_batch(sample, self.passes)
-            options = {"features_only": True} if projection is not None else {}
+            # With adaptive softmax the features are what a model returns anyway.
+            features = {"features_only": True} if projection is not None and not self.for_adaptive_softmax else {}
             try:
-                net_output = forward_passes(model, sample, repeated, self.dropouts, self.passes, **options)
+                net_output = forward_passes(model, sample, repeated, self.dropouts, self.passes, **features)
             except DropoutRateError as error:
                 sys.exit(f"error: --rdrop-dropouts {error}")
             if projection is not None:
                 result = self.fused_loss(model, projection, net_output, sample, alpha)
             else:
                 result = self.plain_loss(model, net_output, repeated, alpha, reduce)
-            nsentences = sample["target"].size(0)
-            sample_size = nsentences if self.sentence_avg else sample["ntokens"]
+            ntokens, nsentences = self.count_tokens(sample), sample["target"].size(0)
+            sample_size = nsentences if self.sentence_avg else ntokens
             loss = result.loss
             logging_output = {
                 "loss": loss.data,
                 "nll_loss": result.nll_loss.data / self.passes,
                 "kl_loss": result.kl_loss.data,
-                "kl_ntokens": sample["ntokens"],
-                "ntokens": sample["ntokens"],
+                "kl_ntokens": ntokens,
+                "ntokens": ntokens,
                 "nsentences": nsentences,
                 "sample_size": sample_size,
             }
@@ -150,13 +155,29 @@ class RDropCriterion(FairseqCriterion):
         logging_output["rdrop_alpha"] = alpha * sample_size  # a sum, as everything that is logged, over the batches
         return loss, sample_size, logging_output
 
-    def plan(self, model: Any) -> nn.Linear | None:
+    def check_model(self, model: Any) -> None:
+        """Exits with one line if the criterion is not for the model's output layer: adaptive softmax or a plain one."""
+        adaptive = has_adaptive_softmax(model)
+        if adaptive == self.for_adaptive_softmax:
+            return
+        has, use = (
+            ("adaptive softmax", "rdrop_adaptive_loss")
+            if adaptive
+            else ("no adaptive softmax", "rdrop_cross_entropy or rdrop_label_smoothed_cross_entropy")
+        )
+        sys.exit(f"error: --criterion {self.name}: the model has {has} (--adaptive-softmax-cutoff); must be {use}")
+
+    def count_tokens(self, sample: dict[str, Any]) -> int:
+        """By how many tokens the parent divides the loss of one copy of the batch."""
+        return int(sample["ntokens"])
+
+    def plan(self, model: Any) -> Any:
         """The model's output projection where the fused loss takes it over; says once which loss is in use, and why."""
         if self.planned_for is not model:
             self.planned_for, self.projection, reason = model, None, "--rdrop-loss plain"
             if self.loss_kind != "plain":
                 try:
-                    self.projection = output_projection(model)
+                    self.projection = self.find_projection(model)
                 except NoOutputProjectionError as error:
                     reason = str(error)
             if self.projection is not None:
@@ -167,8 +188,12 @@ class RDropCriterion(FairseqCriterion):
                 logger.info("R-Drop loss: plain (%s)", reason)
         return self.projection
 
+    def find_projection(self, model: Any) -> Any:
+        """What ``fused_loss`` takes over of the model's output layer; ``NoOutputProjectionError`` if it must not."""
+        return output_projection(model)
+
     def fused_loss(
-        self, model: Any, projection: nn.Linear, net_output: Any, sample: dict[str, Any], alpha: float
+        self, model: Any, projection: Any, net_output: Any, sample: dict[str, Any], alpha: float
     ) -> RDropLoss:
         """The loss from the features for the repeated batch, for a parent that is a (label-smoothed) cross-entropy."""
         hidden = net_output[0].unflatten(0, (self.passes, -1))  # [M, B, T, D]
@@ -191,6 +216,24 @@ class RDropCriterion(FairseqCriterion):
         positions of one copy, in the parent's shape, if ``reduce`` is off."""
         raise NotImplementedError
 
+    def add_divergence(self, loss: Tensor, nll_loss: Tensor, lprobs: Tensor, target: Tensor, alpha: float) -> RDropLoss:
+        """The loss from the parent's, the log-probabilities ``[M * N, V]`` and the target ``[M * N]`` of all passes.
+
+        ``loss`` and ``nll_loss`` are sums, or tensors ``[M * N, ...]``; the result is then for each of N positions.
+        """
+        lprobs = lprobs.unflatten(0, (self.passes, -1))
+        kl_loss = self.token_divergence(lprobs, target[: lprobs.size(1)])
+        if loss.dim():
+            loss, nll_loss = (each.unflatten(0, lprobs.shape[:2]).sum(0) for each in (loss, nll_loss))
+            kl_loss = kl_loss.view_as(loss)
+        else:
+            kl_loss = kl_loss.sum()
+        return RDropLoss(loss + alpha * kl_loss, nll_loss, kl_loss, target.new_zeros(()))
+
+    def token_divergence(self, lprobs: Tensor, target: Tensor) -> Tensor:
+        """The divergence ``[N]`` between the passes in ``lprobs [M, N, V]``, 0 where the target ``[N]`` is padding."""
+        return divergence(lprobs, self.divergence).masked_fill(target.eq(self.padding_idx), 0)
+
     def counted_target(self, model: Any, net_output: Any, sample: dict[str, Any]) -> Tensor:
         """The target ``[B, T]`` without the prefix that the parent leaves out."""
         return model.get_targets(sample, net_output)[:, self.ignore_prefix_size :]
@@ -198,9 +241,11 @@ class RDropCriterion(FairseqCriterion):
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Log the parent's metrics and, of training steps, ``kl_loss`` (bits a token) and ``rdrop_alpha``."""
-        super().reduce_metrics(logging_outputs)
         if not any("rdrop_alpha" in log for log in logging_outputs):
+            super().reduce_metrics(logging_outputs)
             return
+        # Other parents take the perplexity from the loss, in which the divergence is.
+        LabelSmoothedCrossEntropyCriterion.reduce_metrics(logging_outputs)
         kl_loss, kl_ntokens, alpha, sample_size = (
             utils.item(sum(log.get(key, 0) for log in logging_outputs))
             for key in ("kl_loss", "kl_ntokens", "rdrop_alpha", "sample_size")
@@ -209,7 +254,8 @@ class RDropCriterion(FairseqCriterion):
         metrics.log_scalar("rdrop_alpha", alpha / (sample_size or 1), weight=0, round=4)  # weight 0: the latest value
 
 
-def _check(holds: bool, cfg: RDropConfig, name: str, allowed: str) -> None:
+def check(holds: bool, cfg: RDropConfig, name: str, allowed: str) -> None:
+    """Raises ``ValueError``, with a line that names the flag, its value and what is allowed, unless it holds."""
     if not holds:
         raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: must be {allowed}")
 
@@ -222,5 +268,5 @@ def _parse_dropouts(cfg: RDropConfig) -> list[float] | None:
     except ValueError:
         rates = []
     allowed = f"{cfg.rdrop_passes} rates in [0, 1), one for each pass, separated by commas"
-    _check(len(rates) == cfg.rdrop_passes and all(0 <= rate < 1 for rate in rates), cfg, "rdrop_dropouts", allowed)
+    check(len(rates) == cfg.rdrop_passes and all(0 <= rate < 1 for rate in rates), cfg, "rdrop_dropouts", allowed)
     return rates

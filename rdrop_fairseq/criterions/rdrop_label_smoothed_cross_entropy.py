@@ -11,7 +11,6 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 
 from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion
-from rdrop_fairseq.divergence import divergence
 from rdrop_fairseq.fused import RDropLoss
 
 
@@ -32,14 +31,7 @@ class RDropLabelSmoothedCrossEntropyCriterion(RDropCriterion, LabelSmoothedCross
     ) -> RDropLoss:
         lprobs, target = self.get_lprobs_and_target(model, net_output, repeated)
         loss, nll_loss = label_smoothed_nll_loss(lprobs, target, self.eps, self.padding_idx, reduce)
-        kl_loss = divergence(lprobs.view(self.passes, -1, lprobs.size(-1)), self.divergence)
-        kl_loss = kl_loss.masked_fill(target[: kl_loss.numel()].eq(self.padding_idx), 0)
-        n_correct = target.new_zeros(())
+        result = self.add_divergence(loss, nll_loss, lprobs, target, alpha)
         if self.report_accuracy:
-            n_correct, _ = self.compute_accuracy(model, net_output, repeated)
-        if reduce:
-            kl_loss = kl_loss.sum()
-        else:
-            loss, nll_loss = (each.view(self.passes, -1, 1).sum(0) for each in (loss, nll_loss))
-            kl_loss = kl_loss.unsqueeze(-1)
-        return RDropLoss(loss + alpha * kl_loss, nll_loss, kl_loss, n_correct)
+            result = result._replace(n_correct=self.compute_accuracy(model, net_output, repeated)[0])
+        return result

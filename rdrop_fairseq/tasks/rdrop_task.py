@@ -11,6 +11,20 @@ class RDropTask:
     """Mixed in before a fairseq task; the criterion's schedule of alpha reads the update from ``num_updates``."""
 
     tells_num_updates = True
+    model_to_train: Any = None
+
+    def build_model(self, *args: Any, **kwargs: Any) -> Any:
+        """The parent's model, kept until the criterion is built: fairseq-train builds that next."""
+        self.model_to_train = super().build_model(*args, **kwargs)  # type: ignore[misc]
+        return self.model_to_train
+
+    def build_criterion(self, *args: Any, **kwargs: Any) -> Any:
+        """The parent's criterion; an R-Drop one exits, before data is loaded, where it is not for the model."""
+        criterion = super().build_criterion(*args, **kwargs)  # type: ignore[misc]
+        model, self.model_to_train = self.model_to_train, None
+        if model is not None and hasattr(criterion, "check_model"):
+            criterion.check_model(model)
+        return criterion
 
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False

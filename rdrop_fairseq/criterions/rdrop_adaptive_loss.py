@@ -1,0 +1,176 @@
+"""R-Drop for fairseq's adaptive_loss: language modeling with adaptive softmax (Grave et al., 2017).
+
+The head tells the first cluster's words and the tail clusters apart, each tail the words of its cluster: a word of
+cluster c has the probability ``P_head(c) P_tail_c(word)``. So by the chain rule
+
+    KL(P || Q) = KL(P_head || Q_head) + sum_c P_head(c) KL(P_tail_c || Q_tail_c)
+
+which needs every tail for every token. As published, R-Drop keeps of the sum the tail of the target's cluster, with
+weight 1: an approximation for which no other tail is computed than for the loss itself.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fairseq.criterions import register_criterion
+from fairseq.criterions.adaptive_loss import AdaptiveLoss, AdaptiveLossConfig
+from fairseq.modules.adaptive_softmax import AdaptiveSoftmax
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from rdrop_fairseq.criterions.output_projection import NoOutputProjectionError, cluster_weights
+from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion, check
+from rdrop_fairseq.divergence import accumulation_dtype
+from rdrop_fairseq.fused import RDropLoss, linear_rdrop_loss
+from rdrop_fairseq.passes import in_turn
+
+ADAPTIVE_DIVERGENCES = ("published", "exact")
+
+# Log-probabilities of the exact divergence that exist at once: 512 MB in float32, and a few times that in backward.
+_CHUNK = 1 << 27
+
+
+@dataclass
+class RDropAdaptiveLossConfig(AdaptiveLossConfig, RDropConfig):
+    """The parent's flags, R-Drop's, and which clusters count."""
+
+    rdrop_adaptive_divergence: str = field(
+        default="published",
+        metadata={
+            "help": "published = divergence of the head and, with weight 1, of the target's tail cluster, which "
+            "approximates the next; exact = between the distributions over the whole vocabulary: every tail for "
+            "every token, never fused"
+        },
+    )
+
+
+@register_criterion("rdrop_adaptive_loss", dataclass=RDropAdaptiveLossConfig)
+class RDropAdaptiveLoss(RDropCriterion, AdaptiveLoss):
+    """Adaptive loss of all passes plus the divergence between them (Liang et al., 2021, eq. 4).
+
+    The dropout of the adaptive softmax differs between the passes as every other. Like the parent, which looks for
+    padding in the tails too, it leaves out a tail's loss for the one word whose place in its cluster is that of padding
+    in the vocabulary, and with ``published`` that tail's divergence.
+    """
+
+    for_adaptive_softmax = True
+
+    @classmethod
+    def build_criterion(cls, cfg: Any, task: Any) -> RDropCriterion:
+        """As every R-Drop criterion; the parent's refusal of a DDP back end, too, becomes one line."""
+        try:
+            return super().build_criterion(cfg, task)
+        except Exception as error:
+            if type(error) is not Exception:
+                raise
+            sys.exit(f"error: --ddp-backend {cfg.ddp_backend}: {error}")
+
+    def configure_rdrop(self, cfg: Any, task: Any) -> None:
+        super().configure_rdrop(cfg, task)
+        allowed = f"one of {', '.join(ADAPTIVE_DIVERGENCES)}"
+        check(cfg.rdrop_adaptive_divergence in ADAPTIVE_DIVERGENCES, cfg, "rdrop_adaptive_divergence", allowed)
+        self.exact = cfg.rdrop_adaptive_divergence == "exact"
+        possible = not (self.exact and self.loss_kind == "fused")
+        check(possible, cfg, "rdrop_loss", "auto or plain with --rdrop-adaptive-divergence exact")
+
+    def count_tokens(self, sample: dict[str, Any]) -> int:
+        return int(sample["target"].ne(self.padding_idx).sum())
+
+    def find_projection(self, model: Any) -> AdaptiveSoftmax:
+        """The adaptive softmax."""
+        if self.exact:
+            raise NoOutputProjectionError("--rdrop-adaptive-divergence exact")
+        softmax = model.decoder.adaptive_softmax
+        cluster_weights(softmax)  # raises where the fused loss must not take it over
+        return softmax
+
+    def fused_loss(
+        self, model: Any, projection: AdaptiveSoftmax, net_output: Any, sample: dict[str, Any], alpha: float
+    ) -> RDropLoss:
+        """The fused loss of the head, and of each tail for the tokens whose target is in its cluster."""
+        targets, rows = projection.adapt_target(model.get_targets(sample, net_output))
+
+        def inputs(states: Tensor) -> list[Tensor | None]:
+            states = projection.dropout_module(states)
+            tails = zip(projection.tail, rows, strict=True)
+            return [states, *(None if at is None else tail[:-1](states.index_select(0, at)) for tail, at in tails)]
+
+        hidden = self.in_each_pass(model, inputs, self.states(net_output))
+        losses = [
+            linear_rdrop_loss(each, weight, words, alpha, divergence=self.divergence, ignore_index=self.padding_idx)
+            for each, weight, words in zip(hidden, cluster_weights(projection), targets, strict=True)
+            if words is not None
+        ]
+        return RDropLoss(*(torch.stack(each).sum() for each in zip(*losses, strict=True)))
+
+    def plain_loss(
+        self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
+    ) -> RDropLoss:
+        states = self.states(net_output)
+        target = model.get_targets(repeated, net_output).flatten()[: states.size(1)]
+        if self.exact:  # a chunk at a time, whose log-probabilities are computed anew in backward
+            size = max(1, _CHUNK // (self.passes * model.decoder.adaptive_softmax.vocab_size))
+            chunks = zip(states.split(size, 1), target.split(size), strict=True)
+            losses = [checkpoint(self.token_losses, model, *chunk, use_reentrant=False) for chunk in chunks]
+        else:
+            losses = [self.token_losses(model, states, target)]
+        nll_loss, kl_loss = (torch.cat(each) for each in zip(*losses, strict=True))
+        if reduce:
+            nll_loss, kl_loss = nll_loss.sum(), kl_loss.sum()
+        return RDropLoss(nll_loss + alpha * kl_loss, nll_loss, kl_loss, target.new_zeros(()))
+
+    def token_losses(self, model: Any, states: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """For states ``[M, N, D]`` and target ``[N]``: nll_loss, summed over the passes, and divergence; ``[N]``."""
+        softmax = model.decoder.adaptive_softmax
+        targets, rows = softmax.adapt_target(target)
+        if self.exact:
+            logits = self.in_each_pass(model, partial(all_logits, softmax), states)
+        else:
+            logits = self.in_each_pass(model, lambda one_pass: softmax(one_pass, target)[0], states)
+        lprobs: list[Any] = [
+            None if each is None else each.to(accumulation_dtype(each)).log_softmax(-1) for each in logits
+        ]
+        nll_loss = kl_loss = lprobs[0].new_zeros(len(target))
+        everywhere = torch.arange(len(target), device=target.device)
+        for cluster, words, at in zip(lprobs, targets, [everywhere, *rows], strict=True):
+            if words is None:
+                continue
+            seen = cluster[:, at] if self.exact else cluster
+            nll = F.nll_loss(
+                seen.flatten(0, 1), words.repeat(self.passes), ignore_index=self.padding_idx, reduction="none"
+            )
+            nll_loss = nll_loss.index_add(0, at, nll.view(self.passes, -1).sum(0))
+            if not self.exact:
+                kl_loss = kl_loss.index_add(0, at, self.token_divergence(seen, words))
+        if self.exact:
+            kl_loss = self.token_divergence(all_lprobs(softmax, lprobs), target)
+        return nll_loss, kl_loss
+
+    def states(self, net_output: Any) -> Tensor:
+        """The features of the repeated batch as ``[M, N, D]``."""
+        return net_output[0].flatten(0, 1).unflatten(0, (self.passes, -1))
+
+    def in_each_pass(self, model: Any, function: Callable[[Tensor], list[Any]], states: Tensor) -> list[Any]:
+        """What the function returns for the states of each pass, under its dropout rate: each tensor of the list with
+        the passes as its first dimension."""
+        lists = in_turn(model, self.dropouts, [partial(function, one_pass) for one_pass in states])
+        return [None if each[0] is None else torch.stack(each) for each in zip(*lists, strict=True)]
+
+
+def all_logits(softmax: AdaptiveSoftmax, states: Tensor) -> list[Tensor]:
+    """The logits of the head and of every tail for states ``[N, D]``."""
+    states = softmax.dropout_module(states)
+    return [softmax.head(states), *(tail(states) for tail in softmax.tail)]
+
+
+def all_lprobs(softmax: AdaptiveSoftmax, lprobs: list[Tensor]) -> Tensor:
+    """The log-probabilities ``[..., V]`` of all words from those of the head and of every tail. fairseq's
+    ``get_log_prob`` gives the same, but cannot be differentiated."""
+    head, *tails = lprobs
+    words = softmax.cutoff[0]
+    return torch.cat([head[..., :words], *(head[..., words + i, None] + tail for i, tail in enumerate(tails))], -1)

@@ -1,0 +1,29 @@
+"""R-Drop for fairseq's cross-entropy: language modeling."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from fairseq.criterions import register_criterion
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
+
+from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion
+from rdrop_fairseq.fused import RDropLoss
+
+
+@dataclass
+class RDropCrossEntropyCriterionConfig(CrossEntropyCriterionConfig, RDropConfig):
+    """The parent's flags and R-Drop's."""
+
+
+@register_criterion("rdrop_cross_entropy", dataclass=RDropCrossEntropyCriterionConfig)
+class RDropCrossEntropyCriterion(RDropCriterion, CrossEntropyCriterion):
+    """Cross-entropy of all passes plus the divergence between them (Liang et al., 2021, eq. 4)."""
+
+    def plain_loss(
+        self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
+    ) -> RDropLoss:
+        lprobs = model.get_normalized_probs(net_output, log_probs=True).flatten(0, -2)
+        target = model.get_targets(repeated, net_output).view(-1)
+        loss = F.nll_loss(lprobs, target, ignore_index=self.padding_idx, reduction="sum" if reduce else "none")
+        return self.add_divergence(loss, loss, lprobs, target, alpha)

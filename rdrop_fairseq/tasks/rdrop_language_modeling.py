@@ -1,0 +1,24 @@
+"""fairseq's language-modeling task with R-Drop's schedules."""
+
+import sys
+from typing import Any
+
+import numpy
+from fairseq.tasks import register_task
+from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
+
+from rdrop_fairseq.tasks.rdrop_task import RDropTask
+
+
+@register_task("rdrop_language_modeling", dataclass=LanguageModelingConfig)
+class RDropLanguageModelingTask(RDropTask, LanguageModelingTask):
+    """fairseq's ``language_modeling`` in every respect; ``--rdrop-every`` and ``--rdrop-warmup-updates`` need it."""
+
+    def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> Any:
+        """The parent's data set; exits with one line where fairseq's code for it does not run with numpy 2."""
+        if self.args.sample_break_mode == "eos" and not hasattr(numpy, "compat"):
+            sys.exit(
+                f"error: --sample-break-mode eos: fairseq needs numpy < 2 for it, and here is {numpy.__version__}; "
+                "must be none, complete or complete_doc"
+            )
+        return super().load_dataset(split, *args, **kwargs)

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Prepare WikiText-2 for fairseq: the published tokens -> binarized data, word by word as in fairseq's own recipe.
+#
+# Usage: scripts/prepare_wikitext2.sh [--from PATH] [--out DIR] [--workers N]
+#
+#   --from PATH   the published wikitext-2-v1.zip, or a folder that holds it, its files wiki.train.tokens,
+#                 wiki.valid.tokens and wiki.test.tokens, or the same as train.txt, valid.txt and test.txt (default:
+#                 download the archive)
+#   --out DIR     where the result goes (default: data/wikitext2 in the repository)
+#   --workers N   processes (default: one a core)
+#
+# The result: raw/ (the texts), bin/ (task.data), settings. The vocabulary is that of the training text, <unk> included,
+# which the published texts hold already. Run again, it goes on after the last step that is done.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/wikitext.sh"
+prepare_wikitext wikitext-2 wikitext2 "$@"

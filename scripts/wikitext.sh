@@ -1,0 +1,55 @@
+# What prepare_wikitext2.sh and prepare_wikitext103.sh share. Source it after `set -euo pipefail`.
+
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# prepare_wikitext CORPUS FOLDER [OPTION...]: makes binarized data of wikitext-2 or wikitext-103, in data/FOLDER unless an
+# option names another.
+prepare_wikitext() {
+    local corpus=$1 folder=$2 archive=$1-v1.zip from= out= workers settings
+    workers=$(cores)
+    shift 2
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+            --from) take from "$@" ;;
+            --out) take out "$@" ;;
+            --workers) take_positive workers "$@" ;;
+            -h | --help) usage && exit ;;
+            *) die "unknown option '$1' (see --help)" ;;
+        esac
+        shift 2
+    done
+    [[ -z $from || -e $from ]] || die "--from: there is no '$from'"
+    [[ -z $from || ! -f $from/$archive ]] || from=$from/$archive
+    find_python fairseq tqdm
+    open_out "${out:-$ROOT/data/$folder}" raw bin
+    settings=("corpus: $corpus")
+    if [[ -n $from ]] && is_done raw; then
+        settings+=("$(tool wikitext digest "$corpus" "$from")")
+    fi
+    check_settings "${settings[@]}"
+    step raw make_raw
+    step bin make_words_bin
+    echo "The data is in $OUT/bin. Next: scripts/train.sh configs/${folder}_gpt/rdrop.yaml or ${folder}_adaptive"
+}
+
+make_raw() {
+    local source=$from
+    if [[ -z $from || ${from##*/} == "$archive" ]]; then
+        tool fetch --sums "$SCRIPTS/checksums/wikitext.sha256" --out-dir "$1" \
+            "$archive=${from:-https://wikitext.smerity.com/$archive}"
+        source=$1/$archive
+    else
+        echo "raw: a checksum is published for $archive alone: of $from only the form is checked"
+    fi
+    tool wikitext copy "$corpus" "$source" --out-dir "$1"
+    rm -f "$1/$archive"
+    { echo "corpus: $corpus" && tool wikitext digest "$corpus" "$1"; } >"$OUT/settings"
+}
+
+# Runs in the folder, because fairseq takes a comma in a path for the end of the path.
+make_words_bin() (
+    cd "$OUT"
+    tool binarize --log "$OUT/preprocess.log" --only-source --trainpref raw/train.txt --validpref raw/valid.txt \
+        --testpref raw/test.txt --destdir "${1##*/}" --workers "$workers"
+    rm preprocess.log
+)
