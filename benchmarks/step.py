@@ -4,8 +4,8 @@ python benchmarks/step.py [--out DIR] [--quick] [--rounds N] [--memory GB] [--cp
 
 The peers see the same sentences twice: fairseq's cross-entropy on the batch doubled, fairseq's own R-Drop criterion
 (for translation; it has none for language models), and ours, plain and fused. Prints times, each also as a multiple of
-plain cross-entropy in the same round, the peak memory beyond the model's, and how many tokens would fit into --memory,
-from a line through two measured sizes.
+plain cross-entropy in the same round; for translation also the peak memory beyond the model's, and how many tokens
+would fit into --memory, from a line through two measured sizes.
 """
 
 import gc
@@ -222,7 +222,7 @@ def main() -> None:
         times.append({**setting, "seconds": seconds(steps, args.rounds, device)})
         del steps
         gc.collect()
-        for method in CRITERIONS[kind]:
+        for method in (PLAIN_CE, OF_FAIRSEQ, FUSED) if kind == TRANSLATION else ():
             say(f"  memory of {method}")
             points = []
             for size in (tokens, 2 * tokens):
