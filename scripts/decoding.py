@@ -178,7 +178,10 @@ def generate(run: Run, checkpoint: Path, subset: str, how: dict[str, Any], folde
     argv += ["--cpu"] * run.cpu + ["--no-progress-bar"] * (not sys.stderr.isatty())
     for key, value in how.items():
         flag = "--" + key.replace("_", "-")
-        argv += [] if value in (None, False) else [flag] if value is True else [flag, str(value)]
+        if value is True:
+            argv.append(flag)
+        elif value is not None and value is not False:
+            argv += [flag, str(value)]
     os.chdir(ROOT)  # relative paths in a config start there
     warnings.simplefilter("ignore")  # fairseq's own, of deprecated calls
     from fairseq_cli.generate import cli_main
