@@ -90,7 +90,7 @@ def read_run(folder: Path) -> Run:
         post_process=OmegaConf.select(cfg, "common_eval.post_process", default="subword_nmt"),
         cpu=bool(OmegaConf.select(cfg, "common.cpu")),
         lowercase="lowercase: yes" in settings,
-        escaped="escaped: yes" in settings or "escape: yes" in settings,
+        escaped="escaped: yes" in settings,
     )
 
 
