@@ -33,6 +33,7 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.significance import PairedTest
 from scipy.stats import PermutationMethod, wilcoxon
 from score import as_perl_splits, read_lines, text_metrics, token_metric
+from tqdm import tqdm
 
 SCORES = {
     "bleu": "sacreBLEU",
@@ -201,7 +202,7 @@ def main() -> None:
         print(f"\n{test} ({group_a[0].tests[test].scores['sentences']} sentences)\n")
         sys.stdout.write(markdown_table.table(list(score_rows(test, group_a, group_b))))
         rows, signatures = [["seed", "score", "A", "B", "B - A", "bootstrap p", "randomization p"]], {}
-        for a, b in paired:
+        for a, b in tqdm(paired, f"paired tests on {test}", leave=False, disable=None):
             seed = str(a.seed) if a.seed == b.seed else f"{a.seed}, {b.seed}"
             for key, p_values, signed in paired_tests(a.tests[test], b.tests[test]):
                 scores = [run.tests[test].scores[key] for run in (a, b)]

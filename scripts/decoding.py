@@ -90,7 +90,7 @@ def read_run(folder: Path) -> Run:
         post_process=OmegaConf.select(cfg, "common_eval.post_process", default="subword_nmt"),
         cpu=bool(OmegaConf.select(cfg, "common.cpu")),
         lowercase="lowercase: yes" in settings,
-        escaped="escaped: yes" in settings or "escape: yes" in settings,
+        escaped="escaped: yes" in settings,
     )
 
 
@@ -178,7 +178,10 @@ def generate(run: Run, checkpoint: Path, subset: str, how: dict[str, Any], folde
     argv += ["--cpu"] * run.cpu + ["--no-progress-bar"] * (not sys.stderr.isatty())
     for key, value in how.items():
         flag = "--" + key.replace("_", "-")
-        argv += [] if value in (None, False) else [flag] if value is True else [flag, str(value)]
+        if value is True:
+            argv.append(flag)
+        elif value is not None and value is not False:
+            argv += [flag, str(value)]
     os.chdir(ROOT)  # relative paths in a config start there
     warnings.simplefilter("ignore")  # fairseq's own, of deprecated calls
     from fairseq_cli.generate import cli_main

@@ -139,7 +139,7 @@ def test_lower_cased_and_escaped_data(evaluated, changed):
         ["it &apos;s a well-known &quot; fact &quot; ."],
         [['It\'s a well-known "fact".']],
         [["it &apos;s a well-known &quot; fact &quot; ."]],
-        "bpe: 10000\nlowercase: yes\nescape: yes\n",
+        "bpe: 10000\nlowercase: yes\nescaped: yes\n",
     )
     assert [result["bleu"], result["chrf"]] == pytest.approx([100, 100]) and "case:lc" in result["bleu_signature"]
     assert "hyp_len=8" in result["tokenized_bleu_line"] and "hyp_len=10" in result["compound_split_bleu_line"]

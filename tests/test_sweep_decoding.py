@@ -10,7 +10,6 @@ from toy_run import run
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 import decoding
-from score import multi_bleu, multi_bleu_line, read_lines
 
 LENPENS = (-1.0, 0.0, 0.6, 1.0, 3.0)
 
@@ -50,12 +49,15 @@ def test_validation_chooses_and_the_choice_is_tested(learned):
     chosen = [row for row in rows if row[-1] == "chosen"]
     assert chosen == [[str(best["beam"]), f"{best['lenpen']:g}", best["line"].removeprefix("BLEU = "), "chosen"]]
     folder = learned / f"evaluation/best_beam{best['beam']}_lenpen{best['lenpen']:g}"
-    # made_up is the validation set: decoded anew it gets the score that reranking gave
-    assert json.loads((folder / "made_up.json").read_text())["tokenized_bleu_line"] == best["line"]
+    assert [path.name for path in (learned / "evaluation").iterdir()] == [folder.name]
     texts = contents(folder)
-    assert tool("evaluate_translation", learned, "--beam", best["beam"], "--lenpen", best["lenpen"]).status == 0
+    # made_up is the validation set: decoded anew with a setting, it gets the score that the sweep gave
+    for row in swept["tried"]:
+        beam, lenpen = row["beam"], f"{row['lenpen']:g}"
+        assert tool("evaluate_translation", learned, "--beam", beam, "--lenpen", lenpen).status == 0
+        scored = json.loads((learned / f"evaluation/best_beam{beam}_lenpen{lenpen}/made_up.json").read_text())
+        assert scored["tokenized_bleu_line"] == row["line"]
     assert contents(folder) == texts
-    assert sorted(path.name for path in (learned / "evaluation").iterdir()) == [folder.name]
 
 
 def test_the_penalty_divides_by_a_power_of_the_length():
@@ -91,8 +93,3 @@ def test_a_run_without_a_validation_reference_or_with_unnormalized_scores_is_ref
         hidden.rename(reference)
     (tmp_path / "train.yaml").write_text((learned / "train.yaml").read_text().replace("beam: 3", "unnormalized: true"))
     assert "generation.unnormalized" in tool_refused("sweep_decoding", tmp_path)
-
-
-def test_lines_of_validation_are_scored_as_multi_bleu_does(learned):
-    lines = read_lines(learned.parent / "data/tok/valid.en")
-    assert multi_bleu_line(multi_bleu(lines, [lines])).startswith("BLEU = 100.00, ")

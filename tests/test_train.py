@@ -9,55 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-import command_line
 import pytest
+from toy_run import SCRIPTS, make_configs, refused, run, settings
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.append(str(SCRIPTS))
-import report  # noqa: E402
-
-CONFIG = """
-common: {{log_format: json, log_interval: 1, cpu: true}}
-checkpoint:
-  save_interval_updates: 5
-  no_epoch_checkpoints: true
-  best_checkpoint_metric: bleu
-  maximize_best_checkpoint_metric: true
-task:
-  _name: rdrop_translation
-  data: {data}
-  source_lang: de
-  target_lang: en
-  eval_bleu: true
-  eval_bleu_args: '{{"beam": 1, "max_len_b": 10}}'
-dataset: {{batch_size: 4, validate_interval_updates: 5, validate_interval: 1000, num_workers: 0}}
-criterion: {{_name: {criterion}, label_smoothing: 0.1}}
-optimizer: {{_name: adam}}
-lr_scheduler: fixed
-optimization: {{lr: [0.01], max_update: 25}}
-model:
-  _name: transformer
-  dropout: 0.3
-  encoder: {{embed_dim: 16, ffn_embed_dim: 16, layers: 1, attention_heads: 2}}
-  decoder: {{embed_dim: 16, ffn_embed_dim: 16, layers: 1, attention_heads: 2}}
-"""
-
-
-def run(script: str, *options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(SCRIPTS / script), *map(str, options)], capture_output=True, text=True, **settings())
-
-
-def settings() -> dict:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {"env": {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}, "timeout": 300}
-
-
-def refused(script: str, *options: object) -> str:
-    """Run, check that it fails with one line on stderr, and return that line."""
-    result = run(script, *options)
-    assert result.returncode != 0, result.stdout
-    assert result.stderr.count("\n") == 1, result.stderr
-    return result.stderr
+import report
 
 
 def losses(run_folder: Path) -> dict[int, dict[str, float]]:
@@ -71,16 +27,7 @@ def losses(run_folder: Path) -> dict[int, dict[str, float]]:
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the configs baseline.yaml and rdrop.yaml of a prepared data set."""
-    folder = tmp_path_factory.mktemp("toy")
-    command_line.make_data(folder)
-    for kind in ("raw", "tok"):
-        (folder / kind).mkdir()
-        shutil.copy(folder / "test.en", folder / kind / "made_up.en")
-    (folder / "testsets").write_text("made_up\n")
-    for name in ("baseline", "rdrop"):
-        criterion = "label_smoothed_cross_entropy" if name == "baseline" else "rdrop_label_smoothed_cross_entropy"
-        (folder / f"{name}.yaml").write_text(CONFIG.format(data=folder / "bin", criterion=criterion))
-    return folder
+    return make_configs(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture(scope="module")
