@@ -216,8 +216,9 @@ def times_table(times: list[dict[str, Any]], names: Mapping[str, Any]) -> str:
             own = sorted(1000 * second for second in measured[name])
             row.append(f"{median(own):,.1f} ({own[0]:,.1f} to {own[-1]:,.1f}); {ratio(measured, name, BARE):.2f}")
         rows.append(row)
-    share = [f"{ratio(m, FUSED, PUBLISHED):.2f}" if PUBLISHED in (m := each["seconds"]) else "" for each in times]
-    rows.append(["fused / published formula", *share])
+    if PUBLISHED in names:
+        share = [f"{ratio(m, FUSED, PUBLISHED):.2f}" if PUBLISHED in (m := each["seconds"]) else "" for each in times]
+        rows.append(["fused / published formula", *share])
     return markdown(rows)
 
 
