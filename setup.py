@@ -25,6 +25,7 @@ setup(
     extras_require={
         "test": [
             "hypothesis",
+            "jieba",
             "mypy",
             "pytest",
             "pytest-xdist",
@@ -32,5 +33,6 @@ setup(
             "triton; sys_platform == 'linux' and platform_machine == 'x86_64'",  # interpreted: the kernel of the loss
         ],
         "plots": ["matplotlib", "tensorboard"],
+        "zh": ["jieba"],  # words of Chinese: IWSLT17 Zh-En
     },
 )

@@ -17,8 +17,9 @@ def count_tokens(texts: list[Path]) -> int:
     """Return how many tokens the binarized texts hold: their words, and one end of sentence a line."""
     tokens = 0
     for text in texts:
-        with text.open("rb") as lines:
-            tokens += sum(line.count(b" ") + 2 for line in lines)
+        with text.open("rb") as file:
+            while block := file.read(1 << 20):
+                tokens += block.count(b" ") + 2 * block.count(b"\n")
     return tokens
 
 

@@ -14,6 +14,9 @@ from subword_nmt import learn_bpe
 from subword_nmt.apply_bpe import BPE
 from tqdm import tqdm
 
+# subword-nmt keeps the subwords of every word that it has met; so much of it, some 100 MB a process, is enough.
+CACHED_WORDS = 300_000
+
 
 def count(lines: list[str]) -> Counter[str]:
     """Return how often each token stands in the lines."""
@@ -45,7 +48,13 @@ def applier(codes: Path) -> Callable[[list[str]], list[str]]:
     """Return the function from lines of tokens to lines of subwords, as `subword-nmt apply-bpe` gives them."""
     with codes.open(encoding="utf-8", newline="\n") as file:
         bpe = BPE(file)
-    return lambda lines: [bpe.process_line(line) for line in lines]
+
+    def apply(lines: list[str]) -> list[str]:
+        if len(bpe.cache) > CACHED_WORDS:
+            bpe.cache.clear()
+        return [bpe.process_line(line) for line in lines]
+
+    return apply
 
 
 def main() -> None:

@@ -38,14 +38,16 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         targets = [stack.enter_context(Sides(folder, prefix.name, args.langs)) for prefix, folder in texts]
         sources = [pairs(prefix, args.langs) for prefix, _ in texts]
-        for number, lines in enumerate(zip(*sources, strict=True), start=1):
+        for lines in zip(*sources, strict=True):
+            number += 1
             if keeps(lines[0], args.min, args.max, args.ratio):
                 targets[0].write(" ".join(line.split()) for line in lines[0])
                 for target, pair in zip(targets[1:], lines[1:], strict=True):
                     target.write(pair)
-    if not targets[0].count:
-        sys.exit(f"{args.prefix.name}: none of its {number} pairs is within {args.min} to {args.max} tokens and the ratio")
-    print(f"{args.prefix.name}: {targets[0].count} of {number} pairs kept")
+    name, kept = args.prefix.name, targets[0].count
+    if not kept:
+        sys.exit(f"{name}: none of its {number} pairs has {args.min} to {args.max} tokens a side and a ratio in range")
+    print(f"{name}: {kept} of {number} pairs kept")
 
 
 if __name__ == "__main__":

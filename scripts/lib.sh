@@ -37,20 +37,23 @@ cores() {
 
 # find_python MODULE...: sets PYTHON to the active Python or that of the repository's .venv, whichever has the modules.
 find_python() {
-    local missing
+    local found missing
     for PYTHON in python3 "$ROOT/.venv/bin/python3"; do
-        missing=$("$PYTHON" -P -c 'if True:
+        found=$("$PYTHON" -P -c 'if True:
             import importlib.util, sys
             print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name) is None))' "$@" 2>/dev/null) || continue
-        [[ -n $missing ]] || return 0
+        [[ -n $found ]] || return 0
+        missing=$found
     done
     die "not installed: ${missing:-$*}; run make install, or activate the environment that has it"
 }
 
-# tool NAME ARGUMENT...: runs scripts/NAME.py.
-tool() {
-    "$PYTHON" "$SCRIPTS/tool.py" "$@"
-}
+# tool NAME ARGUMENT...: runs scripts/NAME.py. ^C is ignored until tool.py takes it: Python would answer it with a
+# traceback while it starts.
+tool() (
+    trap '' INT
+    exec "$PYTHON" "$SCRIPTS/tool.py" "$@"
+)
 
 # open_out FOLDER STEP...: sets OUT and STEPS and makes the folder. Refuses one that holds something else, because
 # steps replace folders in it, and one in which another run is at work.

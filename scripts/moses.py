@@ -1,7 +1,7 @@
 """Moses tokens of a text and back, line by line; the language is the ending of the file name (train.de).
 
-sacremoses does the work, with the corrections that make its tokens those of Moses' Perl scripts, or with --moses DIR the
-Perl scripts themselves, from a checkout of Moses. Chinese is segmented by jieba.
+sacremoses does the work, with the corrections that make its tokens those of Moses' Perl scripts; with --moses DIR it is
+the Perl scripts themselves, from a checkout of Moses. Chinese is segmented by jieba.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import ClassVar
 
 import regex
 from line_pool import Factory, map_files
@@ -28,7 +29,7 @@ class Rules:
 
     normalize: bool = field(default=False, metadata={"help": "normalize punctuation, replace what does not print"})
     aggressive: bool = field(default=False, metadata={"help": "split at hyphens too: tokenizer.perl -a"})
-    escape: bool = field(default=False, metadata={"help": "write & | < > ' \" [ ] as entities, as tokenizer.perl does"})
+    escape: bool = field(default=False, metadata={"help": "entities for & | < > ' \" [ ], as tokenizer.perl writes"})
     lowercase: bool = field(default=False, metadata={"help": "lower-case the tokens"})
 
 
@@ -36,8 +37,11 @@ class Tokenizer(MosesTokenizer):
     """sacremoses' tokenizer with what it leaves of tokenizer.perl, and its slow parts made quick."""
 
     # sacremoses' lists of letters and numbers end before many scripts, Chinese among them.
-    CLASSES = ((MosesTokenizer.IsAlnum, r"\p{Alphabetic}\p{Nd}"), (MosesTokenizer.IsAlpha, r"\p{Alphabetic}"))
-    CLASSES += ((MosesTokenizer.IsN, r"\p{N}"),)
+    CLASSES: ClassVar[dict[str, str]] = {
+        MosesTokenizer.IsAlnum: r"\p{Alphabetic}\p{Nd}",
+        MosesTokenizer.IsAlpha: r"\p{Alphabetic}",
+        MosesTokenizer.IsN: r"\p{N}",
+    }
     ALPHA, LOWER = regex.compile(r"\p{Alphabetic}"), regex.compile(r"\p{Lowercase}*")
 
     def __init__(self, lang: str) -> None:
@@ -50,7 +54,7 @@ class Tokenizer(MosesTokenizer):
     def with_classes(self, rule: tuple[re.Pattern[str], str]) -> tuple[regex.Pattern[str], str]:
         """Return a rule, pattern and replacement, with Perl's character classes for sacremoses' lists."""
         pattern = rule[0].pattern
-        for chars, name in self.CLASSES:
+        for chars, name in self.CLASSES.items():
             pattern = pattern.replace(chars, name)
         return regex.compile(pattern), rule[1]
 
@@ -132,7 +136,7 @@ def lowercaser(moses: Path | None = None) -> Lines:
     return perl(moses / TOKENIZERS / "lowercase.perl") if moses else lower
 
 
-def tokenizer(lang: str, rules: Rules = Rules(), moses: Path | None = None) -> Lines:  # noqa: B008
+def tokenizer(lang: str, rules: Rules = Rules(), moses: Path | None = None) -> Lines:
     """Return the function from raw lines to lines of tokens of a language; `moses` is a checkout whose Perl does it."""
     stages: list[Lines] = []
     if rules.normalize and moses:
@@ -152,14 +156,14 @@ def tokenizer(lang: str, rules: Rules = Rules(), moses: Path | None = None) -> L
     return lambda lines: functools.reduce(lambda made, stage: stage(made), stages, lines)
 
 
-def detokenize(lines: list[str], moses: MosesDetokenizer) -> list[str]:
-    """Return lines of tokens as plain text: the inverse of `tokenizer`, but for a few spaces that tokens do not tell."""
-    return [moses.detokenize(line.split(" "), unescape=False) for line in lines]
+def detokenize(lines: list[str], moses: MosesDetokenizer, escaped: bool) -> list[str]:
+    """Return lines of tokens as plain text: the inverse of `tokenizer`, but for spaces that tokens do not tell."""
+    return [moses.detokenize(line.split(" "), unescape=escaped) for line in lines]
 
 
-def detokenizer(lang: str) -> Lines:
-    """Return the function from lines of tokens to raw lines of a language."""
-    return functools.partial(detokenize, moses=MosesDetokenizer(lang))
+def detokenizer(lang: str, escaped: bool = False) -> Lines:
+    """Return the function from lines of tokens, with entities or not, to raw lines of a language."""
+    return functools.partial(detokenize, moses=MosesDetokenizer(lang), escaped=escaped)
 
 
 def language(file: Path) -> str:
@@ -182,7 +186,7 @@ def main() -> None:
         make: Factory = {
             "tokenize": functools.partial(tokenizer, lang, rules, args.moses),
             "lowercase": functools.partial(lowercaser, args.moses),
-            "detokenize": functools.partial(detokenizer, lang),
+            "detokenize": functools.partial(detokenizer, lang, args.escape),
         }[args.direction]
         map_files(make, files, args.out_dir, args.workers)
 

@@ -54,9 +54,9 @@ def pairs(
 ) -> Iterator[tuple[str, str]]:
     """Yield the pairs of lines of PREFIX.LANG for both languages, without line ends, in constant memory.
 
-    Lines end at "\\n" alone, or "\\r\\n". A prefix that ends in .xml or .sgm is a test set with `<seg id=`; with notes it
-    is IWSLT's train.tags. Exits with one line where a side is empty, the sides differ in length, or a line is not UTF-8;
-    with `repair` such bytes become U+FFFD instead, and a last line on standard output counts the lines.
+    Lines end at "\\n" alone, or "\\r\\n". A prefix that ends in .xml or .sgm is a test set with `<seg id=`; with notes
+    it is IWSLT's train.tags. Exits with one line where a side is empty, the sides differ in length, or a line is not
+    UTF-8; with `repair` such bytes become U+FFFD, and a last line on standard output counts the lines.
     """
     files = [side(prefix, lang) for lang in langs]
     counts, broken = [0, 0], 0

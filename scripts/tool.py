@@ -1,13 +1,15 @@
 """Run a Python tool of this folder so that ^C or a full disk ends it without a traceback: tool.py NAME ARGUMENT..."""
 
-import importlib
 import signal
-import sys
-from concurrent.futures.process import BrokenProcessPool
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import importlib  # noqa: E402
+import sys  # noqa: E402
+from concurrent.futures.process import BrokenProcessPool  # noqa: E402
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     del sys.argv[0]
     try:
         sys.exit(importlib.import_module(sys.argv[0]).main())

@@ -1,8 +1,25 @@
-"""Settings for all tests: one thread, the same hypothesis examples on every run."""
+"""For all tests: one thread, the same hypothesis examples on every run, a web server."""
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
+import pytest
 import torch
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("rdrop", derandomize=True, deadline=None, database=None, max_examples=50)
 hypothesis.settings.load_profile("rdrop")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of tmp_path, served over HTTP."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()

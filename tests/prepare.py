@@ -1,0 +1,122 @@
+"""How the tests of the prepare scripts run them: to the end, refused with one line, and up to a moment."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+BIN = Path(sys.executable).parent
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **more}
+
+
+def command(script: str, *options: object, scripts: Path = SCRIPTS) -> list[str]:
+    """Return the command of a prepare script, with few merges and two workers where the options do not say."""
+    return [str(scripts / script), "--bpe", "40", "--workers", "2", *map(str, options)]
+
+
+def run(script: str, *options: object, scripts: Path = SCRIPTS, **env: str) -> subprocess.CompletedProcess[str]:
+    arguments = command(script, *options, scripts=scripts)
+    return subprocess.run(arguments, capture_output=True, text=True, env=environment(**env), timeout=400)
+
+
+def prepared(script: str, *options: object, scripts: Path = SCRIPTS, **env: str) -> str:
+    """Run, check that it succeeds without a word on stderr, and return what it printed."""
+    result = run(script, *options, scripts=scripts, **env)
+    assert (result.returncode, result.stderr) == (0, ""), result
+    return result.stdout
+
+
+def refused(script: str, *options: object, scripts: Path = SCRIPTS, limit: int | None = None, **env: str) -> str:
+    """Run, check that it fails with one line on stderr, and return that line.
+
+    Args:
+        limit: size in KiB that no file may outgrow: it stands in for a disk that is full.
+    """
+    arguments = command(script, *options, scripts=scripts)
+    if limit is not None:
+        arguments = ["bash", "-c", f'ulimit -f {limit} && exec "$@"', "bash", *arguments]
+    result = subprocess.run(arguments, capture_output=True, text=True, env=environment(**env), timeout=400)
+    assert result.returncode != 0, result.stdout
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+def content(out: Path) -> dict[str, bytes]:
+    """Return every file below a folder with its bytes."""
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def lines(file: Path) -> list[str]:
+    """Return the lines of a text, which end at newlines alone."""
+    return file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+
+def pack(archive: Path, files: Mapping[str, str | bytes]) -> Path:
+    """Write an archive, .tgz or .tar, that holds the files."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, "w:gz" if archive.suffix == ".tgz" else "w") as tar:
+        for name, text in files.items():
+            data = text.encode() if isinstance(text, str) else text
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return archive
+
+
+def stub_fairseq(folder: Path, preprocess: str = "") -> str:
+    """Return a PYTHONPATH on which fairseq-preprocess is the code given: by default nothing, in no time."""
+    package = folder / "stub" / "fairseq_cli"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "preprocess.py").write_text(preprocess)
+    return str(package.parent)
+
+
+def started(arguments: list[str], env: dict[str, str], moment: Callable[[], bool]) -> subprocess.Popen[str]:
+    """Start a run in a process group of its own, to which ^C gets through, and return at the moment."""
+    process = subprocess.Popen(
+        arguments,
+        env=env,
+        start_new_session=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Where the tests run in the background, ^C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    limit = time.monotonic() + 300
+    while not moment():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+    return process
+
+
+def interrupted(arguments: list[str], env: dict[str, str], moment: Callable[[], bool]) -> None:
+    """Send ^C to a run at the moment, and check that it ends with one line and leaves no process behind."""
+    process = started(arguments, env, moment)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr == f"{Path(arguments[0]).name}: interrupted; run it again to go on\n"
+    assert ends(process.pid)
+
+
+def ends(group: int) -> bool:
+    """Whether the process group is gone within a few seconds."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
