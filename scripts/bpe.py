@@ -2,9 +2,11 @@
 
 import argparse
 import contextlib
+import copy
 import functools
 import io
 import sys
+import types
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +37,8 @@ def learn(codes: Path, merges: int, files: list[Path], workers: int) -> None:
         for file in files:
             for part in pool.results(file, f"words of {file.name}"):
                 words.update(part)
+    # Its tables of counts hold nothing that is changed in place, so a shallow copy is as good, and many times faster.
+    learn_bpe.copy = types.SimpleNamespace(deepcopy=copy.copy)
     learn_bpe.tqdm = functools.partial(tqdm, desc="merges", leave=False, disable=None, delay=2, file=sys.stderr)
     entries = (f"{word} {number}" for word, number in words.items())
     remark = io.StringIO()
