@@ -7,7 +7,8 @@ own; the time that it takes for a single pair, to start, is taken off. The steps
 are extrapolated to 16 workers and lines of 25 tokens, on these assumptions:
 
 - the time of a step grows with the tokens;
-- on all cores each worker more adds what the second added to the first; steps on one core stay as slow;
+- on all cores each worker more adds what the second added to the first, but no step gets faster than lower-casing with
+  2 workers, which is little more than handing lines around in the parent process; steps on one core stay as slow;
 - learning the merges takes time in proportion to the different words, whose number grows as a power of all words, the
   power that a quarter of the text and all of it give.
 """
@@ -115,9 +116,11 @@ def words_of(files: list[str], lines: int) -> tuple[int, int]:
 
 
 def rate(times: dict[tuple[str, int], float], step: str, workers: int, lines: int) -> float:
-    """Pairs a second at a number of workers, as from 1 to 2 and on; infinite where it is too fast to measure."""
-    one = lines / max(times[step, 1], 1e-9)
-    return one if step in SERIAL else one + (workers - 1) * (lines / max(times[step, 2], 1e-9) - one)
+    """Pairs a second at a number of workers: measured for 1 and 2, beyond that by the assumptions above."""
+    one, two = (lines / max(times.get((step, number), 0), 1e-9) for number in WORKERS)
+    if step in SERIAL or workers == 1:
+        return one
+    return two if workers == 2 else min(one + (workers - 1) * (two - one), rate(times, "lower-case", 2, lines))
 
 
 def duration(spent: float) -> str:

@@ -1,4 +1,4 @@
-"""Run fairseq-preprocess quietly, with a bar that follows the files it writes; takes its options."""
+"""Run fairseq-preprocess quietly, with bars for the words it counts and the files it writes; takes its options."""
 
 import argparse
 import os
@@ -8,9 +8,27 @@ import time
 from pathlib import Path
 
 from tqdm import tqdm
+from words import count_words
 
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+PADDED_TO = 8
 # fairseq stores a token in two bytes where the dictionary has fewer entries, as with any usual BPE; then in four.
 FOUR_BYTES_FROM = 65_500
+
+
+def write_dictionary(texts: list[Path], target: Path, workers: int) -> None:
+    """Write the dictionary that fairseq-preprocess makes of the texts: by frequency, padded to a multiple of 8.
+
+    fairseq would do it too, without a word on how far it is.
+    """
+    words = count_words(texts, workers)
+    entries = sorted(
+        (word for word in words.items() if word[0] not in SPECIAL), key=lambda entry: (-entry[1], entry[0])
+    )
+    missing = -(len(SPECIAL) + len(entries)) % PADDED_TO
+    entries += ((f"madeupword{number:04d}", 0) for number in range(missing))
+    with target.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{word} {number}\n" for word, number in entries)
 
 
 def count_tokens(texts: list[Path]) -> int:
@@ -59,11 +77,22 @@ def main() -> None:
         seen.add_argument(name, required=True)
     for name in ("--source-lang", "--target-lang"):  # neither for a text of one side, with --only-source
         seen.add_argument(name)
+    seen.add_argument("--joined-dictionary", action="store_true")
+    seen.add_argument("--workers", type=int, default=1)
     args, _ = seen.parse_known_args(options)
+    folder = Path(args.destdir)
+    folder.mkdir(parents=True, exist_ok=True)
     prefixes = ",".join((args.trainpref, args.validpref, args.testpref)).split(",")
     endings = [f".{lang}" for lang in (args.source_lang, args.target_lang) if lang] or [""]
+    train = [Path(f"{args.trainpref}{ending}") for ending in endings]
+    for option, ending, text in zip(("--srcdict", "--tgtdict"), endings, train, strict=False):
+        dictionary = folder / f"dict{ending}.txt"
+        write_dictionary(train if args.joined_dictionary else [text], dictionary, args.workers)
+        options += option, str(dictionary)
+        if args.joined_dictionary:
+            break
     texts = [Path(f"{prefix}{ending}") for prefix in prefixes for ending in endings]
-    binarize(options, texts, Path(args.destdir), own.log)
+    binarize(options, texts, folder, own.log)
 
 
 if __name__ == "__main__":

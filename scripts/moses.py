@@ -10,7 +10,7 @@ import logging
 import re
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
@@ -178,10 +178,10 @@ def main() -> None:
     parser.add_argument("--out-dir", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--moses", type=Path, metavar="DIR", help="run the Perl scripts of this checkout of Moses")
-    for rule, made in Rules.__dataclass_fields__.items():
-        parser.add_argument(f"--{rule}", action="store_true", help=made.metadata["help"])
+    for rule in fields(Rules):
+        parser.add_argument(f"--{rule.name}", action="store_true", help=rule.metadata["help"])
     args = parser.parse_args()
-    rules = Rules(**{rule: getattr(args, rule) for rule in Rules.__dataclass_fields__})
+    rules = Rules(**{rule.name: getattr(args, rule.name) for rule in fields(Rules)})
     for lang, files in groupby(sorted(args.files, key=language), key=language):
         make: Factory = {
             "tokenize": functools.partial(tokenizer, lang, rules, args.moses),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fairseq.data import Dictionary
 from fairseq.tasks.translation import load_langpair_dataset
+from fairseq.tokenizer import tokenize_line
 from prepare import (
     BIN,
     SCRIPTS,
@@ -173,6 +174,15 @@ def test_both_directions_train_from_one_folder(whole: tuple[Path, Path], src: st
     for side, lang in (("source", src), ("target", tgt)):
         subwords = lines(whole[1] / "bpe" / f"test.{lang}")[3]
         assert pairs[3][side].tolist() == dictionary.encode_line(subwords, add_if_not_exist=False).tolist()
+
+
+def test_dictionary_is_the_one_that_fairseq_makes(whole: tuple[Path, Path], tmp_path: Path) -> None:
+    dictionary = Dictionary()
+    for lang in ("de", "en"):
+        Dictionary.add_file_to_dictionary(str(whole[1] / "bpe" / f"train.{lang}"), dictionary, tokenize_line, 1)
+    dictionary.finalize(padding_factor=8)
+    dictionary.save(str(tmp_path / "dict.txt"))
+    assert (whole[1] / "bin" / "dict.de.txt").read_bytes() == (tmp_path / "dict.txt").read_bytes()
 
 
 def test_settings(whole: tuple[Path, Path]) -> None:

@@ -1,14 +1,18 @@
 """The Python tools under scripts/ that the prepare scripts share: Moses tokens, BPE, checks, the pool of workers."""
 
+import http.server
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import pytest
 
@@ -48,6 +52,64 @@ def test_tokens_and_back(lang: str, raw: str, tokens: str) -> None:
     moses = load("moses")
     assert moses.tokenizer(lang)([raw]) == [tokens]
     assert moses.detokenizer(lang)([tokens]) == [raw]
+
+
+@pytest.mark.parametrize(
+    ("lang", "raw", "tokens"),
+    [
+        ("en", 'It\'s "A & B" | [x] <b>', "It &apos;s &quot; A &amp; B &quot; &#124; &#91; x &#93; &lt; b &gt;"),
+        ("de", "Es gilt 5,", "Es gilt 5 ,"),
+        ("en", "the 'quoted.'", "the &apos; quoted . &apos; "),
+        ("en", "Wait.. and 攻殻機動隊 a.中 b", "Wait .. and 攻殻機動隊 a.中 b"),
+        ("en", "a\x1cb\x1f \x07c", "ab c"),
+    ],
+)
+def test_tokens_with_entities_as_perl_writes_them(lang: str, raw: str, tokens: str) -> None:
+    """What tokenizer.perl of Moses printed for these lines."""
+    moses = load("moses")
+    assert moses.tokenizer(lang, moses.Rules(escape=True))([raw]) == [tokens]
+
+
+def test_entities_and_back() -> None:
+    moses = load("moses")
+    raw = 'He said "yes" & left.'
+    tokens = moses.tokenizer("en", moses.Rules(escape=True))([raw])
+    assert moses.detokenizer("en", escaped=True)(tokens) == [raw]
+
+
+@pytest.mark.parametrize(
+    ("lang", "raw", "normal"),
+    [
+        ("en", "He said \u201cyes\u201d, then \u2018no\u2019.", 'He said "yes," then \'no."'),
+        ("de", "Er sagte: \u201eJa.\u201c", 'Er sagte: "Ja".'),
+        ("fr", "\u00ab\u00a0Oui\u00a0!\u00a0\u00bb (\u00a01\u00a0000\u00a0)", '"Oui!" (\u00a01,000\u00a0) '),
+        ("en", "a\tb\u00adc  d ( e )", "a b c d (e) "),
+    ],
+)
+def test_normalized_as_perl_does(lang: str, raw: str, normal: str) -> None:
+    """What normalize-punctuation.perl and remove-non-printing-char.perl of Moses printed for these lines."""
+    assert load("moses").normalizer(lang)([raw]) == [normal]
+
+
+def test_lower_case_equals_perl_on_every_character() -> None:
+    """Perl's lc, of the same Unicode as Python, gave this: each character by itself, the sigma never final."""
+    moses = load("moses")
+    assert moses.lower(["ΑΣ ΑΣΑ Σ"]) == ["ασ ασα σ"]
+    assert moses.lower(["İI"]) == ["i\u0307i"]
+
+
+@pytest.mark.skipif(not shutil.which("perl"), reason="needs perl")
+def test_lines_that_differ_from_perl_are_counted(tmp_path: Path) -> None:
+    """Stand-ins for Moses' scripts that give the tokens which all make of the first line."""
+    scripts = tmp_path / "scripts" / "tokenizer"
+    scripts.mkdir(parents=True)
+    for name in ("normalize-punctuation", "remove-non-printing-char"):
+        (scripts / f"{name}.perl").write_text("print while (<STDIN>)")
+    (scripts / "tokenizer.perl").write_text("while (<STDIN>) { s/\\.$/ ./; print }")
+    (tmp_path / "x.en").write_text("A dog.\nIn the U.S.\nA well-known dog.\n")
+    command = [sys.executable, SCRIPTS.parent / "benchmarks" / "moses_lines.py", "--moses", tmp_path, tmp_path / "x.en"]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[2] == "| x.en | 3 | 0 | 1 | 1 |"
 
 
 def test_white_space_becomes_one_space() -> None:
@@ -151,6 +213,98 @@ def test_fewer_merges_than_asked_for_are_told(tmp_path: Path) -> None:
     result = tool("bpe", "learn", "--codes", tmp_path / "codes", "--merges", 50, tmp_path / "text.en")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == "bpe: fewer than 50 merges: no pair has frequency >= 2. Stopping\n"
+
+
+def test_merges_equal_subword_nmt_where_it_goes_back_to_all_counts(tmp_path: Path) -> None:
+    """With so many merges subword-nmt prunes its counts and copies them anew."""
+    words = ["".join("abcdef"[number // 6**place % 6] for place in range(4)) for number in range(6**4)]
+    text = "".join(f"{word}\n" * (2 + number % 7) for number, word in enumerate(words))
+    (tmp_path / "text.en").write_text(text)
+    tool("bpe", "learn", "--codes", tmp_path / "codes", "--merges", 400, tmp_path / "text.en")
+    command = [str(Path(sys.executable).with_name("subword-nmt")), "learn-bpe", "-s", "400"]
+    codes = subprocess.run(command, input=text.encode(), capture_output=True, check=True)
+    assert (tmp_path / "codes").read_bytes() == codes.stdout
+
+
+def test_the_cache_of_words_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bpe = load("bpe")
+    monkeypatch.setattr(bpe, "CACHED_WORDS", 2)
+    (tmp_path / "codes").write_text("#version: 0.2\na b</w>\n")
+    apply = bpe.applier(tmp_path / "codes")
+    assert [apply([word]) for word in ("ab", "cab", "dab", "eab")] == [["ab"], ["c@@ ab"], ["d@@ ab"], ["e@@ ab"]]
+
+
+# Cleaning
+
+
+def clean(tmp_path: Path, *pairs: tuple[str, str]) -> list[str]:
+    """Return the German lines that are kept of at most 3 tokens."""
+    for lang, side in (("de", 0), ("en", 1)):
+        (tmp_path / f"x.{lang}").write_text("".join(f"{pair[side]}\n" for pair in pairs))
+    (tmp_path / "out").mkdir()
+    result = tool("clean_parallel", "--langs", "de", "en", "--max", 3, "--out-dir", tmp_path / "out", tmp_path / "x")
+    assert (result.returncode, result.stderr) == (0, "")
+    return (tmp_path / "out" / "x.de").read_text().split("\n")[:-1]
+
+
+def test_pairs_that_are_kept(tmp_path: Path) -> None:
+    """By the rules of clean-corpus-n.perl: tokens a side, ratio up to 1.5, words up to 1,000 characters."""
+    kept = clean(
+        tmp_path,
+        ("a b", "a b c"),
+        ("a b c d", "a b c"),
+        ("a", "a b"),
+        ("", "a"),
+        ("  b   c ", "a b"),
+        ("x" * 1000, "a"),
+        ("x" * 1001, "a"),
+    )
+    assert kept == ["a b", "b c", "x" * 1000]
+
+
+def test_no_pair_kept_is_an_error(tmp_path: Path) -> None:
+    for lang in ("de", "en"):
+        (tmp_path / f"x.{lang}").write_text("a b c d\n")
+    result = tool("clean_parallel", "--langs", "de", "en", "--max", 3, "--out-dir", tmp_path, tmp_path / "x")
+    assert result.returncode != 0
+    assert result.stderr == "x: none of its 1 pairs has 1 to 3 tokens a side and a ratio in range\n"
+
+
+# Downloads
+
+
+class Ranged(http.server.SimpleHTTPRequestHandler):
+    """Serves `data` from where it is asked to begin, and `short` bytes fewer than it announces."""
+
+    data, short = b"0123456789" * 100, 0
+    asked: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        wanted = self.headers["Range"]
+        self.asked.append(wanted)
+        begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(self.data) - begin))
+        self.end_headers()
+        self.wfile.write(self.data[begin : len(self.data) - self.short])
+
+
+def test_a_download_that_breaks_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ranged) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{httpd.server_port}/x.tgz"
+        monkeypatch.setattr(Ranged, "short", 300)
+        result = tool("fetch", "--out-dir", tmp_path, f"x.tgz={address}")
+        assert result.returncode != 0
+        assert result.stderr.startswith(f"cannot download {address} (")
+        assert result.stderr.count("\n") == 1
+        assert not (tmp_path / "x.tgz").exists()
+        monkeypatch.setattr(Ranged, "short", 0)
+        assert tool("fetch", "--out-dir", tmp_path, f"x.tgz={address}").returncode == 0
+        httpd.shutdown()
+    assert (tmp_path / "x.tgz").read_bytes() == Ranged.data
+    assert Ranged.asked == [None, "bytes=700-"]
+    assert {path.name for path in tmp_path.iterdir()} == {"x.tgz"}
 
 
 # Checks
