@@ -21,7 +21,7 @@ TEXTS = {
     "valid": " \n the cat sat \n",
     "test": " the bird sat \n \n",
 }
-TOKENS = {"train": 17 + 5, "valid": 3 + 2, "test": 3 + 2}  # words, and an end of sentence for each line
+TOKENS = {"train": 16 + 5, "valid": 3 + 2, "test": 3 + 2}  # words, and an end of sentence for each line
 ARCHIVE = "wikitext-2-v1.zip"
 
 
@@ -84,7 +84,7 @@ def test_from_texts_to_binarized_data(tmp_path: Path) -> None:
     result = run("--from", source, "--out", out)
     assert result.returncode == 0 and result.stderr == "", result.stderr
     assert (
-        "train: 5 lines, 22 tokens (one end of sentence a line counted); the published text has 2,088,628"
+        "train: 5 lines, 21 tokens (one end of sentence a line counted); the published text has 2,088,628"
         in result.stdout
     )
     assert f"The data is in {out}/bin" in result.stdout
