@@ -15,7 +15,7 @@ from shutil import rmtree
 from typing import Any, NamedTuple
 
 from arguments import Parser, positive
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from score import read_lines
 
@@ -67,15 +67,20 @@ class Hypothesis(NamedTuple):
     length: int  # in subwords, with the end of sentence
 
 
-def read_run(folder: Path) -> Run:
-    """Return a run that scripts/train.sh made; exit if it is none, or if its data is not there."""
+def read_config(folder: Path) -> DictConfig | ListConfig:
+    """Return the config of a run that scripts/train.sh made; exit if it is none."""
     config = folder / "train.yaml"
     if not config.is_file():
         sys.exit(f"{folder} is no run folder of scripts/train.sh: it has no train.yaml")
-    cfg = OmegaConf.load(config)
+    return OmegaConf.load(config)
+
+
+def read_run(folder: Path) -> Run:
+    """Return a translation run that scripts/train.sh made; exit if it is none, or if its data is not there."""
+    cfg = read_config(folder)
     found = {key: OmegaConf.select(cfg, f"task.{key}") for key in ("data", "source_lang", "target_lang")}
     if missing := [key for key, value in found.items() if value is None]:
-        sys.exit(f"{config} says nothing of task.{missing[0]}: is this a run of a translation task?")
+        sys.exit(f"{folder}/train.yaml says nothing of task.{missing[0]}: is this a run of a translation task?")
     data = (ROOT / found["data"]).parent
     if not (data / "testsets").is_file():
         sys.exit(f"{data} holds no prepared data (no file testsets)")
@@ -138,9 +143,10 @@ def checkpoint_name(args: argparse.Namespace) -> str:
 
 
 @contextmanager
-def chosen_checkpoint(run: Run, args: argparse.Namespace) -> Iterator[Path]:
+def chosen_checkpoint(args: argparse.Namespace) -> Iterator[Path]:
     """Give the checkpoint that the arguments of `parser` ask for; an average is there meanwhile."""
-    checkpoints = run.folder / "checkpoints"
+    folder = args.run.resolve()
+    checkpoints = folder / "checkpoints"
     if not (args.average or args.average_best):
         best = checkpoints / "checkpoint_best.pt"
         if not best.exists():
@@ -151,7 +157,7 @@ def chosen_checkpoint(run: Run, args: argparse.Namespace) -> Iterator[Path]:
         return
     import average_checkpoints as averaging
 
-    made = run.folder / f".{checkpoint_name(args)}.pt"
+    made = folder / f".{checkpoint_name(args)}.pt"
     choose = averaging.best_checkpoints if args.average_best else averaging.last_checkpoints
     try:
         averaging.save(averaging.average(choose(checkpoints, args.average or args.average_best)), made)

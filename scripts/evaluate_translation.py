@@ -51,7 +51,7 @@ def main() -> None:
     how = decoding.decoding_of(run, **changes)
     name = decoding.checkpoint_name(args)
     folder = name + "".join(f"_{key}{value:g}" for key, value in changes.items() if value is not None)
-    with decoding.chosen_checkpoint(run, args) as checkpoint:
+    with decoding.chosen_checkpoint(args) as checkpoint:
         evaluate_whole(run, checkpoint, how, name, folder)
 
 

@@ -271,4 +271,5 @@ def main() -> None:
     if problem:
         sys.exit(f"training failed: {problem}. The log is {log}; the same command goes on from the last checkpoint")
     if job.first_rank == 0:
-        print(f"Done. Next: scripts/evaluate_translation.sh {args.run}")
+        kind = "lm" if "language_modeling" in OmegaConf.select(recipe, "task._name", default="") else "translation"
+        print(f"Done. Next: scripts/evaluate_{kind}.sh {args.run}")

@@ -1,8 +1,8 @@
 """Compare finished runs of one dataset: a table of scores and the curves of training.
 
 report.py --out DIR [--evaluation NAME] RUN... takes run folders of scripts/train.sh (.../CONFIG/seedN) that
-scripts/evaluate_translation.sh has scored, and writes DIR/table.md, DIR/curves.png and DIR/runs.json (scores, curves,
-versions of every run). The scores are those in RUN/evaluation/NAME (default: best).
+scripts/evaluate_translation.sh or evaluate_lm.sh has scored, and writes DIR/table.md, DIR/curves.png and DIR/runs.json
+(scores, curves, versions of every run). The scores are those in RUN/evaluation/NAME (default: best).
 """
 
 import json
@@ -20,7 +20,13 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 LOG_LINE = re.compile(r"\[(valid|train_inner)\]\[INFO\] - (\{.*\})$")
-SCORES = {"BLEU": "bleu", "tokenized": "tokenized_bleu", "compound split": "compound_split_bleu", "chrF": "chrf"}
+SCORES = {
+    "BLEU": "bleu",
+    "tokenized": "tokenized_bleu",
+    "compound split": "compound_split_bleu",
+    "chrF": "chrf",
+    "perplexity": "perplexity",
+}
 COLORS = ("tab:gray", "tab:blue", "tab:orange", "tab:green")
 
 
@@ -39,18 +45,20 @@ def read_run(run: Path, evaluation: str) -> dict[str, Any]:
     log = read_log(run / "train.log")
     if not log["valid"]:
         sys.exit(f"{run}: its train.log holds no validation")
-    curve = []
+    curve: list[dict[str, float]] = []
     for update, valid in sorted(log["valid"].items()):
         seconds = sum(inner["train_wall"] for at, inner in log["train_inner"].items() if at <= update)
-        curve.append({"update": update, "seconds": seconds, **{key: valid[key] for key in ("loss", "ppl", "bleu")}})
+        kept = ("loss", "ppl", "bleu")
+        curve.append({"update": update, "seconds": seconds, **{key: valid[key] for key in valid if key in kept}})
     scored = sorted(run.glob(f"evaluation/{evaluation}/*.json"))
     if not scored:
-        sys.exit(f"{run} was not scored (no evaluation/{evaluation}); run scripts/evaluate_translation.sh {run}")
+        kind = "translation" if "bleu" in curve[0] else "lm"
+        sys.exit(f"{run} was not scored (no evaluation/{evaluation}); run scripts/evaluate_{kind}.sh {run}")
     return {
         "name": run.parent.name,
         "seed": run.name.removeprefix("seed"),
         "versions": (run / "versions.txt").read_text().splitlines(),
-        "best": max(curve, key=lambda point: point["bleu"]),
+        "best": max(curve, key=lambda point: point.get("bleu", -point["loss"])),
         "tests": {path.stem: json.loads(path.read_text()) for path in scored},
         "curve": curve,
     }
@@ -63,8 +71,9 @@ def columns(run: dict[str, Any]) -> dict[str, float]:
         "minutes": run["curve"][-1]["seconds"] / 60,
         "best at": run["best"]["update"],
         "valid ppl": run["best"]["ppl"],
-        "valid BLEU": run["best"]["bleu"],
     }
+    if "bleu" in run["best"]:
+        numbers["valid BLEU"] = run["best"]["bleu"]
     for name, test in run["tests"].items():
         for label, key in SCORES.items():
             if key in test:
@@ -89,11 +98,12 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 def plot(runs: list[dict[str, Any]], path: Path) -> None:
-    """Draw validation loss and BLEU by update and by training time (as in the paper's figure 2)."""
+    """Draw validation loss, and BLEU or perplexity, by update and by training time (as in the paper's figure 2)."""
+    score = ("bleu", "validation BLEU") if "bleu" in runs[0]["curve"][0] else ("ppl", "validation perplexity")
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 7), layout="constrained")
     colors = dict(zip(dict.fromkeys(run["name"] for run in runs), COLORS * len(runs), strict=False))
     for column, (x, unit, scale) in enumerate((("update", "update", 1), ("seconds", "training time (minutes)", 60))):
-        for row, (y, label) in enumerate((("loss", "validation loss (bits)"), ("bleu", "validation BLEU"))):
+        for row, (y, label) in enumerate((("loss", "validation loss (bits)"), score)):
             axis = axes[row][column]
             for run in runs:
                 points = [(point[x] / scale, point[y]) for point in run["curve"]]

@@ -38,7 +38,7 @@ def main() -> None:
     if run.generation.get("unnormalized"):
         sys.exit(f"{args.run}/train.yaml sets generation.unnormalized: length penalties have no effect on this run")
     name = decoding.checkpoint_name(args)
-    with decoding.chosen_checkpoint(run, args) as checkpoint:
+    with decoding.chosen_checkpoint(args) as checkpoint:
         with decoding.made_whole(run.folder / "sweep" / name) as part:
             tried = sweep(run, checkpoint, args.beams, args.lenpens, part)
             best = max(tried, key=lambda row: row["bleu"])

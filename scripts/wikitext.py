@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from check_parallel import text_of
+from parallel import text_of
 from tqdm import tqdm
 
 SPLITS = ("train", "valid", "test")

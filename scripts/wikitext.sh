@@ -27,12 +27,12 @@ prepare_wikitext() {
         settings+=("$(tool wikitext digest "$corpus" "$from")")
     fi
     check_settings "${settings[@]}"
-    step raw make_raw
+    step raw make_texts
     step bin make_words_bin
     echo "The data is in $OUT/bin. Next: scripts/train.sh configs/${folder}_gpt/rdrop.yaml or ${folder}_adaptive"
 }
 
-make_raw() {
+make_texts() {
     local source=$from
     if [[ -z $from || ${from##*/} == "$archive" ]]; then
         tool fetch --sums "$SCRIPTS/checksums/wikitext.sha256" --out-dir "$1" \

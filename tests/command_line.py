@@ -28,11 +28,12 @@ BIN = Path(sys.executable).parent
 
 TRAIN, HYDRA_TRAIN = "fairseq_cli.train", "fairseq_cli.hydra_train"
 PREPROCESS, GENERATE, INTERACTIVE = "fairseq_cli.preprocess", "fairseq_cli.generate", "fairseq_cli.interactive"
+EVAL_LM = "fairseq_cli.eval_lm"
 TIMEOUT = 180  # seconds; a process takes about one, on a busy machine a few
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
-    [TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, "torch._dynamo"]  # the last is what Adam imports late
+    [TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, EVAL_LM, "torch._dynamo"]  # the last: Adam imports it late
 )
 
 # Deterministic, and the same on a machine that has GPUs.
@@ -46,6 +47,19 @@ TRANSFORMER = ("--arch", "transformer", *TINY)
 LSTM = ("--arch", "lstm", "--decoder-out-embed-dim", "16")
 LSTM += tuple(f"--{side}-{flag}=16" for side in ("encoder", "decoder") for flag in ("embed-dim", "hidden-size"))
 BASELINE = ("--task", "translation", "--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1")
+LM = (
+    "--arch",
+    "transformer_lm_gpt2_tiny",
+    "--decoder-embed-dim",
+    "16",
+    "--decoder-layers",
+    "1",
+    "--tokens-per-sample",
+    "8",
+)
+ADAPTIVE_LM = (*LM, "--ddp-backend", "legacy_ddp", "--tie-adaptive-weights", "--tie-adaptive-proj", "--adaptive-input")
+for kind in ("input", "softmax"):
+    ADAPTIVE_LM += (f"--adaptive-{kind}-cutoff", "8,14", f"--adaptive-{kind}-factor", "2")
 RDROP = ("--task", "rdrop_translation", "--criterion", "rdrop_label_smoothed_cross_entropy", "--label-smoothing", "0.1")
 FROZEN = ("--lr", "0")  # the model stays as initialised, so that every update compares with another run's
 
@@ -118,6 +132,19 @@ def train(data: Path, *flags: object, succeeds: bool = True, **options: str | Pa
     return run(TRAIN, *train_argv(data, *flags, **options), succeeds=succeeds)
 
 
+def two_processes(init: str, argv: list[str]) -> Result:
+    """Train on two processes that meet at a port given by a flag, or in the environment as by torchrun."""
+    port = str(free_port())
+    env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"} if init == "env" else {}
+    method = "env://" if init == "env" else f"tcp://127.0.0.1:{port}"
+    argv = [*argv, "--distributed-world-size", "2", "--distributed-no-spawn"]
+    argv += ["--distributed-init-method", method, "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
+    ranks = [start(TRAIN, *argv, "--distributed-rank", rank, env={**env, "RANK": rank}) for rank in ("0", "1")]
+    results = [rank.result() for rank in ranks]
+    assert [result.status for result in results] == [0, 0], results[0].stderr + results[1].stderr
+    return results[0]
+
+
 def parameters(folder: Path) -> dict[str, torch.Tensor]:
     """The model in ``checkpoint_last.pt`` under ``folder``."""
     import rdrop_fairseq  # noqa: F401  (makes fairseq's checkpoints loadable)
@@ -135,6 +162,19 @@ def make_data(folder: Path) -> Path:
             (folder / f"{split}.{lang}").write_text("\n".join(lines) + "\n", encoding="utf-8")
     prefixes = (f"--{split}pref={folder / split}" for split in ("train", "valid", "test"))
     run(PREPROCESS, "-s", "de", "-t", "en", *prefixes, "--joined-dictionary", "--destdir", folder / "bin")
+    return folder / "bin"
+
+
+def make_text(folder: Path) -> Path:
+    """Write a made-up text, 36 + 8 + 9 lines of 2 to 9 words, some empty, and binarise it as ``folder/bin``."""
+    rng = random.Random(1)
+    for split, size in (("train", 36), ("valid", 8), ("test", 9)):
+        lines = (
+            " ".join(f"word{rng.randrange(18)}" for _ in range(rng.choice((0, *range(2, 10))))) for _ in range(size)
+        )
+        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    prefixes = (f"--{split}pref={folder / split}.txt" for split in ("train", "valid", "test"))
+    run(PREPROCESS, "--only-source", *prefixes, "--destdir", folder / "bin")
     return folder / "bin"
 
 

@@ -28,14 +28,13 @@ from command_line import (
     TRANSFORMER,
     USER_DIR,
     Result,
-    free_port,
     make_data,
     parameters,
     run,
     run_program,
-    start,
     train,
     train_argv,
+    two_processes,
 )
 from omegaconf import OmegaConf
 
@@ -290,19 +289,6 @@ def test_update_freq_sums_the_batches(seeded):
         for key in ("loss", "nll_loss", "kl_loss", "rdrop_alpha"):
             mean = sum(batch[key] * batch["wpb"] for batch in batches) / words
             assert update[key] == pytest.approx(mean, abs=0.001), key
-
-
-def two_processes(init: str, argv: list[str]) -> Result:
-    """Train on two processes that meet at a port given by a flag, or in the environment as by torchrun."""
-    port = str(free_port())
-    env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"} if init == "env" else {}
-    method = "env://" if init == "env" else f"tcp://127.0.0.1:{port}"
-    argv = [*argv, "--distributed-world-size", "2", "--distributed-no-spawn"]
-    argv += ["--distributed-init-method", method, "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
-    ranks = [start(TRAIN, *argv, "--distributed-rank", rank, env={**env, "RANK": rank}) for rank in ("0", "1")]
-    results = [rank.result() for rank in ranks]
-    assert [result.status for result in results] == [0, 0], results[0].stderr + results[1].stderr
-    return results[0]
 
 
 @pytest.mark.parametrize(
