@@ -17,11 +17,4 @@
 # --context-window to a name with the value at its end.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-
-for option in "$@"; do
-    if [[ $option == -h || $option == --help ]]; then
-        usage && exit
-    fi
-done
-find_python fairseq
-PYTHONPATH=$ROOT exec "$PYTHON" "$SCRIPTS/evaluate_lm.py" "$@"
+become evaluate_lm fairseq -- "$@"

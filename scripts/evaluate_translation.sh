@@ -19,11 +19,4 @@
 # RUN/evaluation/best, or to average<N>, average_best<N>; with --beam or --lenpen to a name with the value at its end.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-
-for option in "$@"; do
-    if [[ $option == -h || $option == --help ]]; then
-        usage && exit
-    fi
-done
-find_python fairseq sacremoses sacrebleu
-PYTHONPATH=$ROOT exec "$PYTHON" "$SCRIPTS/evaluate_translation.py" "$@"
+become evaluate_translation fairseq sacremoses sacrebleu -- "$@"

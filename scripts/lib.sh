@@ -55,6 +55,25 @@ tool() (
     exec "$PYTHON" "$SCRIPTS/tool.py" "$@"
 )
 
+# become NAME MODULE... -- ARGUMENT...: runs scripts/NAME.py, which needs the modules, in place of the calling script; or
+# prints the usage where that is asked for.
+become() {
+    local name=$1 modules=() option
+    shift
+    while [[ $1 != -- ]]; do
+        modules+=("$1")
+        shift
+    done
+    shift
+    for option in "$@"; do
+        if [[ $option == -h || $option == --help ]]; then
+            usage && exit
+        fi
+    done
+    find_python "${modules[@]}"
+    PYTHONPATH=$ROOT exec "$PYTHON" "$SCRIPTS/$name.py" "$@"
+}
+
 # open_out FOLDER STEP...: sets OUT and STEPS and makes the folder. Refuses one that holds something else, because
 # steps replace folders in it, and one in which another run is at work.
 open_out() {

@@ -19,11 +19,4 @@
 # the second to RUN/evaluation/NAME_beamN_lenpenX, where NAME is best, average<N> or average_best<N>.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-
-for option in "$@"; do
-    if [[ $option == -h || $option == --help ]]; then
-        usage && exit
-    fi
-done
-find_python fairseq sacremoses sacrebleu
-PYTHONPATH=$ROOT exec "$PYTHON" "$SCRIPTS/sweep_decoding.py" "$@"
+become sweep_decoding fairseq sacremoses sacrebleu -- "$@"
