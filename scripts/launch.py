@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, NoReturn
@@ -31,6 +32,7 @@ MODULE = "fairseq_cli.hydra_train"
 PATIENCE = 10  # seconds for processes that were told to end, or those of a killed run, to be gone
 WAIT_FOR_RANK_0 = 300  # seconds until it has made the run folder
 REASON = re.compile(r"(?:error|[\w.]*(?:Error|Exception)): ")  # how the line begins that says why Python ended
+AGAIN = "the same command goes on from the last checkpoint"
 
 
 class Rank:
@@ -83,20 +85,18 @@ class Rank:
         return self.unwritable or killed or self.reason or f"exit status {status}"
 
 
-def start(job: Job, arguments: list[str], log: IO[bytes], locks: list[int]) -> list[Rank]:
-    """Start the job's processes of this machine."""
+def start(job: Job, arguments: list[str], log: IO[bytes], locks: list[int]) -> Iterator[Rank]:
+    """Start the job's processes of this machine, one by one."""
     env = {}
     if job.world_size > 1:
         host, port = job.master.rsplit(":", 1) if job.master else ("127.0.0.1", str(free_port()))
         env = {"WORLD_SIZE": str(job.world_size), "MASTER_ADDR": host, "MASTER_PORT": port}
     if job.local > 1:  # threads that outnumber the cores slow each other down
         env["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // job.local)))
-    ranks = []
     for i in range(job.local):
         if env:
             env |= {"RANK": str(job.first_rank + i), "LOCAL_RANK": str(job.local_rank + i)}
-        ranks.append(Rank(job.first_rank + i, [sys.executable, "-m", MODULE, *arguments], env, log, locks))
-    return ranks
+        yield Rank(job.first_rank + i, [sys.executable, "-m", MODULE, *arguments], env, log, locks)
 
 
 def free_port() -> int:
@@ -231,7 +231,7 @@ def parse() -> argparse.Namespace:
 def stop(number: int, _: object) -> NoReturn:
     """Exit because of a signal."""
     signal.signal(number, signal.SIG_IGN)
-    sys.exit(f"stopped by {signal.Signals(number).name}; the same command goes on from the last checkpoint")
+    sys.exit(f"stopped by {signal.Signals(number).name}; {AGAIN}")
 
 
 def main() -> None:
@@ -258,17 +258,19 @@ def main() -> None:
         print(f"Training {args.run} (log: {log})")
         if batch.on(job.world_size) != str(batch):
             print(f"The batch of an update is the recipe's, {batch}: here {batch.on(job.world_size)}")
-        if job.nodes == 1 and job.local < gpus and options.gpus is None and not job.cpu:
+        if job.world_size == job.local < gpus and options.gpus is None and not job.cpu:
             print(f"{gpus - job.local} GPUs stay unused; with a smaller {batch.key} more of them can share the batch")
         print(f"fairseq's command:\n  {command_line(job, arguments)}", flush=True)
 
     with log.open("ab", buffering=0) as file:
-        ranks = start(job, arguments, file, locks)
+        ranks: list[Rank] = []
         try:
+            ranks.extend(start(job, arguments, file, locks))  # one by one: a signal meanwhile ends those that run
             problem = watch(ranks, job, batch)
         finally:
             end(ranks)
     if problem:
-        sys.exit(f"training failed: {problem}. The log is {log}; the same command goes on from the last checkpoint")
+        again = f"; {AGAIN}" if (args.run / "checkpoints/checkpoint_last.pt").exists() else ""
+        sys.exit(f"training failed: {problem}. The log is {log}{again}")
     if job.first_rank == 0:
         print(f"Done. Next: scripts/evaluate_translation.sh {args.run}")

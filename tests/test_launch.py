@@ -49,7 +49,7 @@ def watched(
     monkeypatch.setattr(launch, "MODULE", "program")
     monkeypatch.setenv("PYTHONPATH", str(folder))
     with (log_file or folder / "log").open("wb", buffering=0) as log:
-        ranks = launch.start(job, ["an argument"], log, [])
+        ranks = list(launch.start(job, ["an argument"], log, []))
         try:
             if at_once:
                 for rank in ranks:
