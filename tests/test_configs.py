@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
-from parallel import find_batch
+from processes import find_batch
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*/*.yaml"))
 RECIPES = {  # [P]: prepare script, pair, data, BLEU of the baseline and of R-Drop
