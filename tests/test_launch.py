@@ -17,7 +17,7 @@ from toy_run import SCRIPTS, refused, run
 sys.path.append(str(SCRIPTS))
 import launch
 import report
-from parallel import Batch, Job
+from processes import Batch, Job
 
 # Programs that print and end as fairseq would
 
