@@ -39,7 +39,7 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results/performance"), help="folder of the results")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, for trying")
-    parser.add_argument("--rounds", type=positive, default=4, help="timings of each, at least 1 (default: 4)")
+    parser.add_argument("--rounds", type=positive, default=4, help="timings of each, at least 1 (default: %(default)s)")
     parser.add_argument("--cpu", action="store_true", help="measure on the CPU where there is a GPU")
     parser.add_argument("--memory-of", type=json.loads, help=argparse.SUPPRESS)
     return parser
