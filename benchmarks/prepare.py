@@ -116,8 +116,11 @@ def words_of(files: list[str], lines: int) -> tuple[int, int]:
 
 
 def rate(times: dict[tuple[str, int], float], step: str, workers: int, lines: int) -> float:
-    """Pairs a second at a number of workers: measured for 1 and 2, beyond that by the assumptions above."""
-    one, two = (lines / max(times.get((step, number), 0), 1e-9) for number in WORKERS)
+    """Pairs a second at a number of workers: measured for 1 and 2, beyond that by the assumptions above.
+
+    A time below a hundredth of a second, as --quick may give, counts as that.
+    """
+    one, two = (lines / max(times.get((step, number), 0), 0.01) for number in WORKERS)
     if step in SERIAL or workers == 1:
         return one
     return two if workers == 2 else min(one + (workers - 1) * (two - one), rate(times, "lower-case", 2, lines))

@@ -265,7 +265,8 @@ def test_pairs_that_are_kept(tmp_path: Path) -> None:
 def test_no_pair_kept_is_an_error(tmp_path: Path) -> None:
     for lang in ("de", "en"):
         (tmp_path / f"x.{lang}").write_text("a b c d\n")
-    result = tool("clean_parallel", "--langs", "de", "en", "--max", 3, "--out-dir", tmp_path, tmp_path / "x")
+    (tmp_path / "out").mkdir()
+    result = tool("clean_parallel", "--langs", "de", "en", "--max", 3, "--out-dir", tmp_path / "out", tmp_path / "x")
     assert result.returncode != 0
     assert result.stderr == "x: none of its 1 pairs has 1 to 3 tokens a side and a ratio in range\n"
 
