@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import command_line
+import learned_run
 import pytest
 import toy_run
 from toy_run import SCRIPTS, refused, run
@@ -349,22 +350,32 @@ def test_out_of_memory_says_what_to_change_and_that_goes_on_with_the_same_batch(
 @pytest.mark.parametrize(
     "options, words",
     [
-        (["--gpus", 99], "--gpus 99: this machine has"),
         (["--gpus", "two"], "--gpus must be a positive integer, not 'two'"),
         (["--gpus"], "--gpus needs a value"),
         (["--cpu-processes", 0], "--cpu-processes must be a positive integer, not '0'"),
-        (["--cpu-processes", 3], "3 processes do not divide the recipe's batch of 2 processes x update_freq 1 x"),
-        (["--nodes", 2], "--nodes 2 needs --node-rank and --master"),
         (["--nodes", 2, "--node-rank", -1], "--node-rank must be an integer >= 0, not '-1'"),
         (["--nodes", 2, "--node-rank", 2, "--master", "one:1"], "--node-rank 2: must be 0 to 1"),
-        (["dataset.batch_size=3"], "dataset.batch_size=3 does not divide the recipe's batch"),
-        (["dataset.batch_size=few"], "dataset.batch_size=few: must be a positive integer"),
-        (["distributed_training.distributed_world_size=4"], "use --gpus"),
-        (["common.fp16=true"], "common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true"),
     ],
 )
 def test_train_refuses_and_leaves_no_folder(config, tmp_path, options, words):
     assert words in refused("train.sh", config, "--out", tmp_path / "run", *options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "option, words",
+    [
+        ("--gpus=99", "--gpus 99: this machine has"),
+        ("--nodes=2", "--nodes 2 needs --node-rank and --master"),
+        ("--cpu-processes=3", "3 processes do not divide the recipe's batch of 2 processes x update_freq 1 x"),
+        ("dataset.batch_size=3", "dataset.batch_size=3 does not divide the recipe's batch"),
+        ("dataset.batch_size=few", "dataset.batch_size=few: must be a positive integer"),
+        ("distributed_training.distributed_world_size=4", "use --gpus"),
+        ("common.fp16=true", "common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true"),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused_and_leaves_no_folder(config, tmp_path, option, words):
+    assert words in learned_run.tool_refused("launch", "--seed=1", config, tmp_path / "run", option)
     assert not (tmp_path / "run").exists()
 
 
