@@ -62,12 +62,12 @@ class Evaluator:
         from fairseq_cli.eval_lm import eval_lm
 
         words = self.task.source_dictionary
-        text = data_utils.load_indexed_dataset(f"{self.data}/{split}", words)
-        if text is None:
+        binarized = Path(self.data, f"{split}.bin")
+        if not binarized.is_file():
             sys.exit(f"{self.data} has no {split} text")
-        total = int(sum(text.sizes))
-        if not total:
+        if not binarized.stat().st_size:
             sys.exit(f"{self.data}: the {split} text holds no token")
+        total = int(sum(data_utils.load_indexed_dataset(f"{self.data}/{split}", words).sizes))
         self.task.load_dataset(split)
         batches = self.task.eval_lm_dataloader(
             self.task.dataset(split),

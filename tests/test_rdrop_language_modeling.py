@@ -103,8 +103,8 @@ def test_the_exact_divergence(trained):
 @pytest.mark.parametrize(
     "option",
     [
-        ["--sample-break-mode", "complete"],
-        ["--sample-break-mode", "complete_doc"],
+        ["--sample-break-mode", "complete", "--tokens-per-sample", "12"],
+        ["--sample-break-mode", "complete_doc", "--tokens-per-sample", "12"],
         ["--add-bos-token"],
         ["--sentence-avg"],
         ["--tokens-per-sample", "5", "--update-freq", "2"],
@@ -167,9 +167,11 @@ def test_two_processes_equal_update_freq_2(data, tmp_path, flags):
     assert len(two.updates) == 6
     for update, expected in zip(two.updates, one.updates, strict=True):
         assert update == pytest.approx(expected, abs=0.0015)
-    assert two.valid == pytest.approx(one.valid, abs=0.0015)
+    assert two.valid["valid_loss"] == pytest.approx(one.valid["valid_loss"], abs=0.0015)
     models = parameters(tmp_path / "two"), parameters(tmp_path / "one")
     for name, parameter in models[0].items():
+        if name.endswith("_float_tensor"):  # a buffer of fairseq's that is never filled
+            continue
         assert torch.allclose(parameter, models[1][name], rtol=1e-4, atol=1e-6), name
 
 
@@ -179,6 +181,8 @@ def test_two_processes_equal_update_freq_2(data, tmp_path, flags):
 @MODELS
 def test_resume_goes_on_as_if_never_stopped_and_evaluates(data, trained, tmp_path, rdrop, baseline):
     flags = (*rdrop, *DROPOUT, "--rdrop-every", "2", "--rdrop-warmup-updates", "4")
+    if rdrop is ADAPTIVE:  # with a cluster from 21, whose second word, which adaptive_loss leaves out, is in no text
+        flags += ("--adaptive-input-cutoff", "21", "--adaptive-softmax-cutoff", "21")
     whole = trained(*flags, "--max-update", "6")
     first, second = (train(data, *flags, "--max-update", count, save_dir=tmp_path) for count in ("3", "6"))
     assert "Loaded checkpoint" in second.stdout
