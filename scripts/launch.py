@@ -110,7 +110,9 @@ def watch(ranks: list[Rank], job: Job, batch: Batch) -> str:
     """Wait until all processes have ended well or one has not; return what is wrong, or an empty string."""
     while True:
         ended = [rank for rank in ranks if rank.has_ended()]
-        if failed := [rank for rank in ended if rank.process.returncode]:
+        if any(rank.process.returncode for rank in ended):
+            time.sleep(0.5)  # that of the others that has caused it may be a moment later
+            failed = [rank for rank in ranks if rank.has_ended() and rank.process.returncode]
             # Others fail soon after the first, for want of it. A process that was killed cannot be one of those.
             first = min(failed, key=lambda rank: rank.process.returncode)
             if re.search("out of memory|can't allocate memory", first.reason):
@@ -273,5 +275,5 @@ def main() -> None:
         again = f"; {AGAIN}" if (args.run / "checkpoints/checkpoint_last.pt").exists() else ""
         sys.exit(f"training failed: {problem}. The log is {log}{again}")
     if job.first_rank == 0:
-        kind = "lm" if "language_modeling" in OmegaConf.select(recipe, "task._name", default="") else "translation"
-        print(f"Done. Next: scripts/evaluate_{kind}.sh {args.run}")
+        is_lm = "language_modeling" in OmegaConf.select(recipe, "task._name", default="")
+        print(f"Done. Next: {'fairseq-eval-lm, as in README.md' if is_lm else f'scripts/evaluate_translation.sh {args.run}'}")

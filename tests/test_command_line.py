@@ -488,7 +488,7 @@ BAD_FLAGS = {
     "--rdrop-passes=3 --rdrop-dropouts=0.1,0.2": "error: --rdrop-dropouts 0.1,0.2: must be 3 rates in [0, 1), "
     "one for each pass, separated by commas",
     **{
-        f"--task=translation --{flag}=3": f"error: --{flag} 3: must be {allowed} ... use --task rdrop_translation"
+        f"--task=translation --{flag}=3": f"error: --{flag} 3: must be {allowed} ... or rdrop_translation"
         for flag, allowed in (("rdrop-every", 1), ("rdrop-warmup-updates", 0))
     },
 }
