@@ -7,8 +7,9 @@ own; the time that it takes for a single pair, to start, is taken off. The steps
 are extrapolated to 16 workers and lines of 25 tokens, on these assumptions:
 
 - the time of a step grows with the tokens;
-- on all cores each worker more adds what the second added to the first, but no step gets faster than lower-casing with
-  2 workers, which is little more than handing lines around in the parent process; steps on one core stay as slow;
+- on all cores each worker more adds what the second added to the first (nothing where it was no faster), but no step
+  gets faster than lower-casing with 2 workers, which is little more than handing lines around in the parent process;
+  steps on one core stay as slow;
 - learning the merges takes time in proportion to the different words, whose number grows as a power of all words, the
   power that a quarter of the text and all of it give.
 """
@@ -123,7 +124,7 @@ def rate(times: dict[tuple[str, int], float], step: str, workers: int, lines: in
     one, two = (lines / max(times.get((step, number), 0), 0.01) for number in WORKERS)
     if step in SERIAL or workers == 1:
         return one
-    return two if workers == 2 else min(one + (workers - 1) * (two - one), rate(times, "lower-case", 2, lines))
+    return two if workers == 2 else min(one + (workers - 1) * max(two - one, 0), rate(times, "lower-case", 2, lines))
 
 
 def duration(spent: float) -> str:
