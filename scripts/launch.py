@@ -276,6 +276,5 @@ def main() -> None:
         sys.exit(f"training failed: {problem}. The log is {log}{again}")
     if job.first_rank == 0:
         is_lm = "language_modeling" in OmegaConf.select(recipe, "task._name", default="")
-        print(
-            f"Done. Next: {'fairseq-eval-lm, as in README.md' if is_lm else f'scripts/evaluate_translation.sh {args.run}'}"
-        )
+        command = "fairseq-eval-lm, as in README.md" if is_lm else f"scripts/evaluate_translation.sh {args.run}"
+        print(f"Done. Next: {command}")
