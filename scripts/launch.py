@@ -32,6 +32,7 @@ MODULE = "fairseq_cli.hydra_train"
 PATIENCE = 10  # seconds for processes that were told to end, or those of a killed run, to be gone
 WAIT_FOR_RANK_0 = 300  # seconds until it has made the run folder
 REASON = re.compile(r"(?:error|[\w.]*(?:Error|Exception)): ")  # how the line begins that says why Python ended
+NO_MEMORY = re.compile("does not fit into memory|out of memory|can't allocate memory")
 AGAIN = "the same command goes on from the last checkpoint"
 
 
@@ -43,7 +44,6 @@ class Rank:
         self.reason = ""  # the last line that looks like one
         self.unwritable = ""  # why what it prints cannot be written, if so
         self.devices: int | None = None  # how many processes fairseq says that it trains on
-        self.skipped_batch = False  # for lack of memory
         self.process = subprocess.Popen(
             command,
             env={**os.environ, **env},
@@ -69,7 +69,6 @@ class Rank:
                 self.reason = text
             if found := re.search(r"training on (\d+) devices", text):
                 self.devices = int(found[1])
-            self.skipped_batch |= "attempting to recover from OOM" in text
 
     def has_ended(self) -> bool:
         """Whether the process has; then its last lines are read too."""
@@ -87,14 +86,14 @@ class Rank:
 
 def start(job: Job, arguments: list[str], log: IO[bytes], locks: list[int]) -> Iterator[Rank]:
     """Start the job's processes of this machine, one by one."""
-    env = {}
+    env = {"RDROP_END_WHEN_OUT_OF_MEMORY": "1"}  # of rdrop_fairseq/tasks/rdrop_task.py
     if job.world_size > 1:
         host, port = job.master.rsplit(":", 1) if job.master else ("127.0.0.1", str(free_port()))
-        env = {"WORLD_SIZE": str(job.world_size), "MASTER_ADDR": host, "MASTER_PORT": port}
+        env |= {"WORLD_SIZE": str(job.world_size), "MASTER_ADDR": host, "MASTER_PORT": port}
     if job.local > 1:  # threads that outnumber the cores slow each other down
         env["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // job.local)))
     for i in range(job.local):
-        if env:
+        if job.world_size > 1:
             env |= {"RANK": str(job.first_rank + i), "LOCAL_RANK": str(job.local_rank + i)}
         yield Rank(job.first_rank + i, [sys.executable, "-m", MODULE, *arguments], env, log, locks)
 
@@ -115,11 +114,9 @@ def watch(ranks: list[Rank], job: Job, batch: Batch) -> str:
             failed = [rank for rank in ranks if rank.has_ended() and rank.process.returncode]
             # Others fail soon after the first, for want of it. A process that was killed cannot be one of those.
             first = min(failed, key=lambda rank: rank.process.returncode)
-            if re.search("out of memory|can't allocate memory", first.reason):
+            if NO_MEMORY.search(first.reason):
                 return out_of_memory(batch, job)
             return f"rank {first.number} of {job.world_size}: {first.fate()}" if job.world_size > 1 else first.fate()
-        if any(rank.skipped_batch for rank in ranks):  # one process alone would go on without that batch
-            return out_of_memory(batch, job)
         devices = ranks[0].devices
         if devices not in (None, job.world_size):
             return f"fairseq trains on {devices} processes instead of {job.world_size}"

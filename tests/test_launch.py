@@ -83,7 +83,7 @@ def watched(
             "rises by itself, so that the batch of an update stays",
         ),
         (
-            TRAINS + "print('attempting to recover from OOM in forward/backward pass', flush=True); time.sleep(100)",
+            TRAINS + "other_waits(); raise RuntimeError('a batch does not fit into memory')",
             "out of memory with dataset.max_tokens=4096: add dataset.max_tokens=2048 to the command; update_freq then "
             "rises by itself, so that the batch of an update stays",
         ),

@@ -1,10 +1,15 @@
 """What every R-Drop task shares: it tells the criterion the number of the update, and resumes with the same batches."""
 
+import os
 from typing import Any
 
 from fairseq.data.iterators import EpochBatchIterator
 
 from rdrop_fairseq.tasks.shared_epoch_iterator import SharedEpochIterator
+
+# Set in the environment: training ends where a batch does not fit into memory. fairseq's trainer would skip the batch,
+# save checkpoints as if it had trained on it, and go on.
+END_WHEN_OUT_OF_MEMORY = "RDROP_END_WHEN_OUT_OF_MEMORY"
 
 
 class RDropTask:
@@ -31,7 +36,12 @@ class RDropTask:
     ) -> Any:
         """The parent's training step, after the criterion was told ``update_num``."""
         criterion.num_updates = update_num
-        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)  # type: ignore[misc]
+        try:
+            return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)  # type: ignore[misc]
+        except RuntimeError as error:
+            if END_WHEN_OUT_OF_MEMORY in os.environ and "out of memory" in str(error):  # which the trainer looks for
+                raise RuntimeError("a batch does not fit into memory") from error
+            raise
 
     def get_batch_iterator(self, dataset: Any, *args: Any, seed: int = 1, epoch: int = 1, **kwargs: Any) -> Any:
         """The parent's iterator over batches that do not depend on the epoch in which the run was started.
