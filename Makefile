@@ -17,8 +17,9 @@ install:
 demo: install
 	PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/demo.sh
 
-# One thread a process: the tests run in several, and threads that outnumber the cores slow each other down.
-PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
+# One thread a process: the tests run in several, and threads that outnumber the cores slow each other down. More processes
+# than cores: many tests wait for programs. In the order of the files: the longest are not last.
+PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 test: install
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(PYTEST_ARGS)
 

@@ -8,6 +8,7 @@ divergence, which takes as long as all the rest, with --head adaptive alone). Wi
 Ten minutes on two cores; --quick is for trying.
 """
 
+import functools
 import gc
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -104,12 +105,15 @@ def fused_by_torch(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
         return fused(hidden, weight, target)
 
 
-compiled_work = torch.compile(fused_module._work, dynamic=True)
+@functools.cache
+def compiled_work() -> Callable[..., Any]:
+    """Compiled when it is first used: the compiler takes seconds to import."""
+    return torch.compile(fused_module._work, dynamic=True)
 
 
 def fused_compiled(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
     """fused_by_torch, its elementwise work compiled by torch"""
-    with mock.patch.object(fused_module, "_work", compiled_work):
+    with mock.patch.object(fused_module, "_work", compiled_work()):
         return fused_by_torch(hidden, weight, target)
 
 
@@ -276,9 +280,10 @@ Measured = tuple[list[dict[str, Any]], list[dict[str, Any]], str]  # times, memo
 
 
 def measure_linear(args: Namespace, device: str, names: list[str]) -> Measured:
+    growth: tuple[int, ...] = ()  # the tokens of more memory measurements of the fused loss
     if args.quick:
         grid = [("float32", 1000, 128), ("bfloat16", 1000, 128)]
-        memory_sizes, growth = [("float32", 2000, 1024)], (512, 2048)
+        memory_sizes, names = [("float32", 2000, 1024)], [PUBLISHED, FUSED]
     elif device == "cuda":
         grid = [(dtype, vocab, tokens) for dtype in ("bfloat16", "float32") for vocab in (10_000, 32_768, 44_000)
                 for tokens in (1024, 4096, 16_384)]  # fmt: skip
@@ -313,7 +318,7 @@ def measure_adaptive(args: Namespace, device: str, names: list[str]) -> Measured
     for number, size in enumerate(sizes, 1):
         say(f"[{number}/{len(sizes)}] adaptive softmax, {label(size)}")
         times.append(measure_adaptive_times(size, args.rounds, device, names))
-    memory = measure_memory(sizes[-1], device, names)
+    memory = measure_memory(sizes[-1], device, names[-1:] if args.quick else names)
     cutoffs = ", ".join(f"{cutoff:,}" for cutoff in sizes[0]["cutoffs"])
     width = f"width {sizes[0]['width']:,}, tail factor {FACTOR}"
     return times, memory, f"Head with adaptive softmax, cutoffs {cutoffs}, {width}, two passes."

@@ -9,6 +9,7 @@ ask for it.
 
 import argparse
 import functools
+import os
 import subprocess
 import sys
 import tempfile
@@ -105,6 +106,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="ten updates, for trying")
     args = parser.parse_args()
     updates = 10 if args.quick else args.updates
+    args.out = args.out.resolve()
+    os.chdir(ROOT)  # relative paths in a config start there
     clock = Clock()
     watch_fairseq(clock)
     with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +119,7 @@ def main() -> None:
             *args.values,
         ]
         make_run = [sys.executable, str(ROOT / "scripts/make_run.py"), "--seed", "1", args.config, str(run), *values]
-        if subprocess.run(make_run, cwd=ROOT, check=False).returncode:
+        if subprocess.run(make_run, check=False).returncode:
             sys.exit(1)
         say(f"Training {args.config} for {updates} updates after {WARM_UP} to warm up")
         command, sys.argv = sys.argv, ["hydra_train", "--config-dir", str(run), "--config-name", "train"]

@@ -1,4 +1,4 @@
-"""A Python tool of scripts/ as an entry point for command_line: run("script_entry", NAME, ARGUMENT...)."""
+"""A Python tool of scripts/ or benchmarks/ as an entry point: command_line.run("script_entry", NAME, ARGUMENT...)."""
 
 import importlib
 import sys
@@ -7,6 +7,6 @@ from pathlib import Path
 
 def cli_main() -> None:
     del sys.argv[0]
-    sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+    sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("scripts", "benchmarks")]
     tool = importlib.import_module(sys.argv[0])
     importlib.import_module("arguments").run(tool.main)

@@ -1,20 +1,15 @@
 """benchmarks/: each command runs at its tiny size and leaves a table, its numbers and a plot. No times are checked."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from learned_run import tool
 from toy_run import make_configs, settings
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-def run(*command: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, **settings())
 
 
 def facts(out: Path, name: str, printed: str) -> dict:
@@ -37,7 +32,8 @@ def check_times(times: list[dict], expected: set[str]) -> None:
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """What gpu_report.sh, which calls the benchmarks of loss and step, leaves and prints."""
     out = tmp_path_factory.mktemp("report")
-    result = run(BENCHMARKS / "gpu_report.sh", "--quick", "--out", out)
+    command = [BENCHMARKS / "gpu_report.sh", "--quick", "--out", out]
+    result = subprocess.run(command, capture_output=True, text=True, **settings())
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return out, result.stdout
 
@@ -62,8 +58,8 @@ def test_step(report):
 
 def test_throughput(tmp_path):
     config = make_configs(tmp_path) / "rdrop.yaml"
-    result = run(sys.executable, BENCHMARKS / "throughput.py", config, "--quick", "--out", tmp_path / "out")
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    result = tool("throughput", config, "--quick", "--out", tmp_path / "out")
+    assert result.status == 0, result.stdout[-3000:] + result.stderr[-3000:]
     (path,) = (tmp_path / "out").glob("throughput_*.json")
     found = facts(tmp_path / "out", path.stem, result.stdout)
     assert found["updates"] == 10 and found["words_per_second"] > 0
@@ -71,10 +67,10 @@ def test_throughput(tmp_path):
 
 
 def test_what_is_refused(tmp_path):
-    result = run(sys.executable, BENCHMARKS / "loss.py", "--rounds", "0")
-    assert result.returncode != 0 and "must be at least 1" in result.stderr
-    result = run(sys.executable, BENCHMARKS / "throughput.py", tmp_path / "none.yaml", "--out", tmp_path)
-    assert result.returncode != 0 and "none.yaml" in result.stderr
-    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    result = tool("loss", "--rounds", "0")
+    assert result.status != 0 and "must be at least 1" in result.stderr
+    result = tool("throughput", tmp_path / "none.yaml", "--out", tmp_path)
+    assert result.status != 0 and "none.yaml" in result.stdout + result.stderr
+    hidden = settings()["env"] | {"CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run([BENCHMARKS / "gpu_report.sh"], capture_output=True, text=True, env=hidden)
     assert result.returncode != 0 and result.stderr == "gpu_report.sh: PyTorch sees no GPU here\n"

@@ -1,11 +1,13 @@
 """Which models the fused loss is used with, what is said about it, and that several processes agree on both paths."""
 
+import functools
 import logging
-import socket
 from argparse import Namespace
+from itertools import product
 
 import pytest
 import torch
+from command_line import free_port
 from fairseq.distributed import LegacyDistributedDataParallel, ModuleProxyWrapper
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerDecoderBase, TransformerModelBase
@@ -143,34 +145,43 @@ def test_both_losses_are_equal(task, settings, share):
 # Several processes
 
 
-def step_of_a_process(rank, port, wrap, share, results):
-    """The gradients that one of two processes, each with its own batch, has after one step."""
+WRAPS = {
+    "legacy": lambda model: LegacyDistributedDataParallel(model, process_group=torch.distributed.group.WORLD),
+    "pytorch": DistributedDataParallel,
+    "find_unused": functools.partial(DistributedDataParallel, find_unused_parameters=True),
+}
+
+
+def steps_of_a_process(rank, port, results):
+    """Write the gradients that one of two processes, each with its own batch, has after a step with each wrapper."""
     torch.set_num_threads(1)
     group = {"init_method": f"tcp://127.0.0.1:{port}", "rank": rank, "world_size": 2}
     torch.distributed.init_process_group("gloo", **group)
     task = build_task()
-    model = build_model(task, dropout=0.0, share_decoder_input_output_embed=share).train()
-    if wrap == "legacy":
-        wrapped = LegacyDistributedDataParallel(model, process_group=torch.distributed.group.WORLD)
-    else:
-        wrapped = DistributedDataParallel(model, find_unused_parameters=wrap == "find_unused")
-    criterion = build_criterion(NAME, task, label_smoothing=0.1)
-    step = train(criterion, ModuleProxyWrapper(wrapped), make_sample(task, seed=rank))
-    if wrap == "legacy":
-        wrapped.all_reduce_grads()
-    grads = {name: p.grad for name, p in model.named_parameters()}
-    torch.save((criterion.projection is not None, step.loss, grads), f"{results}/{rank}")
+    for wrap, share in product(WRAPS, (True, False)):
+        model = build_model(task, dropout=0.0, share_decoder_input_output_embed=share).train()
+        wrapped = WRAPS[wrap](model)
+        criterion = build_criterion(NAME, task, label_smoothing=0.1)
+        step = train(criterion, ModuleProxyWrapper(wrapped), make_sample(task, seed=rank))
+        if wrap == "legacy":
+            wrapped.all_reduce_grads()
+        grads = {name: p.grad for name, p in model.named_parameters()}
+        torch.save((criterion.projection is not None, step.loss, grads), f"{results}/{wrap}_{share}_{rank}")
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("wrap", ["legacy", "pytorch", "find_unused"])
+@pytest.fixture(scope="module")
+def steps_of_two_processes(tmp_path_factory):
+    """The folder of what two processes wrote."""
+    folder = tmp_path_factory.mktemp("steps")
+    torch.multiprocessing.spawn(steps_of_a_process, (free_port(), str(folder)), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("share", [True, False], ids=["shared", "unshared"])
-def test_two_processes_have_the_mean_gradient(task, tmp_path, wrap, share):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(step_of_a_process, (port, wrap, share, str(tmp_path)), nprocs=2)
-    found = [torch.load(tmp_path / str(rank)) for rank in (0, 1)]
+def test_two_processes_have_the_mean_gradient(task, steps_of_two_processes, wrap, share):
+    found = [torch.load(steps_of_two_processes / f"{wrap}_{share}_{rank}") for rank in (0, 1)]
 
     model = build_model(task, dropout=0.0, share_decoder_input_output_embed=share)
     criterion = build_criterion(NAME, task, label_smoothing=0.1, rdrop_loss="plain")
