@@ -29,6 +29,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def natural(text: str) -> int:
+    """Return the integer >= 0 that a text says."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"must be an integer >= 0, not '{text}'")
+    return int(text)
+
+
 def number(text: str) -> float:
     """Return the finite number that a text says."""
     try:

@@ -272,6 +272,5 @@ def main() -> None:
         again = f"; {AGAIN}" if (args.run / "checkpoints/checkpoint_last.pt").exists() else ""
         sys.exit(f"training failed: {problem}. The log is {log}{again}")
     if job.first_rank == 0:
-        is_lm = "language_modeling" in OmegaConf.select(recipe, "task._name", default="")
-        command = "fairseq-eval-lm, as in README.md" if is_lm else f"scripts/evaluate_translation.sh {args.run}"
-        print(f"Done. Next: {command}")
+        kind = "lm" if "language_modeling" in OmegaConf.select(recipe, "task._name", default="") else "translation"
+        print(f"Done. Next: scripts/evaluate_{kind}.sh {args.run}")

@@ -1,7 +1,7 @@
 """Compare finished runs of one dataset: a table of scores and the curves of training.
 
 report.py --out DIR [--evaluation NAME] RUN... takes run folders of scripts/train.sh (.../CONFIG/seedN) that
-scripts/evaluate_translation.sh has scored, and writes DIR/table.md, DIR/curves.png and DIR/runs.json
+scripts/evaluate_translation.sh or evaluate_lm.sh has scored, and writes DIR/table.md, DIR/curves.png and DIR/runs.json
 (scores, curves, versions of every run). The scores are those in RUN/evaluation/NAME (default: best).
 """
 

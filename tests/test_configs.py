@@ -342,7 +342,7 @@ def test_the_comment_names_the_commands_of_a_language_model(path):
     assert re.findall("^#   (.*)", comment, re.MULTILINE) == [
         f"scripts/prepare_{folder.split('_')[0]}.sh",
         f"scripts/train.sh configs/{folder}/{path.stem}.yaml --seed 1",
-        f"fairseq-eval-lm data/{folder.split('_')[0]}/bin --user-dir rdrop_fairseq ... # as in README.md",
+        f"scripts/evaluate_lm.sh runs/{folder}/{path.stem}/seed1",
     ]
     if folder in LM_SCORES:
         assert f"the paper's (not run here): {LM_SCORES[folder][path.stem == 'rdrop']}." in comment

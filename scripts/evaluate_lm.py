@@ -1,0 +1,150 @@
+"""Perplexity of a language model's run on its validation and test text: see scripts/evaluate_lm.sh."""
+
+import json
+import os
+import re
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import arguments
+import decoding
+import torch
+from omegaconf import OmegaConf
+from tqdm import tqdm
+
+WINDOW = 400  # of the paper's evaluation
+BATCH_TOKENS = 2048  # whose logits exist at once
+
+
+def choose_window(asked: int | None, sample: int) -> int:
+    """Return the context window for samples of so many tokens; exit if the one that is asked for does not fit."""
+    if asked is None:
+        return WINDOW if sample > WINDOW else 3 * sample // 4
+    if asked >= sample:
+        sys.exit(f"--context-window {asked}: must be less than the run's task.tokens_per_sample, {sample}")
+    return asked
+
+
+class Evaluator:
+    """A checkpoint's model and its task, whose samples leave room for the context window."""
+
+    def __init__(self, checkpoint: Path, data: str, window: int | None, cpu: bool) -> None:
+        from fairseq import checkpoint_utils, tasks
+
+        state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
+        self.data = data
+        config = state["cfg"]["task"]
+        OmegaConf.set_struct(config, False)
+        self.sample: int = config.tokens_per_sample
+        self.window = choose_window(window, self.sample)
+        config.tokens_per_sample, config.data = self.sample - self.window, data
+        self.task = tasks.setup_task(config)
+        try:
+            (self.model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], task=self.task)
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            sizes = " and ".join(re.findall(r"torch\.Size\(\[(\d+)", str(error))[:2])
+            sys.exit(
+                f"{checkpoint} does not fit the vocabulary of {data}, {len(self.task.dictionary)} entries: "
+                f"its matrices differ (rows: {sizes}); was the data prepared anew?"
+            )
+        if torch.cuda.is_available() and not cpu:
+            self.model.cuda()
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """Return the perplexity of a split, and what was counted; exit if that is not the whole text."""
+        from fairseq.data import data_utils
+        from fairseq_cli.eval_lm import eval_lm
+
+        words = self.task.source_dictionary
+        binarized = Path(self.data, f"{split}.bin")
+        if not binarized.is_file():
+            sys.exit(f"{self.data} has no {split} text")
+        if not binarized.stat().st_size:
+            sys.exit(f"{self.data}: the {split} text holds no token")
+        total = int(sum(data_utils.load_indexed_dataset(f"{self.data}/{split}", words).sizes))
+        self.task.load_dataset(split)
+        batches = self.task.eval_lm_dataloader(
+            self.task.dataset(split),
+            max_tokens=None,
+            batch_size=max(1, BATCH_TOKENS // self.sample),
+            max_positions=self.model.max_positions(),
+            num_workers=0,
+            context_window=self.window,
+        )
+        counted: Counter[str] = Counter()
+        result = eval_lm(
+            [self.model],
+            words,
+            self.counting(tqdm(batches, desc=split, leave=False, disable=None, delay=2), counted),
+            target_dictionary=self.task.target_dictionary,
+            softmax_batch=BATCH_TOKENS // 2,
+            remove_bos_token=self.task.args.add_bos_token,
+        )
+        if counted["tokens"] != total:
+            sys.exit(f"{split}: {counted['tokens']} of {total} tokens were counted; fairseq left out the rest")
+        return {
+            "perplexity": float(result["perplexity"]),
+            "loss": float(result["loss"]),
+            **counted,
+            "tokens_per_sample": self.sample,
+            "context_window": self.window,
+        }
+
+    def counting(self, batches: Any, counted: Counter[str]) -> Iterator[dict[str, Any]]:
+        """Yield the batches, and count the targets that fairseq scores."""
+        words = self.task.target_dictionary
+        for batch in batches:
+            for row, start in zip(batch["target"], batch.get("start_indices", [0] * len(batch["target"])), strict=True):
+                scored = row[start:]
+                scored = scored[scored != words.pad()][int(self.task.args.add_bos_token) :]
+                counted["tokens"] += scored.numel()
+                counted["lines"] += int((scored == words.eos()).sum())
+                counted["unk"] += int((scored == words.unk()).sum())
+            yield batch
+
+
+def describe(split: str, result: dict[str, Any]) -> str:
+    """Return the lines that say a result."""
+    return (
+        f"{split}: perplexity {result['perplexity']:.2f} ({result['loss']:.4f} bits a word)\n"
+        f"  all {result['tokens']:,} tokens counted, none skipped; {result['lines']:,} are ends of lines, "
+        f"{result['unk']:,} <unk>\n"
+        f"  samples of {result['tokens_per_sample']} tokens, context window {result['context_window']}\n"
+    )
+
+
+def main() -> None:
+    parser = decoding.parser(__doc__)
+    parser.add_argument("--context-window", type=arguments.natural, metavar="N")
+    args = parser.parse_args()
+    config = decoding.read_config(args.run)
+    data = OmegaConf.select(config, "task.data")
+    if data is None or "language_modeling" not in OmegaConf.select(config, "task._name", default=""):
+        sys.exit(f"{args.run} is no run of a language model: its task is {OmegaConf.select(config, 'task._name')}")
+    args.run = args.run.resolve()
+    os.chdir(decoding.ROOT)  # relative paths in a config start there
+    if not Path(data, "dict.txt").is_file():
+        sys.exit(f"{data} holds no prepared data (no dict.txt)")
+    warnings.simplefilter("ignore")  # fairseq's own, of deprecated calls
+    import rdrop_fairseq  # noqa: F401  (registers the tasks, lets the checkpoints load)
+
+    name = decoding.checkpoint_name(args)
+    window = "" if args.context_window is None else f"_window{args.context_window}"
+    out = args.run / "evaluation" / f"{name}{window}"
+    with decoding.chosen_checkpoint(args) as checkpoint, decoding.made_whole(out) as part:
+        evaluator = Evaluator(checkpoint, data, args.context_window, bool(OmegaConf.select(config, "common.cpu")))
+        for split in ("valid", "test"):
+            result = evaluator.evaluate(split) | {"checkpoint": name}
+            (part / f"{split}.json").write_text(json.dumps(result, indent=2) + "\n")
+            sys.stdout.write(describe(split, result))
+    print(f"The numbers are in {out}")
+
+
+if __name__ == "__main__":
+    arguments.run(main)

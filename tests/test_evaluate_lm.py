@@ -1,0 +1,191 @@
+"""scripts/evaluate_lm.sh: the perplexity of a run of train.sh, what is counted, and what is refused."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import command_line
+import pytest
+import toy_run
+import yaml
+from fairseq import checkpoint_utils
+from fairseq.data import data_utils
+from learned_run import contents, tool, tool_refused
+
+import rdrop_fairseq  # noqa: F401  (registers the task, lets the checkpoints load)
+
+SAMPLE = 8
+CONFIG = """
+common: {log_format: json, log_interval: 1, cpu: true}
+checkpoint: {save_interval_updates: 3, no_epoch_checkpoints: true}
+distributed_training: {ddp_backend: legacy_ddp}
+task:
+  _name: rdrop_language_modeling
+  tokens_per_sample: 8
+  add_bos_token: false
+  max_target_positions: null
+dataset: {batch_size: 8, required_batch_size_multiple: 1, validate_interval_updates: 3, num_workers: 0}
+optimizer: {_name: adam}
+lr_scheduler: {_name: fixed}
+optimization: {lr: [0.02], max_update: 12}
+model:
+  _name: transformer_lm
+  decoder_layers: 1
+  decoder_embed_dim: 16
+  decoder_input_dim: 16
+  decoder_output_dim: 16
+  decoder_ffn_embed_dim: 16
+  decoder_attention_heads: 2
+"""
+ADAPTIVE = {"adaptive_softmax_cutoff": "8,14", "adaptive_softmax_factor": 2}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Binarized text, some words of its validation and test set unknown; the text itself is beside it."""
+    folder = tmp_path_factory.mktemp("text")
+    command_line.make_text(folder)
+    for split in ("valid", "test"):
+        text = folder / f"{split}.txt"
+        text.write_text(text.read_text().replace("word3", "unheard"))
+    shutil.rmtree(folder / "bin")
+    prefixes = (f"--{split}pref={folder / split}.txt" for split in ("train", "valid", "test"))
+    command_line.run(command_line.PREPROCESS, "--only-source", *prefixes, "--destdir", folder / "bin")
+    return folder / "bin"
+
+
+@pytest.fixture(scope="module", params=["plain", "adaptive"])
+def run_folder(request: pytest.FixtureRequest, data: Path) -> Path:
+    """A run of train.sh."""
+    config = yaml.safe_load(CONFIG)
+    config["task"]["data"] = str(data)
+    config["criterion"] = {"_name": "rdrop_adaptive_loss" if request.param == "adaptive" else "rdrop_cross_entropy"}
+    config["model"] |= ADAPTIVE if request.param == "adaptive" else {}
+    folder = data.parent / request.param
+    folder.mkdir()
+    (folder / "rdrop.yaml").write_text(yaml.safe_dump(config))
+    result = toy_run.run("train.sh", folder / "rdrop.yaml", "--out", folder / "seed1")
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr
+    assert f"Next: scripts/evaluate_lm.sh {folder}/seed1" in result.stdout
+    return folder / "seed1"
+
+
+def fairseqs_loss(run_folder: Path, data: Path, split: str, window: int) -> float:
+    where = ("--path", run_folder / "checkpoints/checkpoint_best.pt", "--user-dir", command_line.USER_DIR, "--cpu")
+    how = ("--gen-subset", split, "--tokens-per-sample", SAMPLE, "--context-window", window, "--batch-size", 2)
+    result = command_line.run(command_line.EVAL_LM, data, *where, *how, "--num-workers", 0)
+    return float(re.search(r"Loss \(base 2\): ([\d.]+)", result.stdout)[1])
+
+
+@pytest.mark.parametrize("window", [None, 0, 7])
+def test_perplexity_is_fairseqs(run_folder, data, window):
+    options = () if window is None else ("--context-window", window)
+    result = tool("evaluate_lm", run_folder, *options)
+    assert result.status == 0, result.stderr
+    assert result.stderr == ""
+    used = 3 * SAMPLE // 4 if window is None else window
+    folder = run_folder / "evaluation" / ("best" if window is None else f"best_window{window}")
+    for split in ("valid", "test"):
+        scored = json.loads((folder / f"{split}.json").read_text())
+        assert scored["loss"] == pytest.approx(fairseqs_loss(run_folder, data, split, used), abs=1e-4)
+        assert scored["perplexity"] == pytest.approx(2 ** scored["loss"])
+        text = (data.parent / f"{split}.txt").read_text()
+        lines, words = text.count("\n"), text.split()
+        counts = {"tokens": len(words) + lines, "lines": lines, "unk": words.count("unheard")}
+        assert scored.items() > (counts | {"tokens_per_sample": SAMPLE, "context_window": used}).items()
+        assert counts["unk"] > 0
+        assert f"{split}: perplexity {scored['perplexity']:.2f} ({scored['loss']:.4f} bits a word)" in result.stdout
+        assert f"all {counts['tokens']} tokens counted, none skipped; {lines} are ends of lines" in result.stdout
+        assert f"samples of {SAMPLE} tokens, context window {used}" in result.stdout
+    assert f"The numbers are in {folder}" in result.stdout
+
+
+def test_every_word_sees_the_words_of_its_window(run_folder, data):
+    """With a window of all but one, each word is scored after exactly the eight before it, computed one by one here."""
+    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+        [str(run_folder / "checkpoints/checkpoint_best.pt")]
+    )
+    model.eval()
+    lines = data_utils.load_indexed_dataset(str(data / "valid"), task.dictionary)
+    words = [word for i in range(len(lines)) for word in lines[i].tolist()]
+    before = [task.dictionary.eos(), *words]  # fairseq begins a text after an end of sentence
+    nll = 0.0
+    for i, word in enumerate(words):
+        context = lines[0].new_tensor([before[max(0, i + 1 - SAMPLE) : i + 1]])
+        net_output = model(context, src_lengths=None)
+        nll -= model.get_normalized_probs(net_output, log_probs=True)[0, -1, word].item()
+    assert tool("evaluate_lm", run_folder, "--context-window", SAMPLE - 1).status == 0
+    scored = json.loads((run_folder / f"evaluation/best_window{SAMPLE - 1}/valid.json").read_text())
+    assert scored["loss"] == pytest.approx(nll / len(words) / 0.6931472, rel=1e-5)
+
+
+def test_window_0_is_the_validation_of_training(run_folder):
+    assert tool("evaluate_lm", run_folder, "--context-window", 0).status == 0
+    scored = json.loads((run_folder / "evaluation/best_window0/valid.json").read_text())
+    best = min(map(float, re.findall(r'"valid_loss": "([\d.]+)"', (run_folder / "train.log").read_text())))
+    if run_folder.parent.name == "adaptive":  # adaptive_loss leaves out a word of each cluster: a few of these here
+        assert best <= scored["loss"] < best + 1
+    else:
+        assert scored["loss"] == pytest.approx(best, abs=1e-3)
+
+
+def test_the_script_and_the_report(run_folder, tmp_path):
+    result = toy_run.run("evaluate_lm.sh", run_folder, "--average", 2)
+    assert result.returncode == 0, result.stderr
+    assert contents(run_folder / "evaluation/average2").keys() == {"valid.json", "test.json"}
+    assert json.loads((run_folder / "evaluation/average2/test.json").read_text())["checkpoint"] == "average2"
+    assert not list(run_folder.glob(".average*"))
+    again = toy_run.run("evaluate_lm.sh", run_folder, "--average", 2)
+    assert again.stdout == result.stdout
+
+    report = tool("report", "--out", tmp_path / "report", "--evaluation", "average2", run_folder)
+    assert report.status == 0, report.stderr
+    head, row = (line.split("|")[1:-1] for line in report.stdout.splitlines()[::2])
+    shown = {name.strip(): cell.strip() for name, cell in zip(head, row, strict=True)}
+    perplexity = json.loads((run_folder / "evaluation/average2/test.json").read_text())["perplexity"]
+    assert shown["test perplexity"] == f"{perplexity:.2f}" and "valid perplexity" in shown and "valid BLEU" not in shown
+    assert (tmp_path / "report/curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "--context-window N" in toy_run.run("evaluate_lm.sh", "--help").stdout
+
+
+def test_bad_input_is_one_line(run_folder, data, tmp_path):
+    assert "--context-window 8: must be less than the run's task.tokens_per_sample, 8" in tool_refused(
+        "evaluate_lm", run_folder, "--context-window", 8
+    )
+    assert "must be an integer >= 0, not '-1'" in tool_refused("evaluate_lm", run_folder, "--context-window=-1")
+    assert "is no run folder of scripts/train.sh" in tool_refused("evaluate_lm", tmp_path)
+    assert "holds 3 checkpoints" in tool_refused("evaluate_lm", run_folder, "--average", 4)
+    (tmp_path / "train.yaml").write_text("task: {_name: rdrop_translation, data: bin, source_lang: de}\n")
+    assert "no run of a language model: its task is rdrop_translation" in tool_refused("evaluate_lm", tmp_path)
+
+
+def with_data(run_folder: Path, data: Path, copy: Path) -> Path:
+    """A copy of the run whose data is elsewhere."""
+    shutil.copytree(run_folder, copy, ignore=shutil.ignore_patterns("evaluation", "tensorboard"))
+    (copy / "train.yaml").write_text((run_folder / "train.yaml").read_text().replace(str(data), str(copy / "bin")))
+    return copy
+
+
+def test_data_that_does_not_fit_is_one_line(run_folder, data, tmp_path):
+    copy = with_data(run_folder, data, tmp_path / "copy")
+    assert f"{copy}/bin holds no prepared data (no dict.txt)" in tool_refused("evaluate_lm", copy)
+
+    shutil.copytree(data, copy / "bin")
+    with (copy / "bin/dict.txt").open("a") as words:
+        words.writelines(f"new{i} 1\n" for i in range(8))
+    line = tool_refused("evaluate_lm", copy)
+    assert f"checkpoint_best.pt does not fit the vocabulary of {copy}/bin, " in line
+
+    shutil.copy(data / "dict.txt", copy / "bin")
+    empty = tmp_path / "empty.txt"
+    empty.write_text("")
+    prefixes = (f"--trainpref={data.parent}/train.txt", f"--validpref={data.parent}/valid.txt", f"--testpref={empty}")
+    shutil.rmtree(copy / "bin")
+    known = ("--srcdict", data / "dict.txt")
+    command_line.run(command_line.PREPROCESS, "--only-source", *prefixes, *known, "--destdir", copy / "bin")
+    assert f"{copy}/bin: the test text holds no token" in tool_refused("evaluate_lm", copy)
+    for file in (copy / "bin").glob("test.*"):
+        file.unlink()
+    assert f"{copy}/bin has no test text" in tool_refused("evaluate_lm", copy)
+    assert not list((copy / "evaluation").glob("*")) or not (copy / "evaluation").exists()  # nothing half-made
