@@ -67,7 +67,8 @@ class Evaluator:
             sys.exit(f"{self.data} has no {split} text")
         if not binarized.stat().st_size:
             sys.exit(f"{self.data}: the {split} text holds no token")
-        total = int(sum(data_utils.load_indexed_dataset(f"{self.data}/{split}", words).sizes))
+        text = data_utils.load_indexed_dataset(f"{self.data}/{split}", words)
+        total = int(text.sizes.sum())  # of a text that is still held: its sizes lie in its mapped file
         self.task.load_dataset(split)
         batches = self.task.eval_lm_dataloader(
             self.task.dataset(split),
