@@ -230,7 +230,7 @@ def main() -> None:
         for method in methods if with_memory else ():
             say(f"  memory of {method}")
             points = []
-            for size in (tokens, 2 * tokens):
+            for size in (tokens // 2, tokens):
                 one = {**setting, "tokens": size, "method": method}
                 points.append((size, memory_of(one) if device == "cuda" else in_a_fresh_process(__file__, one)))
             memory.append({**setting, "method": method, "points": points})

@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--updates", type=positive, default=100, help="updates that are timed (default: 100)")
     parser.add_argument("--out", type=Path, default=Path("results/performance"), help="folder of the results")
     parser.add_argument("--quick", action="store_true", help="ten updates, for trying")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()  # values may follow options
     updates = 10 if args.quick else args.updates
     args.out = args.out.resolve()
     os.chdir(ROOT)  # relative paths in a config start there

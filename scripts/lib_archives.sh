@@ -3,26 +3,25 @@
 # What their options set.
 pair= from= out= workers=$(cores) moses= lowercase=yes
 
-# archive_option OPTION [VALUE]: takes one of the options that these scripts share.
-archive_option() {
-    case $1 in
-        --from) take from "$@" ;;
-        --bpe) take_positive bpe "$@" ;;
-        --moses) take moses "$@" ;;
-        --out) take out "$@" ;;
-        --workers) take_positive workers "$@" ;;
-        *) die "unknown option '$1' (see --help)" ;;
-    esac
-}
-
-# take_pair PAIR: sets pair, which must be the only one.
-take_pair() {
-    [[ -z $pair ]] || die "two pairs: $pair and $1"
-    pair=$1
-}
-
-# check_options: dies where the pair is none of `pairs`, or --from or --moses names nothing.
-check_options() {
+# archive_options ARGUMENT...: takes the pair, one of `pairs`, and the options that these scripts share. Dies where the
+# pair is another, or --from or --moses names nothing.
+archive_options() {
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+            --from) take from "$@"; shift ;;
+            --bpe) take_positive bpe "$@"; shift ;;
+            --moses) take moses "$@"; shift ;;
+            --out) take out "$@"; shift ;;
+            --workers) take_positive workers "$@"; shift ;;
+            --cased) [[ $lowercase == yes ]] || die "--cased: case is kept here anyway"
+                lowercase=no ;;
+            -h | --help) usage && exit ;;
+            -*) die "unknown option '$1' (see --help)" ;;
+            *) [[ -z $pair ]] || die "two pairs: $pair and $1"
+                pair=$1 ;;
+        esac
+        shift
+    done
     [[ -n $pair ]] || die "no pair given; there are $pairs"
     [[ " $pairs " == *" $pair "* ]] || die "unknown pair '$pair'; there are $pairs"
     [[ -z $from || -e $from ]] || die "--from: there is no '$from'"

@@ -24,16 +24,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$SCRIPTS/lib_archives.sh"
 
 pairs='de-en en-de es-en en-es' bpe=10000
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --cased) lowercase=no ;;
-        -h | --help) usage && exit ;;
-        -*) archive_option "$@" && shift ;;
-        *) take_pair "$1" ;;
-    esac
-    shift
-done
-check_options
+archive_options "$@"
 
 release=IWSLT14 year=2014-01.tgz page=https://wit3.fbk.eu/2014-01
 foreign=${pair/en/} foreign=${foreign/-/}

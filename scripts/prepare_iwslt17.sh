@@ -24,16 +24,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$SCRIPTS/lib_archives.sh"
 
 pairs='fr-en en-fr zh-en en-zh' bpe=10000
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --cased) lowercase=no ;;
-        -h | --help) usage && exit ;;
-        -*) archive_option "$@" && shift ;;
-        *) take_pair "$1" ;;
-    esac
-    shift
-done
-check_options
+archive_options "$@"
 
 release=IWSLT17 year=2017-01-trnted.tgz page=https://wit3.fbk.eu/2017-01-b
 foreign=${pair/en/} foreign=${foreign/-/}

@@ -24,19 +24,11 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$SCRIPTS/lib_archives.sh"
 
-pairs='en-de en-fr' bpe=32000
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        -h | --help) usage && exit ;;
-        -*) archive_option "$@" && shift ;;
-        *) take_pair "$1" ;;
-    esac
-    shift
-done
-check_options
+pairs='en-de en-fr' bpe=32000 lowercase=no
+archive_options "$@"
 [[ -z $from || -d $from ]] || die "--from: '$from' is no folder"
 
-src=en tgt=${pair#en-} lowercase=no site=http://statmt.org
+src=en tgt=${pair#en-} site=http://statmt.org
 case $tgt in
     de) every=100 others=() ;;
     fr) every=1333 others=(wmt13/training-parallel-un.tgz wmt10/training-giga-fren.tar) ;;

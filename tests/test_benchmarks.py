@@ -58,10 +58,11 @@ def test_step(report):
 
 def test_throughput(tmp_path):
     config = make_configs(tmp_path) / "rdrop.yaml"
-    result = tool("throughput", config, "--quick", "--out", tmp_path / "out")
+    result = tool("throughput", config, "--quick", "--out", tmp_path / "out", "dataset.batch_size=3")
     assert result.status == 0, result.stdout[-3000:] + result.stderr[-3000:]
     (path,) = (tmp_path / "out").glob("throughput_*.json")
     found = facts(tmp_path / "out", path.stem, result.stdout)
+    assert found["values"] == ["dataset.batch_size=3"]
     assert found["updates"] == 10 and found["words_per_second"] > 0
     assert {"model, forward", "backward", "optimizer"} <= found["seconds"].keys()
 
