@@ -1,11 +1,11 @@
 """Time and memory of the head (output projection, loss and divergence, forward and backward) against its peers.
 
-python benchmarks/loss.py [--head linear|adaptive] [--out DIR] [--quick] [--rounds N] [--width D] [--cpu]
+python benchmarks/loss.py [--head linear|adaptive] [--out DIR] [--quick | --all] [--rounds N] [--width D] [--cpu]
 
 Prints a table of times, each also as a multiple of the bare matrix products in the same round, and one of peak memory
 beyond inputs and gradients; the same for the head with adaptive softmax of WikiText-103 (adaptive_head.py; the exact
 divergence, which takes as long as all the rest, with --head adaptive alone). With a GPU it runs there, with more sizes.
-Ten minutes on two cores; --quick is for trying.
+Ten minutes on two cores; --quick is for trying, --all for every size of the GPU's grid.
 """
 
 import functools
@@ -255,6 +255,7 @@ def plot(heads: Sequence[tuple[list[dict[str, Any]], list[str]]], pyplot: Any) -
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--head", choices=("linear", "adaptive"), help="measure this one alone")
+    parser.add_argument("--all", action="store_true", help="on a CPU too every size that fits into memory: hours")
     parser.add_argument("--width", type=positive, default=512, help="width of the hidden states (default: 512)")
     args = parser.parse_args()
     if args.memory_of:
@@ -276,6 +277,11 @@ def main() -> None:
     write(args.out, name, "\n".join(parts), facts, lambda pyplot: plot(heads, pyplot))
 
 
+def fits(tokens: int, vocab: int, device: str) -> bool:
+    """Whether memory holds what the published formula keeps of two passes: about eight tensors of logits."""
+    return 2 * tokens * vocab * 4 * 8 <= free_bytes(device)
+
+
 Measured = tuple[list[dict[str, Any]], list[dict[str, Any]], str]  # times, memory, and of what
 
 
@@ -284,9 +290,9 @@ def measure_linear(args: Namespace, device: str, names: list[str]) -> Measured:
     if args.quick:
         grid = [("float32", 1000, 128), ("bfloat16", 1000, 128)]
         memory_sizes, names = [("float32", 2000, 1024)], [PUBLISHED, FUSED]
-    elif device == "cuda":
+    elif device == "cuda" or args.all:
         grid = [(dtype, vocab, tokens) for dtype in ("bfloat16", "float32") for vocab in (10_000, 32_768, 44_000)
-                for tokens in (1024, 4096, 16_384)]  # fmt: skip
+                for tokens in (1024, 4096, 16_384) if fits(tokens, vocab, device)]  # fmt: skip
         memory_sizes, growth = [(dtype, 32_768, 8192) for dtype in ("bfloat16", "float32")], (4096, 16_384)
     else:
         grid = [("float32", 10_000, 1024), ("float32", 10_000, 2048), ("float32", 32_768, 1024),
@@ -301,7 +307,7 @@ def measure_linear(args: Namespace, device: str, names: list[str]) -> Measured:
         say(f"[{number}/{len(grid)}] {label(size(*setting))}")
         times.append(measure_times(size(*setting), args.rounds, device))
     for dtype, vocab, tokens in memory_sizes:
-        while 2 * tokens * vocab * 4 * 8 > free_bytes(device):  # the published formula keeps about eight such tensors
+        while not fits(tokens, vocab, device):
             tokens //= 2
         say(f"memory at {label(size(dtype, vocab, tokens))}")
         memory += measure_memory(size(dtype, vocab, tokens), device, names)
@@ -311,8 +317,9 @@ def measure_linear(args: Namespace, device: str, names: list[str]) -> Measured:
 
 
 def measure_adaptive(args: Namespace, device: str, names: list[str]) -> Measured:
-    dtypes = ("float32",) if device == "cpu" else ("bfloat16", "float32")
-    tokens = (64,) if args.quick else (1024,) if device == "cpu" else (1024, 3072)
+    few = device == "cpu" and not args.all
+    dtypes = ("float32",) if few else ("bfloat16", "float32")
+    tokens = (64,) if args.quick else (1024,) if few else (1024, 3072)
     sizes = [size_of(number, dtype, args.quick) for dtype in dtypes for number in tokens]
     times = []
     for number, size in enumerate(sizes, 1):
