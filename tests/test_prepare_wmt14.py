@@ -190,7 +190,7 @@ def test_a_stopped_run_goes_on(whole: tuple[Path, Path, str], tmp_path: Path) ->
         (["de-en"], "unknown pair 'de-en'; there are en-de en-fr"),
         ([], "no pair given; there are en-de en-fr"),
         (["en-de", "--from", __file__], f"--from: '{__file__}' is no folder"),
-        (["en-de", "--cased"], "unknown option '--cased'"),
+        (["en-de", "--cased"], "--cased: case is kept here anyway"),
     ],
 )
 def test_bad_options(options: list[str], message: str) -> None:
