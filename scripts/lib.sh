@@ -48,6 +48,12 @@ find_python() {
     die "not installed: ${missing:-$*}; run make install, or activate the environment that has it"
 }
 
+# keep_pages: has glibc keep the pages of large tensors on a CPU, which it would give back at once and get anew.
+keep_pages() {
+    export MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-268435456} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-8589934592}
+    export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296}
+}
+
 # tool NAME ARGUMENT...: runs scripts/NAME.py. ^C is ignored until tool.py takes it: Python would answer it with a
 # traceback while it starts.
 tool() (

@@ -54,9 +54,7 @@ name=${config%.yaml}
 [[ -n $out ]] || out=$ROOT/runs/$(basename "$(dirname "$name")")/$(basename "$name")/seed$seed
 cd "$ROOT"
 
-# glibc gives every large tensor back to the system at once and pays for its pages anew: keep them (CPU training).
-export MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-268435456} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-8589934592}
-export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296}
+keep_pages
 export PYTHONWARNINGS=${PYTHONWARNINGS:-ignore} # fairseq's own, of deprecated calls
 exec "$PYTHON" "$SCRIPTS/tool.py" launch --seed "$seed" ${options[@]+"${options[@]}"} \
     "$config" "${out#"$ROOT/"}" ${overrides[@]+"${overrides[@]}"}
