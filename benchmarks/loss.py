@@ -291,8 +291,10 @@ def measure_linear(args: Namespace, device: str, names: list[str]) -> Measured:
         grid = [("float32", 1000, 128), ("bfloat16", 1000, 128)]
         memory_sizes, names = [("float32", 2000, 1024)], [PUBLISHED, FUSED]
     elif device == "cuda" or args.all:
-        grid = [(dtype, vocab, tokens) for dtype in ("bfloat16", "float32") for vocab in (10_000, 32_768, 44_000)
-                for tokens in (1024, 4096, 16_384) if fits(tokens, vocab, device)]  # fmt: skip
+        whole = [(dtype, vocab, tokens) for dtype in ("bfloat16", "float32") for vocab in (10_000, 32_768, 44_000)
+                 for tokens in (1024, 4096, 16_384)]  # fmt: skip
+        grid = [setting for setting in whole if fits(setting[2], setting[1], device)]
+        say(f"{len(whole) - len(grid)} of {len(whole)} sizes are left out: they do not fit into memory")
         memory_sizes, growth = [(dtype, 32_768, 8192) for dtype in ("bfloat16", "float32")], (4096, 16_384)
     else:
         grid = [("float32", 10_000, 1024), ("float32", 10_000, 2048), ("float32", 32_768, 1024),

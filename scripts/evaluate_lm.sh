@@ -17,5 +17,4 @@
 # --context-window to a name with the value at its end.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-keep_pages
 become evaluate_lm fairseq -- "$@"

@@ -44,6 +44,7 @@ class Rank:
         self.reason = ""  # the last line that looks like one
         self.unwritable = ""  # why what it prints cannot be written, if so
         self.devices: int | None = None  # how many processes fairseq says that it trains on
+        self.skipped_batch = False  # for lack of memory
         self.process = subprocess.Popen(
             command,
             env={**os.environ, **env},
@@ -69,6 +70,7 @@ class Rank:
                 self.reason = text
             if found := re.search(r"training on (\d+) devices", text):
                 self.devices = int(found[1])
+            self.skipped_batch |= "attempting to recover from OOM" in text
 
     def has_ended(self) -> bool:
         """Whether the process has; then its last lines are read too."""
@@ -117,6 +119,8 @@ def watch(ranks: list[Rank], job: Job, batch: Batch) -> str:
             if NO_MEMORY.search(first.reason):
                 return out_of_memory(batch, job)
             return f"rank {first.number} of {job.world_size}: {first.fate()}" if job.world_size > 1 else first.fate()
+        if any(rank.skipped_batch for rank in ranks):  # with a stock task, which does not end by itself
+            return out_of_memory(batch, job)
         devices = ranks[0].devices
         if devices not in (None, job.world_size):
             return f"fairseq trains on {devices} processes instead of {job.world_size}"

@@ -77,6 +77,7 @@ become() {
         fi
     done
     find_python "${modules[@]}"
+    keep_pages
     PYTHONPATH=$ROOT exec "$PYTHON" "$SCRIPTS/$name.py" "$@"
 }
 

@@ -83,6 +83,11 @@ def watched(
             "rises by itself, so that the batch of an update stays",
         ),
         (
+            TRAINS + "print('attempting to recover from OOM in forward/backward pass', flush=True); time.sleep(100)",
+            "out of memory with dataset.max_tokens=4096: add dataset.max_tokens=2048 to the command; update_freq then "
+            "rises by itself, so that the batch of an update stays",
+        ),
+        (
             TRAINS + "other_waits(); raise RuntimeError('a batch does not fit into memory')",
             "out of memory with dataset.max_tokens=4096: add dataset.max_tokens=2048 to the command; update_freq then "
             "rises by itself, so that the batch of an update stays",
@@ -340,6 +345,8 @@ def test_out_of_memory_says_what_to_change_and_that_goes_on_with_the_same_batch(
     line = refused("train.sh", *options)
     assert "out of memory with dataset.batch_size=4: add dataset.batch_size=2 to the command" in line
     assert sorted(losses(tmp_path / "run/train.log")) == [1, 2]
+    # fairseq, had it gone on without the batch, could have saved a checkpoint that lies behind it.
+    assert "attempting to recover from OOM" not in (tmp_path / "run/train.log").read_text()
     result = run("train.sh", *options, "dataset.batch_size=2")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     assert "here 1 process x update_freq 4 x batch_size 2\n" in result.stdout
