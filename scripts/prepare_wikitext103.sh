@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Prepare WikiText-103 for fairseq: the published tokens -> binarized data, word by word as in fairseq's own recipe.
 #
-# Usage: scripts/prepare_wikitext103.sh [--from PATH] [--out DIR] [--workers N]
+# Usage: scripts/prepare_wikitext103.sh [--from PATH] [--train-lines N] [--out DIR] [--workers N]
 #
-#   --from PATH   the published wikitext-103-v1.zip, or a folder that holds it, its files wiki.train.tokens,
-#                 wiki.valid.tokens and wiki.test.tokens, or the same as train.txt, valid.txt and test.txt (default:
-#                 download the archive)
-#   --out DIR     where the result goes (default: data/wikitext103 in the repository)
-#   --workers N   processes (default: one a core)
+#   --from PATH      the published wikitext-103-v1.zip, or a folder that holds it, its files wiki.train.tokens,
+#                    wiki.valid.tokens and wiki.test.tokens, or the same as train.txt, valid.txt and test.txt (default:
+#                    download the archive)
+#   --train-lines N  use the first N lines of the training text (default: all)
+#   --out DIR        where the result goes (default: data/wikitext103 in the repository)
+#   --workers N      processes (default: one a core)
 #
 # The result: raw/ (the texts), bin/ (task.data), settings. The vocabulary is that of the training text, <unk> included,
 # which the published texts hold already. Run again, it goes on after the last step that is done.

@@ -3,7 +3,8 @@
 wikitext.py copy CORPUS SOURCE --out-dir DIR   check them, and write train.txt, valid.txt and test.txt
 wikitext.py digest CORPUS SOURCE               print a line with their SHA-256, however they are packed
 
-SOURCE is the published archive, or a folder with its files wiki.train.tokens, ..., or with train.txt, ...
+SOURCE is the published archive, or a folder with its files wiki.train.tokens, ..., or with train.txt, ... With
+--train-lines N both take the first N lines of the training text alone.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -48,7 +50,26 @@ def opened(source: Path, corpus: str, split: str) -> Iterator[tuple[IO[bytes], i
         sys.exit(f"{source}: not a whole .zip file ({error})")
 
 
-def copy(source: Path, corpus: str, out_dir: Path) -> None:
+def lines_of(source: Path, corpus: str, split: str, limit: int | None) -> Iterator[bytes]:
+    """Give the lines of a split, each with one \\n: all, or the first `limit` of the training text.
+
+    Exits where it has fewer.
+    """
+    limit = limit if split == "train" else None
+    count = 0
+    with (
+        opened(source, corpus, split) as (text, size),
+        tqdm(desc=split, total=size, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar,
+    ):
+        for line in islice(text, limit):
+            yield line.rstrip(b"\r\n") + b"\n"
+            bar.update(len(line))
+            count += 1
+    if limit and count < limit:
+        sys.exit(f"{source}: {split} has {count:,} lines, fewer than the {limit:,} asked for")
+
+
+def copy(source: Path, corpus: str, limit: int | None, out_dir: Path) -> None:
     """Write the texts, and print how many tokens each has, counted as fairseq does: words and one end a line.
 
     Exits where a text is not UTF-8 or holds no word.
@@ -56,15 +77,10 @@ def copy(source: Path, corpus: str, out_dir: Path) -> None:
     for split in SPLITS:
         target = out_dir / f"{split}.txt"
         lines = words = 0
-        with (
-            opened(source, corpus, split) as (text, size),
-            target.open("wb") as out,
-            tqdm(desc=split, total=size, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar,
-        ):
-            for lines, line in enumerate(text, start=1):
+        with target.open("wb") as out:
+            for lines, line in enumerate(lines_of(source, corpus, split, limit), start=1):
                 words += len(text_of(line, lines, target).split())
-                out.write(line.rstrip(b"\r\n") + b"\n")
-                bar.update(len(line))
+                out.write(line)
         if not words:
             sys.exit(f"{source}: {split} holds no token")
         published = TOKENS[corpus][split]
@@ -72,13 +88,12 @@ def copy(source: Path, corpus: str, out_dir: Path) -> None:
         print(f"{split}: {lines:,} lines, {words + lines:,} tokens (one end of sentence a line counted){remark}")
 
 
-def digest(source: Path, corpus: str) -> str:
-    """Return the SHA-256 of the three texts, one after the other."""
+def digest(source: Path, corpus: str, limit: int | None) -> str:
+    """Return the SHA-256 of the three texts as `copy` writes them, one after the other."""
     found = hashlib.sha256()
     for split in SPLITS:
-        with opened(source, corpus, split) as (text, _):
-            while block := text.read(1 << 20):
-                found.update(block)
+        for line in lines_of(source, corpus, split, limit):
+            found.update(line)
     return found.hexdigest()
 
 
@@ -87,12 +102,13 @@ def main() -> None:
     parser.add_argument("command", choices=("copy", "digest"))
     parser.add_argument("corpus", choices=TOKENS)
     parser.add_argument("source", type=Path)
+    parser.add_argument("--train-lines", type=int)
     parser.add_argument("--out-dir", type=Path)
     args = parser.parse_args()
     if args.command == "digest":
-        print(f"texts: {digest(args.source, args.corpus)}")
+        print(f"texts: {digest(args.source, args.corpus, args.train_lines)}")
     else:
-        copy(args.source, args.corpus, args.out_dir)
+        copy(args.source, args.corpus, args.train_lines, args.out_dir)
 
 
 if __name__ == "__main__":

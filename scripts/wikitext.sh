@@ -5,13 +5,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # prepare_wikitext CORPUS FOLDER [OPTION...]: makes binarized data of wikitext-2 or wikitext-103, in data/FOLDER unless an
 # option names another.
 prepare_wikitext() {
-    local corpus=$1 folder=$2 archive=$1-v1.zip from= out= workers settings
+    local corpus=$1 folder=$2 archive=$1-v1.zip from= out= train_lines=all workers head=() settings
     workers=$(cores)
     shift 2
     while [[ $# -gt 0 ]]; do
         case $1 in
             --from) take from "$@" ;;
             --out) take out "$@" ;;
+            --train-lines) take_positive train_lines "$@" ;;
             --workers) take_positive workers "$@" ;;
             -h | --help) usage && exit ;;
             *) die "unknown option '$1' (see --help)" ;;
@@ -22,9 +23,10 @@ prepare_wikitext() {
     [[ -z $from || ! -f $from/$archive ]] || from=$from/$archive
     find_python fairseq tqdm
     open_out "${out:-$ROOT/data/$folder}" raw bin
-    settings=("corpus: $corpus")
+    [[ $train_lines == all ]] || head=(--train-lines "$train_lines")
+    settings=("corpus: $corpus" "train-lines: $train_lines")
     if [[ -n $from ]] && is_done raw; then
-        settings+=("$(tool wikitext digest "$corpus" "$from")")
+        settings+=("$(tool wikitext digest "$corpus" "$from" ${head[@]+"${head[@]}"})")
     fi
     check_settings "${settings[@]}"
     step raw make_texts
@@ -41,9 +43,9 @@ make_texts() {
     else
         echo "raw: a checksum is published for $archive alone: of $from only the form is checked"
     fi
-    tool wikitext copy "$corpus" "$source" --out-dir "$1"
+    tool wikitext copy "$corpus" "$source" ${head[@]+"${head[@]}"} --out-dir "$1"
     rm -f "$1/$archive"
-    { echo "corpus: $corpus" && tool wikitext digest "$corpus" "$1"; } >"$OUT/settings"
+    { printf '%s\n' "${settings[@]}" && tool wikitext digest "$corpus" "$1"; } >"$OUT/settings"
 }
 
 # Runs in the folder, because fairseq takes a comma in a path for the end of the path.

@@ -5,6 +5,7 @@ it, with its own standard output and error, working directory and exit status. T
 each process gets it through ``--user-dir``.
 """
 
+import gc
 import importlib
 import json
 import multiprocessing
@@ -210,6 +211,7 @@ def _enter(entry: str, argv: list[str], folder: Path, cwd: Path, env: dict[str, 
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), stream)
     os.chdir(cwd)
     os.environ.update(env)
+    gc.freeze()  # fairseq's objects are of the server: to go through them for garbage would take longer than the rest
     torch.set_num_threads(1)
     sys.argv = [entry.replace("_cli.", "-"), *argv]
     importlib.import_module(entry).cli_main()

@@ -340,7 +340,7 @@ def test_the_comment_names_the_commands_of_a_language_model(path):
     comment = re.match(r"(#.*\n)+", path.read_text())[0]
     folder = path.parent.name
     assert re.findall("^#   (.*)", comment, re.MULTILINE) == [
-        f"scripts/prepare_{folder.split('_')[0]}.sh",
+        f"scripts/prepare_{folder.split('_')[0]}.sh" + (" --train-lines 4600" if "wikitext2" in folder else ""),
         f"scripts/train.sh configs/{folder}/{path.stem}.yaml --seed 1",
         f"scripts/evaluate_lm.sh runs/{folder}/{path.stem}/seed1",
     ]

@@ -136,8 +136,7 @@ def test_the_script_and_the_report(run_folder, tmp_path):
     assert contents(run_folder / "evaluation/average2").keys() == {"valid.json", "test.json"}
     assert json.loads((run_folder / "evaluation/average2/test.json").read_text())["checkpoint"] == "average2"
     assert not list(run_folder.glob(".average*"))
-    again = toy_run.run("evaluate_lm.sh", run_folder, "--average", 2)
-    assert again.stdout == result.stdout
+    assert tool("evaluate_lm", run_folder, "--average", 2).stdout == result.stdout
 
     report = tool("report", "--out", tmp_path / "report", "--evaluation", "average2", run_folder)
     assert report.status == 0, report.stderr

@@ -185,6 +185,25 @@ def test_other_sources_are_refused(tmp_path: Path, no_fairseq: dict[str, str]) -
     assert "unknown option '--form'" in refused("--form", source)
 
 
+def test_train_lines_takes_the_first_lines_of_the_training_text(
+    tmp_path: Path, repository: Path, no_fairseq: dict[str, str]
+) -> None:
+    source, out = tmp_path / "published" / ARCHIVE, tmp_path / "out"
+    options = ("--out", out, "--train-lines")
+    result = run("--from", source, *options, 4, scripts=repository, **no_fairseq)
+    assert result.returncode == 0, result.stderr
+    assert "train: 4 lines, 13 tokens" in result.stdout
+    assert raw(out) == TEXTS | {"train": TEXTS["train"][: TEXTS["train"].index(" the dog\u00a0")]}
+    again = run("--from", source, *options, 4, scripts=repository, **no_fairseq)
+    assert again.returncode == 0 and "raw: done before\nbin: done before\n" in again.stdout
+    line = refused("--from", source, *options, 3, scripts=repository, **no_fairseq)
+    assert "was made with train-lines: 4, not with train-lines: 3" in line
+    assert "--train-lines must be a positive integer, not '0'" in refused(*options, 0)
+    options = ("--from", source, "--out", tmp_path / "more", "--train-lines")
+    assert "train has 5 lines, fewer than the 6" in refused(*options, 6, scripts=repository, **no_fairseq)
+    assert not (tmp_path / "more" / "raw").exists()
+
+
 def test_another_source_in_the_same_folder_is_refused(tmp_path: Path, no_fairseq: dict[str, str]) -> None:
     out = tmp_path / "out"
     source = write(tmp_path / "source")
