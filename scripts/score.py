@@ -5,7 +5,6 @@ Every count is sacrebleu's. What is here prepares the texts so that sacrebleu sp
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from sacremoses import MosesDetokenizer
 
 # Python's split() also splits at these; Perl's, and so multi-bleu.perl, at ASCII white space alone. Each becomes a
 # lone surrogate: those never stand in a text that was read from UTF-8, so no two different tokens become equal.
-_OTHER_SPACES = {char for char in map(chr, range(sys.maxunicode + 1)) if char.isspace()} - set(" \t\n\v\f\r")
+_OTHER_SPACES = {char for char in map(chr, range(0x10000)) if char.isspace()} - set(" \t\n\v\f\r")
 _AS_LETTERS = str.maketrans({space: chr(0xD800 + number) for number, space in enumerate(sorted(_OTHER_SPACES))})
 
 # Ideographs, kana, CJK punctuation, full-width forms: a space beside one is none of the text.

@@ -33,9 +33,8 @@ EVAL_LM = "fairseq_cli.eval_lm"
 TIMEOUT = 180  # seconds; a process takes about one, on a busy machine a few
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(
-    [TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, EVAL_LM, "torch._dynamo"]  # the last: Adam imports it late
-)
+LATE = ["torch._dynamo", "sacremoses"]  # Adam imports the first late, the tools for texts the second
+_SERVER.set_forkserver_preload([TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, EVAL_LM, *LATE])
 
 # Deterministic, and the same on a machine that has GPUs.
 ONE_CPU = ("--cpu", "--distributed-world-size", "1", "--seed", "7", "--num-workers", "0")
