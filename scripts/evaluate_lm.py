@@ -1,8 +1,8 @@
 """Perplexity of a language model's run on its validation and test text: see scripts/evaluate_lm.sh."""
 
 import json
+import math
 import os
-import re
 import sys
 import warnings
 from collections import Counter
@@ -16,8 +16,17 @@ import torch
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-WINDOW = 400  # of the paper's evaluation
+SAMPLE, WINDOW = 512, 400  # of the paper's evaluation
 BATCH_TOKENS = 2048  # whose logits exist at once
+
+
+def choose_sample(asked: int | None, trained: int) -> int:
+    """Return the tokens of a sample for a model trained on samples of so many; exit if those asked for do not fit."""
+    if asked is None:
+        return min(SAMPLE, trained)
+    if asked > trained:
+        sys.exit(f"--tokens-per-sample {asked}: must be at most the run's task.tokens_per_sample, {trained}")
+    return asked
 
 
 def choose_window(asked: int | None, sample: int) -> int:
@@ -25,33 +34,35 @@ def choose_window(asked: int | None, sample: int) -> int:
     if asked is None:
         return WINDOW if sample > WINDOW else 3 * sample // 4
     if asked >= sample:
-        sys.exit(f"--context-window {asked}: must be less than the run's task.tokens_per_sample, {sample}")
+        sys.exit(f"--context-window {asked}: must be less than the tokens of a sample, {sample}")
     return asked
 
 
 class Evaluator:
     """A checkpoint's model and its task, whose samples leave room for the context window."""
 
-    def __init__(self, checkpoint: Path, data: str, window: int | None, cpu: bool) -> None:
+    def __init__(self, checkpoint: Path, data: str, sample: int | None, window: int | None, cpu: bool) -> None:
+        """``sample`` and ``window`` are those asked for, in tokens; None is the default."""
         from fairseq import checkpoint_utils, tasks
 
         state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
         self.data = data
         config = state["cfg"]["task"]
         OmegaConf.set_struct(config, False)
-        self.sample: int = config.tokens_per_sample
+        self.sample = choose_sample(sample, config.tokens_per_sample)
         self.window = choose_window(window, self.sample)
         config.tokens_per_sample, config.data = self.sample - self.window, data
+        # However the samples of training were cut: a window on anything but running text would leave out words.
+        config.sample_break_mode, config.shorten_method, config.pad_to_fixed_length = "none", "none", False
         self.task = tasks.setup_task(config)
         try:
             (self.model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], task=self.task)
-        except RuntimeError as error:
-            if "size mismatch" not in str(error):
+        except (RuntimeError, AssertionError) as error:  # the second: fewer words than in a cluster of adaptive softmax
+            if "size mismatch" not in str(error) and "cutoff larger than vocab" not in str(error):
                 raise
-            sizes = " and ".join(re.findall(r"torch\.Size\(\[(\d+)", str(error))[:2])
             sys.exit(
                 f"{checkpoint} does not fit the vocabulary of {data}, {len(self.task.dictionary)} entries: "
-                f"its matrices differ (rows: {sizes}); was the data prepared anew?"
+                "that of training had another number; was the data prepared anew?"
             )
         if torch.cuda.is_available() and not cpu:
             self.model.cuda()
@@ -89,6 +100,8 @@ class Evaluator:
         )
         if counted["tokens"] != total:
             sys.exit(f"{split}: {counted['tokens']} of {total} tokens were counted; fairseq left out the rest")
+        if not math.isfinite(result["loss"]):
+            sys.exit(f"{split}: the loss is {result['loss']}; did the training diverge?")
         return {
             "perplexity": float(result["perplexity"]),
             "loss": float(result["loss"]),
@@ -122,6 +135,7 @@ def describe(split: str, result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = decoding.parser(__doc__)
+    parser.add_argument("--tokens-per-sample", type=arguments.positive, metavar="N")
     parser.add_argument("--context-window", type=arguments.natural, metavar="N")
     args = parser.parse_args()
     config = decoding.read_config(args.run)
@@ -136,10 +150,12 @@ def main() -> None:
     import rdrop_fairseq  # noqa: F401  (registers the tasks, lets the checkpoints load)
 
     name = decoding.checkpoint_name(args)
-    window = "" if args.context_window is None else f"_window{args.context_window}"
-    out = args.run / "evaluation" / f"{name}{window}"
+    asked = {"tokens": args.tokens_per_sample, "window": args.context_window}
+    suffix = "".join(f"_{what}{number}" for what, number in asked.items() if number is not None)
+    out = args.run / "evaluation" / f"{name}{suffix}"
     with decoding.chosen_checkpoint(args) as checkpoint, decoding.made_whole(out) as part:
-        evaluator = Evaluator(checkpoint, data, args.context_window, bool(OmegaConf.select(config, "common.cpu")))
+        cpu = bool(OmegaConf.select(config, "common.cpu"))
+        evaluator = Evaluator(checkpoint, data, args.tokens_per_sample, args.context_window, cpu)
         for split in ("valid", "test"):
             result = evaluator.evaluate(split) | {"checkpoint": name}
             (part / f"{split}.json").write_text(json.dumps(result, indent=2) + "\n")

@@ -9,7 +9,8 @@
 #     python3 -m venv .venv && .venv/bin/pip install torch==2.6.0 --index-url https://download.pytorch.org/whl/cu126
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-[[ $# -eq 0 ]] || { usage; exit; }
+[[ ${1:-} != -h && ${1:-} != --help ]] || { usage; exit; }
+[[ $# -eq 0 ]] || die "unknown option '$1' (see --help)"
 cd "$ROOT"
 
 version_of() {

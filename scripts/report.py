@@ -125,6 +125,9 @@ def main() -> None:
         if not (run / "train.log").exists():
             sys.exit(f"{run}: no run folder of scripts/train.sh (it has no train.log)")
     runs = [read_run(run, args.evaluation) for run in args.runs]
+    if len({run.resolve().parent.parent for run in args.runs}) > 1:  # several recipes: baseline is not one name
+        for path, run in zip(args.runs, runs, strict=True):
+            run["name"] = f"{path.resolve().parent.parent.name}/{run['name']}"
     for path, run in zip(args.runs, runs, strict=True):
         if differing := sorted(columns(run).keys() ^ columns(runs[0]).keys()):
             sys.exit(f"{path} and {args.runs[0]} were scored otherwise: {', '.join(differing)} is only in one of them")

@@ -21,6 +21,7 @@ prepare_wikitext() {
     done
     [[ -z $from || -e $from ]] || die "--from: there is no '$from'"
     [[ -z $from || ! -f $from/$archive ]] || from=$from/$archive
+    [[ ${from##*/} != wikitext-+([0-9])-v1.zip || ${from##*/} == "$archive" ]] || die "--from: ${from##*/} is not $archive"
     find_python fairseq tqdm
     open_out "${out:-$ROOT/data/$folder}" raw bin
     [[ $train_lines == all ]] || head=(--train-lines "$train_lines")

@@ -3,15 +3,21 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import command_line
 import pytest
+import torch
 import toy_run
 import yaml
 from fairseq import checkpoint_utils
 from fairseq.data import data_utils
 from learned_run import contents, tool, tool_refused
+from toy_run import SCRIPTS
+
+sys.path.append(str(SCRIPTS))
+import evaluate_lm
 
 import rdrop_fairseq  # noqa: F401  (registers the task, lets the checkpoints load)
 
@@ -71,9 +77,9 @@ def run_folder(request: pytest.FixtureRequest, data: Path) -> Path:
     return folder / "seed1"
 
 
-def fairseqs_loss(run_folder: Path, data: Path, split: str, window: int) -> float:
+def fairseqs_loss(run_folder: Path, data: Path, split: str, window: int, sample: int = SAMPLE) -> float:
     where = ("--path", run_folder / "checkpoints/checkpoint_best.pt", "--user-dir", command_line.USER_DIR, "--cpu")
-    how = ("--gen-subset", split, "--tokens-per-sample", SAMPLE, "--context-window", window, "--batch-size", 2)
+    how = ("--gen-subset", split, "--tokens-per-sample", sample, "--context-window", window, "--batch-size", 2)
     result = command_line.run(command_line.EVAL_LM, data, *where, *how, "--num-workers", 0)
     return float(re.search(r"Loss \(base 2\): ([\d.]+)", result.stdout)[1])
 
@@ -99,6 +105,44 @@ def test_perplexity_is_fairseqs(run_folder, data, window):
         assert f"all {counts['tokens']} tokens counted, none skipped; {lines} are ends of lines" in result.stdout
         assert f"samples of {SAMPLE} tokens, context window {used}" in result.stdout
     assert f"The numbers are in {folder}" in result.stdout
+
+
+def test_shorter_samples_than_those_of_training(run_folder, data):
+    """The paper evaluates on samples of 512 words a model that was trained on 3,072."""
+    assert tool("evaluate_lm", run_folder, "--tokens-per-sample", 6).status == 0
+    scored = json.loads((run_folder / "evaluation/best_tokens6/test.json").read_text())
+    assert scored["tokens_per_sample"] == 6 and scored["context_window"] == 4
+    assert scored["loss"] == pytest.approx(fairseqs_loss(run_folder, data, "test", 4, 6), abs=1e-4)
+
+
+@pytest.mark.parametrize(("trained", "sample"), [(8, 8), (512, 512), (3072, 512)])
+def test_samples_are_those_of_training_up_to_those_of_the_paper(trained, sample):
+    assert evaluate_lm.choose_sample(None, trained) == sample
+    assert evaluate_lm.choose_window(None, sample) == {8: 6, 512: 400}[sample]
+
+
+@pytest.mark.parametrize("run_folder", ["plain"], indirect=True)
+def test_training_on_samples_that_are_cut_at_lines(run_folder, data, tmp_path):
+    copy = shutil.copytree(run_folder, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluation"))
+    for path in (copy / "checkpoints").iterdir():
+        state = torch.load(path, weights_only=True)
+        state["cfg"]["task"] |= {"sample_break_mode": "complete_doc", "shorten_method": "truncate"}
+        state["cfg"]["task"]["pad_to_fixed_length"] = True
+        torch.save(state, path)
+    assert tool("evaluate_lm", copy).status == 0
+    scored, expected = (json.loads((run / "evaluation/best/test.json").read_text()) for run in (copy, run_folder))
+    assert scored == expected
+
+
+@pytest.mark.parametrize("run_folder", ["plain"], indirect=True)
+def test_a_model_of_nan_is_no_result(run_folder, tmp_path):
+    copy = shutil.copytree(run_folder, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluation"))
+    for path in (copy / "checkpoints").iterdir():
+        state = torch.load(path, weights_only=True)
+        state["model"]["decoder.embed_tokens.weight"].fill_(float("nan"))
+        torch.save(state, path)
+    assert "valid: the loss is nan; did the training diverge?" in tool_refused("evaluate_lm", copy)
+    assert not list((copy / "evaluation").glob("*"))
 
 
 def test_every_word_sees_the_words_of_its_window(run_folder, data):
@@ -148,10 +192,14 @@ def test_the_script_and_the_report(run_folder, tmp_path):
     assert "--context-window N" in toy_run.run("evaluate_lm.sh", "--help").stdout
 
 
+@pytest.mark.parametrize("run_folder", ["plain"], indirect=True)
 def test_bad_input_is_one_line(run_folder, data, tmp_path):
-    assert "--context-window 8: must be less than the run's task.tokens_per_sample, 8" in tool_refused(
-        "evaluate_lm", run_folder, "--context-window", 8
-    )
+    for options, words in (
+        (("--context-window", 8), "--context-window 8: must be less than the tokens of a sample, 8"),
+        (("--tokens-per-sample", 6, "--context-window", 6), "must be less than the tokens of a sample, 6"),
+        (("--tokens-per-sample", 9), "--tokens-per-sample 9: must be at most the run's task.tokens_per_sample, 8"),
+    ):
+        assert words in tool_refused("evaluate_lm", run_folder, *options)
     assert "must be an integer >= 0, not '-1'" in tool_refused("evaluate_lm", run_folder, "--context-window=-1")
     assert "is no run folder of scripts/train.sh" in tool_refused("evaluate_lm", tmp_path)
     assert "holds 3 checkpoints" in tool_refused("evaluate_lm", run_folder, "--average", 4)
@@ -175,6 +223,11 @@ def test_data_that_does_not_fit_is_one_line(run_folder, data, tmp_path):
         words.writelines(f"new{i} 1\n" for i in range(8))
     line = tool_refused("evaluate_lm", copy)
     assert f"checkpoint_best.pt does not fit the vocabulary of {copy}/bin, " in line
+
+    shutil.copy(data / "dict.txt", copy / "bin")
+    few = (data / "dict.txt").read_text().splitlines(keepends=True)[:6]  # less than a cutoff of adaptive softmax
+    (copy / "bin/dict.txt").write_text("".join(few))
+    assert f"checkpoint_best.pt does not fit the vocabulary of {copy}/bin, " in tool_refused("evaluate_lm", copy)
 
     shutil.copy(data / "dict.txt", copy / "bin")
     empty = tmp_path / "empty.txt"

@@ -58,6 +58,13 @@ def test_compound_split_scores_are_shown_where_there_are_such(tmp_path):
     assert dict(zip(header, row, strict=True))["made_up compound split"] == "33.30"
 
 
+def test_configs_of_several_folders_are_not_one(tmp_path):
+    runs = [make_run(tmp_path / f"{folder}/rdrop/seed{seed}", 30.0 + seed) for folder in ("a", "b") for seed in (1, 2)]
+    result = tool("report", "--out", tmp_path / "out", *runs)
+    names = [row[0] for row in rows(result.stdout)[1:]]
+    assert names == ["a/rdrop", "a/rdrop", "**a/rdrop**", "b/rdrop", "b/rdrop", "**b/rdrop**"]
+
+
 def test_another_evaluation_is_reported(runs, tmp_path):
     make_run(runs[0], 35.0, evaluation="average5")
     result = tool("report", "--out", tmp_path / "out", "--evaluation", "average5", runs[0])
