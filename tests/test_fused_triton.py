@@ -11,6 +11,8 @@ from rdrop_fairseq import fused
 
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
 triton = pytest.importorskip("triton", reason="Triton is not installed: .venv/bin/pip install triton")
+if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):  # that of PyTorch 2.6
+    pytest.skip("Triton 3.2 does not interpret with numpy 2.4, and compiles by another call", allow_module_level=True)
 from rdrop_fairseq import fused_triton  # noqa: E402
 
 

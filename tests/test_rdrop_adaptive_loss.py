@@ -238,9 +238,10 @@ def test_backward_of_a_chunk_drops_what_its_forward_dropped(task, monkeypatch):
 
 def test_the_softmaxs_own_dropout_differs_between_the_passes(task, way):
     model, sample = build_model(task, LM, **ADAPTIVE, dropout=0.0, adaptive_softmax_dropout=0.4), make_sample(task)
-    assert train(build_criterion(NAME, task, **way), model, sample).log["kl_loss"] > 1e-3
-    model.decoder.adaptive_softmax.dropout_module.p = 0.0  # that of the tails alone
-    assert train(build_criterion(NAME, task, **way), model, sample).log["kl_loss"] > 1e-4
+    criterion = build_criterion(NAME, task, **way)
+    assert train(criterion, model, sample).log["kl_loss"] > 1e-3
+    model.decoder.adaptive_softmax.dropout_module.p = 0.0  # the tails alone: so small that two masks may be equal
+    assert max(train(criterion, model, sample, seed).log["kl_loss"] for seed in range(8)) > 1e-4
 
 
 @pytest.mark.parametrize("tied", [ADAPTIVE, TIED])
