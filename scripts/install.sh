@@ -88,6 +88,7 @@ trap 'kill $fairseq 2>/dev/null || true' EXIT
 "${pip[@]}" --no-build-isolation -r <(grep -v '^fairseq-fixed==' .venv/constraints.txt
     sed -n 's/^ *"\(triton; .*\)",.*/\1/p' setup.py)
 wait "$fairseq" || { cat .venv/fairseq.log >&2; die "fairseq could not be installed; the log above says why"; }
+trap - EXIT
 "${pip[@]}" --no-build-isolation -e '.[test,plots]'
 
 depends >"$stamp"

@@ -180,7 +180,8 @@ def test_the_script_and_the_report(run_folder, tmp_path):
     assert contents(run_folder / "evaluation/average2").keys() == {"valid.json", "test.json"}
     assert json.loads((run_folder / "evaluation/average2/test.json").read_text())["checkpoint"] == "average2"
     assert not list(run_folder.glob(".average*"))
-    assert tool("evaluate_lm", run_folder, "--average", 2).stdout == result.stdout
+    again = toy_run.run("evaluate_lm.sh", run_folder, "--average", 2)
+    assert again.stdout == result.stdout
 
     report = tool("report", "--out", tmp_path / "report", "--evaluation", "average2", run_folder)
     assert report.status == 0, report.stderr
@@ -192,7 +193,6 @@ def test_the_script_and_the_report(run_folder, tmp_path):
     assert "--context-window N" in toy_run.run("evaluate_lm.sh", "--help").stdout
 
 
-@pytest.mark.parametrize("run_folder", ["plain"], indirect=True)
 def test_bad_input_is_one_line(run_folder, data, tmp_path):
     for options, words in (
         (("--context-window", 8), "--context-window 8: must be less than the tokens of a sample, 8"),

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from statistics import median
 
 import pytest
 import torch
@@ -241,7 +242,7 @@ def test_the_softmaxs_own_dropout_differs_between_the_passes(task, way):
     criterion = build_criterion(NAME, task, **way)
     assert train(criterion, model, sample).log["kl_loss"] > 1e-3
     model.decoder.adaptive_softmax.dropout_module.p = 0.0  # the tails alone: so small that two masks may be equal
-    assert max(train(criterion, model, sample, seed).log["kl_loss"] for seed in range(8)) > 1e-4
+    assert median(train(criterion, model, sample, seed).log["kl_loss"].item() for seed in range(8)) > 1e-4
 
 
 @pytest.mark.parametrize("tied", [ADAPTIVE, TIED])
