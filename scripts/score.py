@@ -13,7 +13,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.bleu import BLEUScore
 from sacremoses import MosesDetokenizer
 
-# Python's split() also splits at these (all lie in the first plane); Perl's, and so multi-bleu.perl, at ASCII white space
+# Python's split() also splits at these (all in the first plane); Perl's, and so multi-bleu.perl, at ASCII white space
 # alone. Each becomes a lone surrogate: those never stand in a text that was read from UTF-8, so no two different tokens
 # become equal.
 _OTHER_SPACES = {char for char in map(chr, range(0x10000)) if char.isspace()} - set(" \t\n\v\f\r")
