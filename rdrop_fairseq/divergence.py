@@ -16,6 +16,9 @@ from torch import Tensor
 
 DIVERGENCES = ("symmetric", "forward", "reverse", "js")
 
+# Positions at which lprobs are looked at, and how far from 1 the probabilities at all of these may sum up to.
+_SAMPLES, _TOLERANCE = 8, 0.2
+
 # Elements worked on at once: the temporaries stay small beside the log-probabilities, and on a CPU stay in its caches.
 _CHUNK = 1 << 20
 
@@ -31,7 +34,8 @@ def divergence(lprobs: Tensor, kind: str = "symmetric") -> Tensor:
 
     Args:
         lprobs: log-probabilities (a log-softmax) in any floating dtype, of shape ``[M, ..., V]`` with M >= 2 passes.
-            A word of probability 0 in all passes contributes nothing.
+            A word of probability 0 in all passes contributes nothing. A position that the caller leaves out of the
+            loss gets gradient 0, whatever it holds.
         kind: one of ``DIVERGENCES``.
 
     Returns:
@@ -39,16 +43,34 @@ def divergence(lprobs: Tensor, kind: str = "symmetric") -> Tensor:
         where KL is: where a word is possible in one pass of a pair and impossible in the other.
 
     Raises:
-        ValueError: if ``kind`` is unknown, or ``lprobs`` does not hold at least two passes.
+        ValueError: if ``kind`` is unknown, if ``lprobs`` does not hold at least two passes or has V = 0, or if it holds
+            no distribution at any of a few positions that are looked at, as logits do not.
         RuntimeError: in a backward that is to be differentiated again (``create_graph=True``).
     """
     if kind not in DIVERGENCES:
         raise ValueError(f"divergence {kind!r}: must be one of {', '.join(DIVERGENCES)}")
     if lprobs.dim() < 2 or lprobs.size(0) < 2:
         raise ValueError(f"lprobs of shape {list(lprobs.shape)}: must be [M, ..., V] with at least 2 passes")
-    passes, *positions, vocab = lprobs.shape
-    value: Tensor = _Divergence.apply(lprobs.reshape(passes, -1, vocab), kind)
+    positions = lprobs.shape[1:-1]
+    if not lprobs.size(-1):
+        raise ValueError(f"lprobs of shape {list(lprobs.shape)}: must be [M, ..., V] with V > 0")
+    flat = lprobs.flatten(1, -2) if positions else lprobs.unsqueeze(1)
+    _refuse_logits(flat)
+    value: Tensor = _Divergence.apply(flat, kind)
     return value.view(positions)
+
+
+def _refuse_logits(lprobs: Tensor) -> None:
+    """Raise ``ValueError`` if the probabilities sum up to 1 at none of a few positions of ``lprobs [M, N, V]``."""
+    if not lprobs.size(1) or torch.compiler.is_compiling():
+        return
+    some = lprobs.detach()[0, :: math.ceil(lprobs.size(1) / _SAMPLES)]
+    sums = some.to(accumulation_dtype(some)).exp().sum(-1)
+    if ((sums - 1).abs() > _TOLERANCE).all():  # which is not so where one is NaN
+        raise ValueError(
+            f"lprobs: the probabilities at a position sum up to {sums[0].item():.3g} instead of 1: must be "
+            "log-probabilities; of logits take log_softmax(-1) first"
+        )
 
 
 class _Divergence(torch.autograd.Function):
@@ -70,9 +92,14 @@ class _Divergence(torch.autograd.Function):
             raise RuntimeError("the divergence can be differentiated once only")
         (lprobs,) = ctx.saved_tensors
         grad = torch.empty_like(lprobs)
+        left_out = grad_output.eq(0)
+        some_left_out = bool(left_out.any())
         for rows in _chunks(lprobs):
             probs, ratios = _probs_and_ratios(lprobs[:, rows].to(grad_output.dtype), ctx.kind)
-            grad[:, rows] = gradient(ratios, probs, ctx.kind, out=ratios).mul_(grad_output[rows].unsqueeze(-1))
+            part = gradient(ratios, probs, ctx.kind, out=ratios).mul_(grad_output[rows].unsqueeze(-1))
+            if some_left_out:  # 0 times an infinite gradient is not 0
+                part.masked_fill_(left_out[rows].unsqueeze(-1), 0)
+            grad[:, rows] = part
         return grad, None
 
 
@@ -146,6 +173,11 @@ def pair_weights(passes: int, kind: str) -> list[list[float]]:
 
 def accumulation_dtype(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def float16_factor(grad: Tensor) -> Tensor:
+    """Return the factor ``[1]``, in float32, that makes the largest absolute value 2^15: half of what float16 holds."""
+    return 2.0**15 / grad.abs().amax().clamp_min(torch.finfo(torch.float32).tiny).view(1)
 
 
 def _chunks(lprobs: Tensor) -> Iterator[slice]:

@@ -17,17 +17,32 @@ S, and ``D = sum_i (S_i - c_i log sum_v exp z_i[v])``. (The Jensen-Shannon diver
 ``D = sum_i S_i``, as c is 0 there.)
 The term ``-e``, the same for all words, would cost a pass over the logits: it goes into the results of the matrix
 products instead, as the sum of the weights and (in backward, with its scaling) the sum of the hidden states.
+
+float16 holds nothing above 65504 and little below 6e-5, and the trainer's loss scale, which keeps gradients between
+the two, comes only in backward. So a chunk's gradient by the logits is multiplied by a factor of its own, with which
+its largest element is 2^15. The plain formula overflows with a loss scale above twice that factor, so it keeps no
+smaller elements. The products of that gradient are in float32, where the factor is divided out, and they stay there
+until backward has applied the loss scale. So the results are rounded to float16 once, and only those that do not fit
+become infinite.
 """
 
 import functools
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rdrop_fairseq.divergence import DIVERGENCES, accumulation_dtype, gradient, log_ratios, pair_weights
+from rdrop_fairseq.divergence import (
+    DIVERGENCES,
+    accumulation_dtype,
+    float16_factor,
+    gradient,
+    log_ratios,
+    pair_weights,
+)
 
 # Logits in a chunk. For each chunk the gradient of the weights, [V, D], is read and written once, beside products of
 # 6 x rows x V x D operations: with the rows it becomes cheap, the sooner the fewer operations the processor does in the
@@ -38,9 +53,6 @@ _CHUNK = {"cpu": 1 << 24, "cuda": 1 << 27}
 # Logits on which the elementwise work is done at once, so that they and two temporaries of their size stay in the last
 # cache of the processor. Fewer would stay in a nearer one, but then the calls of torch cost more than they save.
 _BLOCK = {"cpu": 1 << 20, "cuda": 1 << 22}
-
-# float16 holds nothing below 6e-8, where probabilities still count: gradients are kept larger by this factor.
-_FLOAT16_SCALE = 256.0
 
 
 class RDropLoss(NamedTuple):
@@ -74,7 +86,7 @@ def linear_rdrop_loss(
     Args:
         hidden: hidden states ``[M, ..., D]`` of M >= 2 passes, in any floating dtype.
         weight: of the output projection, ``[V, D]``.
-        target: word indices ``[...]``, shared by the passes.
+        target: word indices ``[...]``, shared by the passes; 0 to V - 1 where they are not ignored.
         alpha: weight of the divergence, >= 0.
         bias: of the output projection, ``[V]``; -inf forbids a word.
         label_smoothing: epsilon in [0, 1).
@@ -86,30 +98,40 @@ def linear_rdrop_loss(
         ``RDropLoss``; ``loss`` is differentiable, once, by ``hidden``, ``weight`` and ``bias``.
 
     Raises:
-        ValueError: if the shapes do not fit together, or ``divergence`` is unknown.
+        ValueError: if the shapes do not fit together, if a number is out of its range, or if ``divergence`` is unknown.
         RuntimeError: in a second backward, or in one that is to be differentiated again (``create_graph=True``).
     """
     if divergence not in DIVERGENCES:
         raise ValueError(f"divergence {divergence!r}: must be one of {', '.join(DIVERGENCES)}")
-    if hidden.dim() < 2 or hidden.size(0) < 2:
-        raise ValueError(f"hidden of shape {list(hidden.shape)}: must be [M, ..., D] with at least 2 passes")
+    if hidden.dim() < 2 or hidden.size(0) < 2 or not hidden.size(-1):
+        raise ValueError(f"hidden of shape {list(hidden.shape)}: must be [M, ..., D] with at least 2 passes and D > 0")
     if target.shape != hidden.shape[1:-1]:
         raise ValueError(f"target of shape {list(target.shape)}: must be {list(hidden.shape[1:-1])}, as in hidden")
-    if weight.dim() != 2 or weight.size(1) != hidden.size(-1):
-        raise ValueError(f"weight of shape {list(weight.shape)}: must be [V, {hidden.size(-1)}]")
+    if weight.dim() != 2 or weight.size(1) != hidden.size(-1) or not len(weight):
+        raise ValueError(f"weight of shape {list(weight.shape)}: must be [V, {hidden.size(-1)}] with V > 0")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias of shape {list(bias.shape)}: must be [{weight.size(0)}]")
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"alpha {alpha}: must be a finite number >= 0")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing {label_smoothing}: must be in [0, 1)")
     hidden, target = hidden.flatten(1, -2) if hidden.dim() > 2 else hidden.unsqueeze(1), target.flatten()
     kept = torch.ones_like(target) if ignore_index is None else target.ne(ignore_index)
     kept = kept.nonzero().squeeze(-1)
+    target = target[kept]
+    vocab = len(weight)
+    if len(target) and not 0 <= (extremes := torch.stack(target.aminmax()).tolist())[0] <= extremes[1] < vocab:
+        raise ValueError(f"target from {extremes[0]} to {extremes[1]}: must be 0 to {vocab - 1}, or ignore_index")
     device = hidden.device.type
-    if torch.is_autocast_enabled(device):
-        hidden = hidden.to(torch.get_autocast_dtype(device))
-    uniform = label_smoothing / max(1, weight.size(0) - 1)
+    dtype = hidden.dtype
+    if torch.is_autocast_enabled(device) and dtype != torch.float64:  # which autocast leaves alone everywhere
+        dtype = torch.get_autocast_dtype(device)
+    epsilon = label_smoothing if vocab > 1 else 0.0  # where there is one word, there is no other to spread it over
+    uniform = epsilon / max(1, vocab - 1)
     with_grad = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
-    settings = _Settings(alpha, 1 - label_smoothing - uniform, uniform, divergence, count_correct, with_grad)
+    settings = _Settings(alpha, 1 - epsilon - uniform, uniform, divergence, count_correct, with_grad, dtype)
     with torch.autocast(device, enabled=False):
-        return RDropLoss(*_LinearRDropLoss.apply(hidden, weight, bias, target[kept], kept, settings))
+        return RDropLoss(*_LinearRDropLoss.apply(hidden, weight, bias, target, kept, settings))
 
 
 class _Settings(NamedTuple):
@@ -119,6 +141,7 @@ class _Settings(NamedTuple):
     kind: str
     count_correct: bool
     with_grad: bool  # whether any gradient is wanted
+    dtype: torch.dtype  # of the matrix products
 
 
 class _LinearRDropLoss(torch.autograd.Function):
@@ -134,13 +157,15 @@ class _LinearRDropLoss(torch.autograd.Function):
         kept: Tensor,
         settings: _Settings,
     ) -> tuple[Tensor, ...]:
+        ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype
+        hidden = hidden.to(settings.dtype)
         passes, _, width = hidden.shape
         tokens, vocab = len(kept), weight.size(0)
         dtype = accumulation_dtype(hidden)
+        is_float16 = hidden.dtype == torch.float16
         uniform = settings.uniform
-        scale = _FLOAT16_SCALE if hidden.dtype == torch.float16 else 1.0
         for_hidden, for_weight, for_bias = (needed and settings.with_grad for needed in ctx.needs_input_grad[:3])
-        grad_hidden = torch.zeros_like(hidden) if for_hidden else None
+        grad_hidden = torch.zeros_like(hidden, dtype=dtype if is_float16 else None) if for_hidden else None
         grad_weight = torch.empty_like(weight, dtype=dtype) if for_weight else None
         grad_bias = weight.new_zeros(vocab, dtype=dtype) if for_bias else None
 
@@ -150,7 +175,10 @@ class _LinearRDropLoss(torch.autograd.Function):
         shift = None
         if bias is not None:  # -inf as a number, so that the logits of a forbidden word have a difference
             shift = bias.to(hidden.dtype).clamp_min(torch.finfo(hidden.dtype).min / 2)
-        chunk_size = _chunk_size(tokens, passes * vocab, _limit(_CHUNK, hidden))
+        kernel = _kernel(hidden.device, hidden.dtype, passes, settings.kind)
+        # In float16 torch's operations need the gradient of a whole chunk at once, to find its factor.
+        limit = _limit(_BLOCK if is_float16 and kernel is None else _CHUNK, hidden)
+        chunk_size = _chunk_size(tokens, passes * vocab, limit)
         buffer = hidden.new_empty(chunk_size, passes, vocab)
         facts = hidden.new_zeros(len(_Facts._fields), tokens, passes, dtype=dtype)
         by_token = hidden.transpose(0, 1)
@@ -162,20 +190,21 @@ class _LinearRDropLoss(torch.autograd.Function):
                 torch.mm(states, matrix.t(), out=rows)
             else:
                 torch.addmm(shift, states, matrix.t(), out=rows)
-            _loss_and_gradient(logits, target[chunk], settings, scale, facts[:, chunk])
+            factor = _loss_and_gradient(logits, target[chunk], settings, facts[:, chunk], kernel)
             # A state's summed logits are its product with the summed weights.
             _Facts(*facts[:, chunk]).summed_logits.copy_((states.to(dtype) @ summed_matrix).view(-1, passes))
             summed_states.add_(states.sum(0, dtype=dtype))
             if grad_hidden is not None:
-                product = torch.mm(rows, matrix).sub_(summed_matrix * (uniform * scale))
+                product = _product(rows, matrix, factor).sub_(summed_matrix * uniform)
                 grad_hidden.transpose(0, 1).index_copy_(0, kept[chunk], product.view(-1, passes, width))
             if grad_weight is not None and dtype == rows.dtype:
                 grad_weight.addmm_(rows.t(), states, beta=int(chunk.start > 0))  # 0: without reading it
             elif grad_weight is not None:
                 add = grad_weight.add_ if chunk.start > 0 else grad_weight.copy_
-                add(torch.mm(rows.t(), states))
+                add(_product(rows.t(), states, factor))
             if grad_bias is not None:
-                grad_bias.add_(rows.sum(0, dtype=dtype))
+                summed_rows = rows.sum(0, dtype=dtype)
+                grad_bias.add_(summed_rows if factor is None else summed_rows / factor)
         if grad_weight is not None and not tokens:
             grad_weight.zero_()
 
@@ -190,8 +219,6 @@ class _LinearRDropLoss(torch.autograd.Function):
         n_correct = known.correct.sum()
         ctx.grads = grad_hidden, grad_weight, grad_bias
         ctx.uniform = 0.0, uniform * summed_states, uniform * passes * tokens  # what is still to be taken off them
-        ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype
-        ctx.scale = scale
         ctx.mark_non_differentiable(nll_loss, kl_loss, n_correct)
         return loss, nll_loss, kl_loss, n_correct
 
@@ -201,9 +228,10 @@ class _LinearRDropLoss(torch.autograd.Function):
             raise RuntimeError("the fused loss can be differentiated once only")
         if ctx.grads is None:
             raise RuntimeError("backward through the fused loss a second time: it keeps its gradients for one")
-        scale = grad_output / ctx.scale
+        # Of one dimension, not none: a product of half precision with it is in float32.
+        factor = grad_output.view(1)
         grads = [
-            None if grad is None else torch.addcmul(-uniform * grad_output, grad, scale, out=grad).to(dtype)
+            None if grad is None else _scaled(grad, factor).sub_(uniform * factor).to(dtype)
             for grad, uniform, dtype in zip(ctx.grads, ctx.uniform, ctx.dtypes, strict=True)
         ]
         ctx.grads = None
@@ -220,28 +248,65 @@ class _Facts(NamedTuple):
     correct: Tensor  # 1 where the target is the likeliest word
 
 
-def _loss_and_gradient(logits: Tensor, target: Tensor, settings: _Settings, scale: float, facts: Tensor) -> None:
+def _scaled(grad: Tensor, factor: Tensor) -> Tensor:
+    """Return the gradient times the factor, in the factor's type: in the gradient's own memory if it has that type."""
+    return grad.mul_(factor) if grad.dtype == factor.dtype else grad * factor
+
+
+def _product(rows: Tensor, other: Tensor, factor: Tensor | None) -> Tensor:
+    """Return the matrix product, divided by the factor if there is one: in float32 then, whatever the type of both."""
+    if factor is None:
+        return torch.mm(rows, other)
+    if rows.is_cuda and _PRODUCTS_IN_FLOAT32:
+        return torch.mm(rows, other, out_dtype=torch.float32).div_(factor)
+    return torch.mm(rows.float(), other.float()).div_(factor)
+
+
+# Whether torch multiplies float16 matrices into a float32 one, which it does on GPUs, from 2.8 on.
+_PRODUCTS_IN_FLOAT32 = "dtype" in torch.ops.aten.mm.overloads()
+
+
+def _loss_and_gradient(
+    logits: Tensor, target: Tensor, settings: _Settings, facts: Tensor, kernel: Any = None
+) -> Tensor | None:
     """Fill in the facts (but for the summed logits) and turn the logits ``[N, M, V]`` into their gradient.
 
-    Of the gradient the part ``-e`` is left out, and all of it is multiplied by ``scale``.
+    Of the gradient the part ``-e`` is left out. Returns the factor by which it is multiplied, ``[1]``; None where it is
+    not, which is so but for float16.
     """
     tokens, passes, vocab = logits.shape
-    kernel = _triton() if logits.is_cuda else None
-    if kernel is not None and kernel.supports(logits, settings.kind):
+    if kernel is not None:
         known = _Facts(*facts)
         if settings.count_correct:
             known.correct.copy_(logits.argmax(-1).eq(target.unsqueeze(-1)))
-        kernel.loss_and_gradient(logits, target, settings, scale, known)
-        return
-    block_size = _chunk_size(tokens, passes * vocab, _limit(_BLOCK, logits))
+        return kernel.loss_and_gradient(logits, target, settings, known)
+    factor = None
+    is_float16 = logits.dtype == torch.float16
+    block_size = tokens if is_float16 else _chunk_size(tokens, passes * vocab, _limit(_BLOCK, logits))
     scratch = facts.new_empty(2, block_size, passes, vocab)
     for block in _slices(tokens, block_size):
-        _work(logits[block], target[block], settings, scale, _Facts(*facts[:, block]), scratch)
+        part = logits[block]
+        grad = _work(part, target[block], settings, _Facts(*facts[:, block]), scratch)
+        if is_float16 and settings.with_grad:
+            factor = float16_factor(grad)
+            grad.mul_(factor)
+        if grad is not part:
+            part.copy_(grad)
+    return factor
+
+
+@functools.cache
+def _kernel(device: torch.device, dtype: torch.dtype, passes: int, kind: str) -> Any:
+    """Return the module of the GPU kernel, or None where it does not serve; once, a warning where it does not run."""
+    if device.type != "cuda":
+        return None
+    module = _triton()
+    return module if module is not None and module.supports(dtype, passes, kind) and _runs(device, dtype) else None
 
 
 @functools.cache
 def _triton() -> Any:
-    """The module of the kernel, or None where triton is not installed."""
+    """Return the module of the kernel, or None where Triton is not installed."""
     try:
         from rdrop_fairseq import fused_triton
     except ImportError:
@@ -249,8 +314,32 @@ def _triton() -> Any:
     return fused_triton
 
 
-def _work(logits: Tensor, target: Tensor, settings: _Settings, scale: float, facts: _Facts, scratch: Tensor) -> None:
-    """``_loss_and_gradient`` of one block, in torch's own operations."""
+@functools.cache
+def _runs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernel compiles and runs on the device, which one token shows; warns where it does not.
+
+    Triton compiles on the machine itself, which can lack a C compiler or have a GPU that Triton does not know.
+    """
+    kernel = _triton()
+    logits = torch.zeros(1, 2, kernel.BLOCK, dtype=dtype, device=device)
+    facts = torch.zeros(len(_Facts._fields), 1, 2, device=device)
+    settings = _Settings(1.0, 1.0, 0.0, "symmetric", False, True, dtype)
+    try:
+        kernel.loss_and_gradient(logits, facts.new_zeros(1, dtype=torch.long), settings, _Facts(*facts))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # Triton, its compilers and the driver each have exceptions of their own
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(f"R-Drop's GPU kernel does not run here, torch's own operations do: {reason}", stacklevel=2)
+        return False
+    return True
+
+
+def _work(logits: Tensor, target: Tensor, settings: _Settings, facts: _Facts, scratch: Tensor) -> Tensor:
+    """Fill in the facts and return the gradient of one block, in torch's own operations and the type of the facts.
+
+    The gradient lies in the logits' own memory, unless they are in half precision.
+    """
     _, passes, vocab = logits.shape
     probs, ratios = scratch[:, : len(logits)]
     values = logits.to(probs.dtype)  # the logits themselves, unless they are in half precision
@@ -262,7 +351,7 @@ def _work(logits: Tensor, target: Tensor, settings: _Settings, scale: float, fac
     facts.log_sum.copy_(values.amax(-1) - probs.amax(-1).log_())
     weights = pair_weights(passes, settings.kind)
     columns = probs.new_tensor([sum(column) for column in zip(*weights, strict=True)])
-    alpha = settings.alpha * scale
+    alpha = settings.alpha
     is_pair = passes == 2 and settings.kind != "js"  # then both ratios are multiples of one gap
     if is_pair:
         (_, to_second), (to_first, _) = weights
@@ -276,8 +365,8 @@ def _work(logits: Tensor, target: Tensor, settings: _Settings, scale: float, fac
         share = torch.mul(probs, ratios, out=values).sum(-1)  # the logits are not needed any more
     facts.divergence.copy_(share - columns * facts.log_sum)
     if not settings.with_grad:
-        return
-    constant = (1 - settings.alpha * (share + columns)).mul_(scale)
+        return logits
+    constant = 1 - alpha * (share + columns)
     if is_pair:
         for this, other in ((0, 1), (1, 0)):
             grad, own = values[:, this], constant[:, this] + alpha * weights[this][this]
@@ -293,9 +382,8 @@ def _work(logits: Tensor, target: Tensor, settings: _Settings, scale: float, fac
             alpha=alpha,
             constant=constant.t().unsqueeze(-1),
         )
-    values.scatter_add_(-1, words, values.new_full((), -settings.at_target * scale).expand(words.shape))
-    if values is not logits:
-        logits.copy_(values)
+    values.scatter_add_(-1, words, values.new_full((), -settings.at_target).expand(words.shape))
+    return values
 
 
 def _limit(limits: dict[str, int], tensor: Tensor) -> int:

@@ -2,7 +2,9 @@
 
 Needs torch and triton, which PyTorch's CUDA builds bring. The first reading takes, of each token, both softmaxes'
 maxima and sums as it goes (Milakov and Gimelshein, 2018, arXiv 1805.02867) and the divergence's sums with them; the
-second computes the gradient and writes it over the logits. In between nothing goes to memory.
+second computes the gradient and writes it over the logits. In between nothing goes to memory. In float16 it runs twice,
+because the factor by which the gradient is multiplied (see fused.py) depends on all tokens: the first run finds each
+token's largest element, and the second one writes.
 """
 
 from typing import Any
@@ -12,70 +14,93 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from rdrop_fairseq.divergence import pair_weights
+from rdrop_fairseq.divergence import float16_factor, pair_weights
 
-_BLOCK = 4096
-
-
-def supports(logits: Tensor, kind: str) -> bool:
-    """Whether the kernel serves these logits ``[N, M, V]`` and this divergence."""
-    return logits.size(1) == 2 and kind != "js" and logits.dtype != torch.float64
+BLOCK = 4096  # words that a program takes at once
 
 
-def loss_and_gradient(logits: Tensor, target: Tensor, settings: Any, scale: float, facts: Any) -> None:
+def supports(dtype: torch.dtype, passes: int, kind: str) -> bool:
+    """Whether the kernel serves logits of this type, for so many passes and this divergence."""
+    return passes == 2 and kind != "js" and dtype != torch.float64
+
+
+def loss_and_gradient(logits: Tensor, target: Tensor, settings: Any, facts: Any) -> Tensor | None:
     """As ``fused._loss_and_gradient``, for logits ``[N, 2, V]`` and facts ``[N, 2]`` that lie contiguous in memory."""
     (_, to_second), (to_first, _) = pair_weights(2, settings.kind)
     tokens, _, vocab = logits.shape
     if not tokens:
-        return
-    _kernel[(tokens,)](
-        logits, target, facts.log_sum, facts.target_logit, facts.divergence,
-        vocab, to_second, to_first, float(settings.alpha), settings.at_target, scale,
-        with_grad=settings.with_grad, block=min(_BLOCK, triton.next_power_of_2(vocab)), num_warps=8,
-    )  # fmt: skip
+        return None
+    scaled = settings.with_grad and logits.dtype == torch.float16
+    factor = largest = logits.new_empty(tokens if scaled else 1, dtype=torch.float32)
+
+    def launch(**mode: bool) -> None:
+        _kernel[(tokens,)](
+            logits, target, facts.log_sum, facts.target_logit, facts.divergence, largest, factor,
+            vocab, to_second, to_first, float(settings.alpha), settings.at_target,
+            scaled=scaled, block=min(BLOCK, triton.next_power_of_2(vocab)), num_warps=8, **mode,
+        )  # fmt: skip
+
+    with torch.cuda.device_of(logits):  # Triton launches on the current device
+        launch(with_facts=True, with_grad=settings.with_grad, with_writing=not scaled)
+        if not scaled:
+            return None
+        factor = float16_factor(largest)
+        launch(with_facts=False, with_grad=True, with_writing=True)
+    return factor
 
 
 @triton.jit
 def _kernel(  # type: ignore[no-untyped-def]  # Triton has types of its own
-    logits, target, log_sum, target_logit, divergence,
-    vocab, w01, w10, alpha, at_target, scale,
-    with_grad: tl.constexpr, block: tl.constexpr,
+    logits, target, log_sum, target_logit, divergence, largest, factor,
+    vocab, w01, w10, alpha, at_target,
+    scaled: tl.constexpr, with_facts: tl.constexpr, with_grad: tl.constexpr, with_writing: tl.constexpr,
+    block: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
     first = logits + token * 2 * vocab
     second = first + vocab
     columns = tl.arange(0, block)
-
     word = tl.load(target + token)
-    # Before the sums, whose barriers keep a quick warp from writing over it.
-    tl.store(target_logit + 2 * token, tl.load(first + word).to(tl.float32))
-    tl.store(target_logit + 2 * token + 1, tl.load(second + word).to(tl.float32))
-
-    max0, max1 = float("-inf"), float("-inf")
-    sum0, sum1 = 0.0, 0.0  # of exp(z - max)
-    gap0, gap1 = 0.0, 0.0  # of exp(z - max) * (z1 - z0)
-    for start in range(0, vocab, block):
-        inside = start + columns < vocab
-        z0 = tl.load(first + start + columns, mask=inside, other=float("-inf")).to(tl.float32)
-        z1 = tl.load(second + start + columns, mask=inside, other=float("-inf")).to(tl.float32)
-        gap = tl.where(inside, z1 - z0, 0.0)
-        new0, new1 = tl.maximum(max0, tl.max(z0, 0)), tl.maximum(max1, tl.max(z1, 0))
-        e0, e1 = tl.exp(z0 - new0), tl.exp(z1 - new1)
-        keep0, keep1 = tl.exp(max0 - new0), tl.exp(max1 - new1)
-        sum0, sum1 = sum0 * keep0 + tl.sum(e0, 0), sum1 * keep1 + tl.sum(e1, 0)
-        gap0, gap1 = gap0 * keep0 + tl.sum(e0 * gap, 0), gap1 * keep1 + tl.sum(e1 * gap, 0)
-        max0, max1 = new0, new1
-    lse0, lse1 = max0 + tl.log(sum0), max1 + tl.log(sum1)
-    share0, share1 = w01 * gap0 / sum0, -w10 * gap1 / sum1  # p . r
     column0, column1 = w10 - w01, w01 - w10  # sums of the columns of W
 
-    tl.store(log_sum + 2 * token, lse0)
-    tl.store(log_sum + 2 * token + 1, lse1)
-    tl.store(divergence + 2 * token, share0 - column0 * lse0)
-    tl.store(divergence + 2 * token + 1, share1 - column1 * lse1)
+    if with_facts:
+        # Before the sums, whose barriers keep a quick warp from writing over it.
+        tl.store(target_logit + 2 * token, tl.load(first + word).to(tl.float32))
+        tl.store(target_logit + 2 * token + 1, tl.load(second + word).to(tl.float32))
+
+        max0, max1 = float("-inf"), float("-inf")
+        sum0, sum1 = 0.0, 0.0  # of exp(z - max)
+        gap0, gap1 = 0.0, 0.0  # of exp(z - max) * (z1 - z0)
+        for start in range(0, vocab, block):
+            inside = start + columns < vocab
+            z0 = tl.load(first + start + columns, mask=inside, other=float("-inf")).to(tl.float32)
+            z1 = tl.load(second + start + columns, mask=inside, other=float("-inf")).to(tl.float32)
+            gap = tl.where(inside, z1 - z0, 0.0)
+            new0, new1 = tl.maximum(max0, tl.max(z0, 0)), tl.maximum(max1, tl.max(z1, 0))
+            e0, e1 = tl.exp(z0 - new0), tl.exp(z1 - new1)
+            keep0, keep1 = tl.exp(max0 - new0), tl.exp(max1 - new1)
+            sum0, sum1 = sum0 * keep0 + tl.sum(e0, 0), sum1 * keep1 + tl.sum(e1, 0)
+            gap0, gap1 = gap0 * keep0 + tl.sum(e0 * gap, 0), gap1 * keep1 + tl.sum(e1 * gap, 0)
+            max0, max1 = new0, new1
+        lse0, lse1 = max0 + tl.log(sum0), max1 + tl.log(sum1)
+        share0, share1 = w01 * gap0 / sum0, -w10 * gap1 / sum1  # p . r
+
+        tl.store(log_sum + 2 * token, lse0)
+        tl.store(log_sum + 2 * token + 1, lse1)
+        tl.store(divergence + 2 * token, share0 - column0 * lse0)
+        tl.store(divergence + 2 * token + 1, share1 - column1 * lse1)
+    else:
+        lse0, lse1 = tl.load(log_sum + 2 * token), tl.load(log_sum + 2 * token + 1)
+        share0 = tl.load(divergence + 2 * token) + column0 * lse0
+        share1 = tl.load(divergence + 2 * token + 1) + column1 * lse1
+
     if with_grad:
         own0 = 1 - alpha * (share0 + column0 + w01)
         own1 = 1 - alpha * (share1 + column1 + w10)
+        scale = 1.0
+        if with_writing and scaled:
+            scale = tl.load(factor)
+        highest = 0.0
         for start in range(0, vocab, block):
             inside = start + columns < vocab
             z0 = tl.load(first + start + columns, mask=inside, other=0.0).to(tl.float32)
@@ -85,5 +110,11 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton has types of its own
             minus = tl.where(start + columns == word, at_target, 0.0)
             g0 = p0 * (own0 + alpha * w01 * gap) + alpha * w10 * p1 - minus
             g1 = p1 * (own1 - alpha * w10 * gap) + alpha * w01 * p0 - minus
-            tl.store(first + start + columns, (g0 * scale).to(logits.dtype.element_ty), mask=inside)
-            tl.store(second + start + columns, (g1 * scale).to(logits.dtype.element_ty), mask=inside)
+            if with_writing:
+                tl.store(first + start + columns, (g0 * scale).to(logits.dtype.element_ty), mask=inside)
+                tl.store(second + start + columns, (g1 * scale).to(logits.dtype.element_ty), mask=inside)
+            else:
+                g = tl.where(inside, tl.maximum(tl.abs(g0), tl.abs(g1)), 0.0)
+                highest = tl.maximum(highest, tl.max(g, 0))
+        if not with_writing:
+            tl.store(largest + token, highest)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import kept_for_backward
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import rdrop
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -299,6 +299,98 @@ def test_small_probabilities_count_in_float16():
     assert grad[1:, 1].float().mean().item() == pytest.approx(expected, rel=0.01)
 
 
+def float16_gradients(way, factor, hidden, weight, target, alpha, kind, autocast):
+    """The gradients of ``factor`` times the loss, by float16 tensors or under autocast: "fused", "plain" or "exact"."""
+    dtype = torch.float64 if way == "exact" else torch.float32 if autocast else torch.float16
+    leaf = [x.to(torch.float16).to(dtype).requires_grad_() for x in (hidden, weight)]
+    with torch.autocast("cpu", dtype=torch.float16, enabled=autocast and way != "exact"):
+        if way == "fused":
+            loss = linear_rdrop_loss(*leaf, target, alpha, label_smoothing=0.1, divergence=kind, ignore_index=PAD).loss
+        else:
+            loss = plain(*leaf, None, target, alpha, kind=kind, dtype=torch.promote_types(dtype, torch.float32))
+    return [grad.double() for grad in grads(loss * factor, *leaf)]
+
+
+def check_float16(tokens, vocab, alpha, kind, words, largest, exponent, autocast, seed):
+    """The fused gradient in float16 is finite where it fits, and no further from float64's than the plain one."""
+    factor = 2.0**exponent
+    draw = torch.Generator().manual_seed(seed)
+    hidden, weight = torch.randn(2, tokens, 8, generator=draw), torch.randn(vocab, 8, generator=draw)
+    weight *= largest / (hidden @ weight.t()).abs().max()
+    target = torch.randint(min(words, vocab), (tokens,), generator=draw)  # few words: targets that repeat
+
+    def run(way):
+        return float16_gradients(way, factor, hidden, weight, target, alpha, kind, autocast)
+
+    for ours, by_plain, exact in zip(run("fused"), run("plain"), run("exact"), strict=True):
+        # Above it float16's tensors overflow. Logits up to 100 are rounded to 1/32, so that gradients are off by more.
+        limit = math.inf if autocast else torch.finfo(torch.float16).max
+        margin = 1 + 0.01 * max(1, largest / 10)
+        assert ours[exact.abs() * margin < limit].isfinite().all()
+        assert not ours[exact.abs() > limit * margin].isfinite().any()
+        fits = ours.isfinite() & (exact.abs() < limit) & by_plain.isfinite()
+        error, plain_error = ((x - exact)[fits].norm().item() for x in (ours, by_plain))
+        # Where few elements fit, by chance: the rounding of each to float16, and that of its smallest numbers.
+        by_chance = torch.finfo(torch.float16).eps * exact[fits].norm() + 2**-24 * math.sqrt(fits.sum())
+        assert error <= plain_error + by_chance, (error, plain_error)
+
+
+FLOAT16 = {
+    "tokens": st.sampled_from([1, 7, 60]),
+    "vocab": st.sampled_from([2, 33, 200]),
+    "alpha": st.sampled_from([0.0, 0.5, 5.0, 20.0]),
+    "kind": st.sampled_from(DIVERGENCES),
+    "words": st.sampled_from([1, 3, 200]),
+    "largest": st.sampled_from([0.1, 3.0, 30.0, 100.0]),
+    "exponent": st.integers(-20, 16),
+    "autocast": st.booleans(),
+    "seed": st.integers(0, 5),
+}
+
+
+@settings(max_examples=80)
+@given(**FLOAT16)
+def test_property_float16_is_finite_where_it_fits_and_as_exact_as_the_plain_path(**drawn):
+    check_float16(**drawn)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("tokens", [300, 6000])
+def test_float16_sums_of_one_word_do_not_overflow(autocast, tokens):
+    """300 tokens with one target, whose weight gradient of 540 fits a hundred times over; 20 times as many do not fit 64 times."""
+    vocab = 100
+    hidden, weight = torch.ones(2, tokens, 8), torch.zeros(vocab, 8)
+    target = torch.full((tokens,), 3)
+    _, grad = float16_gradients("fused", 1.0, hidden, weight, target, 5.0, "symmetric", autocast)
+    expected = 2 * tokens * (1 / vocab - 0.9)
+    assert grad[3].tolist() == pytest.approx([expected] * 8, rel=1e-3)
+    _, grad = float16_gradients("fused", 64.0, hidden, weight, target, 5.0, "symmetric", autocast)
+    assert grad.isfinite().all() == (autocast or tokens == 300)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1 / 20_000, 1e-5])
+def test_a_small_factor_of_the_loss_is_not_rounded(factor):
+    hidden, weight, _, target = leaves(shape=(40,), dtype=torch.float32)
+    ours, exact = (
+        float16_gradients(way, factor, hidden.detach(), weight.detach(), target, 5.0, "symmetric", False)
+        for way in ("fused", "exact")
+    )
+    for one, other in zip(ours, exact, strict=True):
+        assert (one * other).sum() / (other * other).sum() == pytest.approx(1, abs=2e-3)
+
+
+def test_elements_above_float16_do_not_overflow_when_scaled_down():
+    """Sure and opposite passes: an element of the gradient by the logits is above 65504, and fits times 1/1000."""
+    hidden, weight = torch.eye(4)[:2].unsqueeze(1) * 200, torch.zeros(50, 4)
+    weight[3, 0] = weight[7, 1] = 200  # logits of 40,000
+    ours, exact = (
+        float16_gradients(way, 1e-3, hidden, weight, torch.tensor([3]), 20.0, "symmetric", False)
+        for way in ("fused", "exact")
+    )
+    for one, other in zip(ours, exact, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-3, atol=1e-3)
+
+
 def test_the_loss_scale_scales_the_gradients():
     hidden, weight, bias, target = leaves(bias=True, dtype=torch.float16)
 
@@ -379,6 +471,33 @@ def test_no_logits_are_kept_for_backward():
 # What it refuses
 
 
+def test_an_ignored_target_may_be_any_number():
+    hidden, weight, _, _ = leaves(shape=(2,))
+    result = linear_rdrop_loss(hidden, weight, torch.tensor([3, -100]), 5.0, ignore_index=-100)
+    expected = linear_rdrop_loss(hidden[:, :1], weight, torch.tensor([3]), 5.0)
+    torch.testing.assert_close(result.loss, expected.loss)
+
+
+@every_kind
+def test_a_vocabulary_of_one_word_leaves_nothing_to_learn(kind):
+    hidden, weight, _, _ = leaves(shape=(3,), vocab=1)
+    result = linear_rdrop_loss(
+        hidden, weight, torch.zeros(3, dtype=torch.long), 5.0, label_smoothing=0.1, divergence=kind
+    )
+    assert result.loss.item() == pytest.approx(0, abs=1e-12)
+    for grad in grads(result.loss, hidden, weight):
+        torch.testing.assert_close(grad, torch.zeros_like(grad))
+
+
+def test_float64_stays_float64_under_autocast():
+    *tensors, target = leaves(bias=True)
+    expected = linear_rdrop_loss(*tensors[:2], target, 5.0, bias=tensors[2]).loss
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = linear_rdrop_loss(*tensors[:2], target, 5.0, bias=tensors[2]).loss
+    assert actual.dtype == torch.float64
+    torch.testing.assert_close(actual, expected)
+
+
 def test_a_second_backward_is_refused():
     hidden, weight, _, target = leaves()
     loss = linear_rdrop_loss(hidden, weight, target, 5.0).loss
@@ -403,6 +522,14 @@ def test_double_backward_is_refused():
         ({"target": torch.zeros(2, 3, dtype=torch.long)}, ["[2, 3]", "[3]"]),
         ({"weight": torch.zeros(11, 8)}, ["[11, 8]", "[V, 7]"]),
         ({"bias": torch.zeros(10)}, ["[10]", "[11]"]),
+        ({"weight": torch.zeros(0, 7)}, ["[0, 7]", "V > 0"]),
+        ({"hidden": torch.zeros(2, 3, 0), "weight": torch.zeros(11, 0)}, ["[2, 3, 0]", "D > 0"]),
+        ({"alpha": -1.0}, ["alpha -1.0", ">= 0"]),
+        ({"alpha": math.nan}, ["alpha nan", ">= 0"]),
+        ({"label_smoothing": 1.0}, ["label_smoothing 1.0", "[0, 1)"]),
+        ({"label_smoothing": -0.1}, ["label_smoothing -0.1", "[0, 1)"]),
+        ({"target": torch.tensor([0, 11, 3])}, ["0 to 11", "0 to 10"]),
+        ({"target": torch.tensor([0, -100, 3])}, ["-100 to 3", "0 to 10", "ignore_index"]),
     ],
 )
 def test_errors_name_the_value_and_what_is_allowed(change, words):

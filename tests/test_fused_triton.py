@@ -3,9 +3,13 @@
 import os
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_fused import FLOAT16, check_float16
 
 from rdrop_fairseq import fused
 
@@ -20,40 +24,58 @@ def facts(tokens):
     return torch.zeros(len(fused._Facts._fields), tokens, 2)
 
 
+def settings_of(alpha, kind="symmetric", with_grad=True):
+    return fused._Settings(alpha, 0.9, 1e-3, kind, False, with_grad, torch.float32)
+
+
 @pytest.mark.parametrize("kind", ["symmetric", "forward", "reverse"])
 @pytest.mark.parametrize("vocab", [3, 1000, 4096, 9001])
 def test_the_kernel_equals_torchs_operations(kind, vocab):
     draw = torch.Generator().manual_seed(vocab)
     logits = 3 * torch.randn(3, 2, vocab, generator=draw)
     target = torch.randint(vocab, (3,), generator=draw)
-    settings = fused._Settings(0.7, 0.9, 0.1 / vocab, kind, False, True)
+    settings = settings_of(0.7, kind)
     actual, expected = logits.clone(), logits.clone()
     actual_facts, expected_facts = facts(3), facts(3)
-    fused_triton.loss_and_gradient(actual, target, settings, 256.0, fused._Facts(*actual_facts))
-    fused._loss_and_gradient(expected, target, settings, 256.0, expected_facts)
-    assert fused_triton.supports(logits, kind)
+    assert fused_triton.loss_and_gradient(actual, target, settings, fused._Facts(*actual_facts)) is None
+    fused._loss_and_gradient(expected, target, settings, expected_facts)
+    assert fused_triton.supports(logits.dtype, 2, kind)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(actual_facts, expected_facts, rtol=1e-5, atol=1e-5)
     assert expected_facts[3].sum() > 0.1  # there is a divergence to compare
 
 
+@pytest.mark.parametrize("kind", ["symmetric", "forward", "reverse"])
+@pytest.mark.parametrize("vocab", [50, 9001])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_rounded_once(dtype):
-    logits = torch.randn(2, 2, 50, generator=torch.Generator().manual_seed(1)).to(dtype)
-    settings = fused._Settings(5.0, 0.9, 0.1 / 49, "symmetric", False, True)
+def test_half_precision_is_rounded_once(dtype, vocab, kind):
+    logits = torch.randn(2, 2, vocab, generator=torch.Generator().manual_seed(1)).to(dtype)
     target = torch.tensor([3, 7])
     exact = logits.float()
-    fused_triton.loss_and_gradient(logits, target, settings, 1.0, fused._Facts(*facts(2)))
-    fused._loss_and_gradient(exact, target, settings, 1.0, facts(2))
-    torch.testing.assert_close(logits.float(), exact, rtol=torch.finfo(dtype).eps, atol=1e-5)
+    factor = fused_triton.loss_and_gradient(logits, target, settings_of(5.0, kind), fused._Facts(*facts(2)))
+    fused._loss_and_gradient(exact, target, settings_of(5.0, kind), facts(2))
+    actual = logits.float()
+    if dtype == torch.float16:
+        assert actual.abs().max().item() == pytest.approx(2**15, rel=1e-3)
+        actual /= factor
+    torch.testing.assert_close(actual, exact, rtol=torch.finfo(dtype).eps, atol=1e-5 if factor is None else 3e-9)
+
+
+@settings(max_examples=20)
+@given(
+    **FLOAT16
+    | {"kind": st.sampled_from(["symmetric", "forward", "reverse"])}
+    | {"tokens": st.sampled_from([1, 9]), "vocab": st.sampled_from([2, 33])}
+)
+def test_property_float16_is_finite_where_it_fits_and_as_exact_as_the_plain_path(**drawn):
+    with mock.patch.object(fused, "_kernel", lambda *_: fused_triton):
+        check_float16(**drawn)
 
 
 def test_extreme_logits():
     logits = torch.tensor([[(1e4, -1e4, 0.0), (-1e4, 1e4, 0.0)]])
     known = facts(1)
-    fused_triton.loss_and_gradient(
-        logits, torch.tensor([0]), fused._Settings(5.0, 1.0, 0.0, "symmetric", False, True), 1.0, fused._Facts(*known)
-    )
+    fused_triton.loss_and_gradient(logits, torch.tensor([0]), settings_of(5.0), fused._Facts(*known))
     assert logits.isfinite().all()
     assert fused._Facts(*known).divergence.sum() == 2e4
 
@@ -61,16 +83,32 @@ def test_extreme_logits():
 def test_without_gradient_the_logits_stay():
     logits = torch.randn(2, 2, 5)
     before = logits.clone()
-    settings = fused._Settings(5.0, 1.0, 0.0, "symmetric", False, False)
-    fused_triton.loss_and_gradient(logits, torch.tensor([0, 1]), settings, 1.0, fused._Facts(*facts(2)))
-    fused_triton.loss_and_gradient(logits[:0], torch.tensor([0, 1])[:0], settings, 1.0, fused._Facts(*facts(0)))
+    settings = settings_of(5.0, with_grad=False)
+    fused_triton.loss_and_gradient(logits, torch.tensor([0, 1]), settings, fused._Facts(*facts(2)))
+    fused_triton.loss_and_gradient(logits[:0], torch.tensor([0, 1])[:0], settings, fused._Facts(*facts(0)))
     assert torch.equal(logits, before)
 
 
 def test_what_the_kernel_leaves_to_torch():
-    assert not fused_triton.supports(torch.zeros(1, 3, 4), "symmetric")
-    assert not fused_triton.supports(torch.zeros(1, 2, 4), "js")
-    assert not fused_triton.supports(torch.zeros(1, 2, 4, dtype=torch.float64), "symmetric")
+    assert not fused_triton.supports(torch.float32, 3, "symmetric")
+    assert not fused_triton.supports(torch.float32, 2, "js")
+    assert not fused_triton.supports(torch.float64, 2, "symmetric")
+
+
+def test_a_kernel_that_does_not_run_is_left_out_with_one_warning(monkeypatch):
+    """As where Triton finds no C compiler, or does not know the GPU."""
+    monkeypatch.setattr(fused_triton, "_kernel", {(1,): mock.Mock(side_effect=RuntimeError("no C\ncompiler"))})
+    fused._runs.cache_clear()
+    with pytest.warns(UserWarning, match="does not run here.*no C compiler") as seen:
+        assert [fused._runs(torch.device("cpu"), torch.float32) for _ in range(3)] == [False] * 3
+    assert len(seen) == 1
+    fused._runs.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_kernel_that_runs_is_seen_to_run(dtype):
+    fused._runs.cache_clear()
+    assert fused._runs(torch.device("cpu"), dtype)
 
 
 COMPILE = """
@@ -79,11 +117,15 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from rdrop_fairseq.fused_triton import _kernel
 
-for capability, dtype in itertools.product((80, 90), ("bf16", "fp16", "fp32")):
+for capability, (dtype, facts) in itertools.product(
+    (80, 90), (("bf16", True), ("fp16", True), ("fp16", False), ("fp32", True))
+):
     types = dict.fromkeys(_kernel.arg_names, "fp32")
-    types |= {"logits": f"*{dtype}", "target": "*i64", "vocab": "i32", "with_grad": "constexpr", "block": "constexpr"}
-    types |= dict.fromkeys(("log_sum", "target_logit", "divergence"), "*fp32")
-    source = ASTSource(_kernel, types, constexprs={"with_grad": True, "block": 4096})
+    types |= {"logits": f"*{dtype}", "target": "*i64", "vocab": "i32"}
+    types |= dict.fromkeys(("log_sum", "target_logit", "divergence", "largest", "factor"), "*fp32")
+    constants = {"scaled": dtype == "fp16", "block": 4096, "with_facts": facts, "with_grad": True}
+    constants["with_writing"] = dtype != "fp16" or not facts
+    source = ASTSource(_kernel, types | dict.fromkeys(constants, "constexpr"), constexprs=constants)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 8})
     assert compiled.asm["cubin"], (capability, dtype)
 """
