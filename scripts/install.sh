@@ -80,16 +80,21 @@ pip=(.venv/bin/python -m pip --disable-pip-version-check install -c .venv/constr
 # fairseq is compiled against the torch that is installed. Without isolation, or pip would fetch a second one for it.
 # -O0 is for the extensions with torch's headers, which the plugin does not use; fairseq gives the others -O3 itself.
 # Meanwhile pip installs the rest, which is what constraints.txt pins, and the largest that it leaves open.
-"${pip[@]}" torch numpy cython setuptools wheel
+made=0
+stage() { echo "[$((made += 1))/3] $*"; }
+stage "PyTorch${torch:+ $torch, which is there}, and what compiles fairseq"
+"${pip[@]}" -q torch numpy cython setuptools wheel
+stage "fairseq (log: .venv/fairseq.log), and meanwhile the other packages of constraints.txt"
 env -u CUDA_HOME CFLAGS="${CFLAGS:--O0 -DNDEBUG -fwrapv}" "${pip[@]}" --no-build-isolation --no-deps fairseq-fixed \
     >.venv/fairseq.log 2>&1 &
 fairseq=$!
 trap 'kill $fairseq 2>/dev/null || true' EXIT
-"${pip[@]}" --no-build-isolation -r <(grep -v '^fairseq-fixed==' .venv/constraints.txt
+"${pip[@]}" -q --no-build-isolation -r <(grep -v '^fairseq-fixed==' .venv/constraints.txt
     sed -n 's/^ *"\(triton; .*\)",.*/\1/p' setup.py)
 wait "$fairseq" || { cat .venv/fairseq.log >&2; die "fairseq could not be installed; the log above says why"; }
 trap - EXIT
-"${pip[@]}" --no-build-isolation -e '.[test,plots]'
+stage "the plugin itself"
+"${pip[@]}" -q --no-build-isolation -e '.[test,plots]'
 
 depends >"$stamp"
 echo "Installed in $((SECONDS - start)) s"

@@ -1,0 +1,65 @@
+"""scripts/install.sh with a Python whose venv and pip do nothing: what it prints, and what it asks pip for."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from waiting import HANG
+
+ROOT = Path(__file__).parents[1]
+# It stands in for the compiler too, which is looked for where fairseq has no wheel.
+PYTHON = """#!/bin/bash
+case "$*" in
+    -c*version_info*) echo 3.12 ;;
+    *'version("torch")'*) [[ -z $TORCH ]] || echo "$TORCH" ;;
+    "-m venv "*) mkdir -p "$3/bin" && touch "$3/bin/activate" && cp -u "$0" "$3/bin/python" 2>/dev/null || true ;;
+    *"pip "*)
+        echo "$*" >>pip.log
+        [[ -z $FAIL || "$*" != *"$FAIL"* ]] || { echo "no such package" >&2; exit 1; }
+        [[ " $* " == *" -q "* ]] || printf 'Requirement already satisfied\\n%.0s' {1..300} ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The repository without what is not installed, and such a Python."""
+    for name in ("setup.py", "pyproject.toml", "constraints.txt", "scripts/install.sh", "scripts/lib.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in ("python", "c++"):
+        (tmp_path / name).write_text(PYTHON)
+        (tmp_path / name).chmod(0o755)
+    return tmp_path
+
+
+def install(clone: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": f"{clone}:/usr/bin:/bin", "PYTHON": str(clone / "python"), "TORCH": "", "FAIL": "", **env}
+    command = [clone / "scripts/install.sh"]
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=HANG)
+
+
+def test_a_line_for_each_stage_and_nothing_the_second_time(clone: Path) -> None:
+    result = install(clone)
+    assert (result.returncode, result.stderr) == (0, "")
+    first, *stages, last = result.stdout.splitlines()
+    assert first.startswith("Installing into .venv: Python 3.12")
+    assert [stage[:6] for stage in stages] == ["[1/3] ", "[2/3] ", "[3/3] "]
+    assert last.startswith("Installed in ")
+    assert "-e .[test,plots]" in (clone / "pip.log").read_text().splitlines()[-1]
+    assert (install(clone).stdout, len((clone / "pip.log").read_text().splitlines())) == ("", 4)
+
+
+def test_a_torch_that_is_there_is_named_and_kept(clone: Path) -> None:
+    assert "[1/3] PyTorch 2.6.0, which is there" in install(clone, TORCH="2.6.0").stdout
+    assert "\ntorch==2.6.0\n" in (clone / ".venv/constraints.txt").read_text()
+
+
+def test_a_stage_that_fails_ends_it_and_says_why(clone: Path) -> None:
+    result = install(clone, FAIL="fairseq-fixed")
+    assert result.returncode != 0
+    assert result.stderr.splitlines()[-1] == "install.sh: fairseq could not be installed; the log above says why"
+    assert "no such package" in result.stderr
+    assert not (clone / ".venv/.installed").exists()
+    assert install(clone).returncode == 0
