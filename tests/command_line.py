@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from waiting import HANG
 
 ROOT = Path(__file__).resolve().parent.parent
 USER_DIR = str(Path(find_spec("rdrop_fairseq").origin).parent)
@@ -30,7 +31,6 @@ BIN = Path(sys.executable).parent
 TRAIN, HYDRA_TRAIN = "fairseq_cli.train", "fairseq_cli.hydra_train"
 PREPROCESS, GENERATE, INTERACTIVE = "fairseq_cli.preprocess", "fairseq_cli.generate", "fairseq_cli.interactive"
 EVAL_LM = "fairseq_cli.eval_lm"
-TIMEOUT = 180  # seconds; a process takes about one, on a busy machine a few
 
 _SERVER = multiprocessing.get_context("forkserver")
 LATE = ["torch._dynamo", "sacremoses"]  # Adam imports the first late, the tools for texts the second
@@ -112,7 +112,7 @@ def run_program(command: Sequence[object], cwd: Path, **env: str) -> Result:
         env={**os.environ, "OMP_NUM_THREADS": "1", **env},
         capture_output=True,
         text=True,
-        timeout=TIMEOUT,
+        timeout=HANG,
         check=False,
     )
     return Result(done.returncode, done.stdout, done.stderr)
@@ -196,7 +196,7 @@ class Running:
 
     def result(self) -> Result:
         """Wait for the end; a process that hangs is killed."""
-        self.process.join(TIMEOUT)
+        self.process.join(HANG)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()

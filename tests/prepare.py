@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from waiting import HANG, wait_until
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 BIN = Path(sys.executable).parent
@@ -25,7 +26,7 @@ def command(script: str, *options: object, scripts: Path = SCRIPTS) -> list[str]
 
 def run(script: str, *options: object, scripts: Path = SCRIPTS, **env: str) -> subprocess.CompletedProcess[str]:
     arguments = command(script, *options, scripts=scripts)
-    return subprocess.run(arguments, capture_output=True, text=True, env=environment(**env), timeout=400)
+    return subprocess.run(arguments, capture_output=True, text=True, env=environment(**env), timeout=HANG)
 
 
 def prepared(script: str, *options: object, scripts: Path = SCRIPTS, **env: str) -> str:
@@ -44,7 +45,7 @@ def refused(script: str, *options: object, scripts: Path = SCRIPTS, limit: int |
     arguments = command(script, *options, scripts=scripts)
     if limit is not None:
         arguments = ["bash", "-c", f'ulimit -f {limit} && exec "$@"', "bash", *arguments]
-    result = subprocess.run(arguments, capture_output=True, text=True, env=environment(**env), timeout=400)
+    result = subprocess.run(arguments, capture_output=True, text=True, env=environment(**env), timeout=HANG)
     assert result.returncode != 0, result.stdout
     assert result.stderr.count("\n") == 1, result.stderr
     return result.stderr
@@ -93,11 +94,7 @@ def started(arguments: list[str], env: dict[str, str], moment: Callable[[], bool
         # Where the tests run in the background, ^C is ignored, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    limit = time.monotonic() + 300
-    while not moment():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < limit
-        time.sleep(0.005)
+    wait_until(moment, lambda: process.poll() is None)
     return process
 
 
@@ -105,18 +102,16 @@ def interrupted(arguments: list[str], env: dict[str, str], moment: Callable[[], 
     """Send ^C to a run at the moment, and check that it ends with one line and leaves no process behind."""
     process = started(arguments, env, moment)
     os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=HANG)
     assert process.returncode == 130
     assert stderr == f"{Path(arguments[0]).name}: interrupted; run it again to go on\n"
-    assert ends(process.pid)
+    wait_until(lambda: is_gone(process.pid))
 
 
-def ends(group: int) -> bool:
-    """Whether the process group is gone within a few seconds."""
-    for _ in range(100):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
+def is_gone(group: int) -> bool:
+    """Whether no process of the group lives."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
     return False

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from waiting import HANG
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 FILES = [f"{split}.{language}" for split in ("train", "valid", "test") for language in ("de", "en")]
@@ -28,7 +29,7 @@ NOM, ACC, DAT, GEN = range(4)
 
 def run(out: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPTS / "make_demo_corpus.py"), str(out), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG)
 
 
 def corpus(out: Path) -> dict[str, str]:

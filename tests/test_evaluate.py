@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import command_line
@@ -11,6 +10,7 @@ import pytest
 import torch
 from learned_run import contents, fairseq_hypotheses, tool, tool_refused, train_learned
 from toy_run import refused, run
+from waiting import wait_until
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 import decoding
@@ -173,10 +173,7 @@ def test_several_references(evaluated, changed):
 def test_a_killed_evaluation_leaves_the_former_one_and_nothing_else(learned, scored):
     before = contents(learned / "evaluation/best")
     running = command_line.start("script_entry", EVALUATE, learned, "--average-best", 2)
-    deadline = time.monotonic() + 60
-    while not list((learned / "evaluation").glob(".*.part")):
-        assert running.process.is_alive() and time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: list((learned / "evaluation").glob(".*.part")), running.process.is_alive)
     running.process.terminate()
     result = running.result()
     assert result.status != 0 and result.stderr == "interrupted\n"

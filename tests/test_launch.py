@@ -6,7 +6,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import command_line
@@ -14,6 +13,7 @@ import learned_run
 import pytest
 import toy_run
 from toy_run import SCRIPTS, refused, run
+from waiting import HANG, wait_until
 
 sys.path.append(str(SCRIPTS))
 import launch
@@ -176,22 +176,18 @@ def start(*command: object, **env: str) -> subprocess.Popen[str]:
 
 def wait_for(process: subprocess.Popen[str], folder: Path, pattern: str) -> None:
     """Wait until a file is there that the process makes."""
-    deadline = time.monotonic() + 200
-    while not list(folder.glob(pattern)):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: list(folder.glob(pattern)), lambda: process.poll() is None)
 
 
 def two_children(process: subprocess.Popen[str]) -> list[int]:
     """The numbers of its two child processes, once they are there, the older one first."""
-    deadline = time.monotonic() + 60
-    children: list[int] = []
-    while len(children) != 2:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
+
+    def children() -> list[int]:
         found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
-        children = sorted(map(int, found.stdout.split()))
-    return children
+        return sorted(map(int, found.stdout.split()))
+
+    wait_until(lambda: len(children()) == 2, lambda: process.poll() is None)
+    return children()
 
 
 def free_port() -> int:
@@ -268,7 +264,7 @@ def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(config, whol
     ranks = two_children(process)
     wait_for(process, folder, "checkpoints/checkpoint_*_10.pt")
     os.kill(ranks[1], signal.SIGKILL)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=HANG)
     assert process.returncode == 1
     assert errors == (
         f"training failed: rank 1 of 2: killed by SIGKILL. The log is {folder}/train.log; "
@@ -285,7 +281,7 @@ def test_a_job_that_is_told_to_stop_ends_its_processes(config, tmp_path):
     wait_for(process, tmp_path, "run/checkpoints/*")
     ranks = two_children(process)
     process.terminate()
-    output, errors = process.communicate(timeout=100)
+    output, errors = process.communicate(timeout=HANG)
     assert process.returncode == 1
     for rank in ranks:
         with pytest.raises(ProcessLookupError):
@@ -313,7 +309,7 @@ def test_processes_that_are_started_one_by_one_train_together(launcher, config, 
     else:
         processes = [start("torchrun", "--standalone", "--nproc-per-node", 2, "--no-python", *command)]
     for process in processes:
-        output, errors = process.communicate(timeout=200)
+        output, errors = process.communicate(timeout=HANG)
         assert process.returncode == 0, output[-3000:] + errors
     assert losses(folder / "train.log") == first(3, losses(whole[0] / "train.log"))
     assert (folder / "train.1.log").exists()

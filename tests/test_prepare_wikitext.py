@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fairseq.data import Dictionary, data_utils
+from waiting import HANG
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 BIN = Path(sys.executable).parent
@@ -43,7 +44,7 @@ def pack(archive: Path, member: str = "wikitext-2/wiki.{}.tokens") -> Path:
 def run(*options: object, scripts: Path = SCRIPTS, corpus: str = "2", **env: str) -> subprocess.CompletedProcess[str]:
     command = [str(scripts / f"prepare_wikitext{corpus}.sh"), "--workers", "1", *map(str, options)]
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", **env}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANG)
 
 
 def refused(*options: object, **settings: object) -> str:

@@ -6,11 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from toy_run import SCRIPTS, make_configs, refused, run, settings
+from waiting import wait_until
 
 sys.path.append(str(SCRIPTS))
 import report
@@ -62,10 +62,7 @@ def test_a_killed_run_resumes_and_ends_with_the_losses_of_an_uninterrupted_one(c
     command = [str(SCRIPTS / "train.sh"), str(configs / "rdrop.yaml"), "--seed", "3", "--out", str(folder)]
     env = settings()["env"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env, process_group=0)
-    deadline = time.monotonic() + 200
-    while not list(folder.glob("checkpoints/checkpoint_*_10.pt")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: list(folder.glob("checkpoints/checkpoint_*_10.pt")), lambda: process.poll() is None)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     before = set(losses(folder))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import command_line
+from waiting import HANG
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -39,7 +40,7 @@ model:
 
 def settings() -> dict:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {"env": {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}, "timeout": 300}
+    return {"env": {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}, "timeout": HANG}
 
 
 def run(script: str, *options: object) -> subprocess.CompletedProcess[str]:
