@@ -2,16 +2,16 @@
 
 python benchmarks/loss.py [--head linear|adaptive] [--out DIR] [--quick | --all] [--rounds N] [--width D] [--cpu]
 
-Prints a table of times, each also as a multiple of the bare matrix products in the same round, and one of peak memory
-beyond inputs and gradients; the same for the head with adaptive softmax of WikiText-103 (adaptive_head.py; the exact
-divergence, which takes as long as all the rest, with --head adaptive alone). With a GPU it runs there, with more sizes.
-Ten minutes on two cores; --quick is for trying, --all for every size of the GPU's grid.
+Prints tables of times, each also as a multiple of the bare matrix products in the same round, on a CPU for both ways to
+allocate memory (measure.py), and one of peak memory beyond inputs and gradients; the same for the head with adaptive
+softmax of WikiText-103 (adaptive_head.py; the exact divergence, which takes as long as all the rest, with
+--head adaptive alone). With a GPU it runs there, with more sizes. Twenty minutes on two cores; --quick is for trying,
+--all for every size of the GPU's grid.
 """
 
 import functools
-import gc
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from statistics import median
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +26,9 @@ from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_l
 from fairseq.criterions.label_smoothed_cross_entropy_with_rdrop import compute_kl_loss
 from measure import (
     DTYPES,
+    Workers,
     arguments,
+    draw_ratios,
     free_bytes,
     in_a_fresh_process,
     markdown,
@@ -34,7 +36,8 @@ from measure import (
     positive,
     ratio,
     say,
-    seconds,
+    tables,
+    work,
     write,
 )
 from torch import Tensor
@@ -176,23 +179,18 @@ def memory_of(setting: dict[str, Any]) -> int:
     return peak - sum(tensor.numel() * tensor.element_size() for tensor in (hidden, weight))
 
 
-def measure_times(size: dict[str, Any], rounds: int, device: str) -> dict[str, Any]:
-    made = tensors(size, device)
-    steps = {BARE: bare_step(*made), **{name: step_of(loss, *made) for name, loss in LOSSES.items()}}
-    largest = 2 * size["tokens"] * size["vocab"] * 4
-    if 8 * largest > free_bytes(device):
-        steps = {name: step for name, step in steps.items() if name in (BARE, FUSED)}
-    measured = seconds(steps, rounds, device)
-    gc.collect()
-    return {**size, "seconds": measured}
+def steps_of(setting: dict[str, Any], device: str) -> dict[str, Callable[[], None]]:
+    """The bare products and the losses that the setting names."""
+    if setting.get("adaptive"):
+        model, sample = model_and_sample(setting, device)
+        return {BARE: bare_products(model, sample)} | {n: adaptive_step(n, model, sample) for n in setting["losses"]}
+    made = tensors(setting, device)
+    return {BARE: bare_step(*made)} | {name: step_of(LOSSES[name], *made) for name in setting["losses"]}
 
 
-def measure_adaptive_times(size: dict[str, Any], rounds: int, device: str, names: list[str]) -> dict[str, Any]:
-    model, sample = model_and_sample(size, device)
-    steps = {BARE: bare_products(model, sample), **{name: adaptive_step(name, model, sample) for name in names}}
-    measured = seconds(steps, rounds, device)
-    gc.collect()
-    return {**size, "seconds": measured}
+def measure_times(size: dict[str, Any], losses: list[str], rounds: int, workers: Workers) -> list[dict[str, Any]]:
+    measured = workers.seconds({**size, "losses": losses}, rounds)
+    return [{**size, "allocator": name, "seconds": spent} for name, spent in measured.items()]
 
 
 def measure_memory(size: dict[str, Any], device: str, names: list[str]) -> list[dict[str, Any]]:
@@ -237,19 +235,12 @@ def memory_table(memory: list[dict[str, Any]], names: list[str]) -> str:
     return markdown(rows)
 
 
-def plot(heads: Sequence[tuple[list[dict[str, Any]], list[str]]], pyplot: Any) -> Any:
-    """One axis a head, from its times and the names of its losses."""
-    figure, row = pyplot.subplots(1, len(heads), figsize=(9 * len(heads), 4.5), squeeze=False)
-    for axes, (times, names) in zip(row[0], heads, strict=True):
-        width = 0.8 / len(names)
-        for i, name in enumerate(names):
-            have = [(x, ratio(each["seconds"], name, BARE)) for x, each in enumerate(times) if name in each["seconds"]]
-            axes.bar([x + i * width for x, _ in have], [value for _, value in have], width, label=name)
-        axes.axhline(1, color="black", linewidth=1)
-        axes.set_xticks([x + 0.4 for x in range(len(times))], [label(entry).replace(", ", "\n") for entry in times])
-        axes.set_ylabel("time / bare matrix products")
-        axes.legend(fontsize=8)
-    return figure
+def draw(facts: dict[str, Any], pyplot: Any) -> Any:
+    def lines(size: dict[str, Any]) -> str:
+        return label(size).replace(", ", "\n", 1)
+
+    heads = {"head": facts.get("times"), "head with adaptive softmax": facts.get("adaptive", {}).get("times")}
+    return draw_ratios([(title, times, BARE, lines) for title, times in heads.items() if times], pyplot)
 
 
 def main() -> None:
@@ -262,19 +253,26 @@ def main() -> None:
         print(memory_of(args.memory_of))
         return
     device = "cuda" if torch.cuda.is_available() and not args.cpu else "cpu"
-    parts, heads = [], []
+    if args.worker:
+        work(lambda setting: steps_of(setting, device), device)
+        return
+    parts = []
     facts: dict[str, Any] = {}
-    for head, names, measure in (("linear", [*LOSSES], measure_linear), ("adaptive", [*ADAPTIVE], measure_adaptive)):
-        if args.head not in (None, head):
-            continue
-        if head == "adaptive" and args.head is None:  # it takes as long as all others together
-            names = [name for name in names if name != EXACT]
-        times, memory, title = measure(args, device, names)
-        parts.append(f"{title}\n\n{times_table(times, names)}\n{memory_table(memory, names)}")
-        facts |= {"times": times, "memory": memory} if head == "linear" else {head: {"times": times, "memory": memory}}
-        heads.append((times, names))
-    name = "_".join(["loss", device, *([args.head] if args.head else [])])
-    write(args.out, name, "\n".join(parts), facts, lambda pyplot: plot(heads, pyplot))
+    with Workers(__file__, device) as workers:
+        for head, names, measure in (
+            ("linear", [*LOSSES], measure_linear),
+            ("adaptive", [*ADAPTIVE], measure_adaptive),
+        ):
+            if args.head not in (None, head):
+                continue
+            if head == "adaptive" and args.head is None:  # it takes as long as all others together
+                names = [name for name in names if name != EXACT]
+            times, memory, title = measure(args, device, names, workers)
+            table = tables(times, functools.partial(times_table, names=names))
+            parts.append(f"{title}\n\n{table}\n{memory_table(memory, names)}")
+            found = {"times": times, "memory": memory}
+            facts |= found if head == "linear" else {head: found}
+    write(args.out, "_".join(["loss", device, *([args.head] if args.head else [])]), "\n".join(parts), facts, draw)
 
 
 def fits(tokens: int, vocab: int, device: str) -> bool:
@@ -285,11 +283,12 @@ def fits(tokens: int, vocab: int, device: str) -> bool:
 Measured = tuple[list[dict[str, Any]], list[dict[str, Any]], str]  # times, memory, and of what
 
 
-def measure_linear(args: Namespace, device: str, names: list[str]) -> Measured:
+def measure_linear(args: Namespace, device: str, names: list[str], workers: Workers) -> Measured:
+    measured = names  # the losses whose memory is
     growth: tuple[int, ...] = ()  # the tokens of more memory measurements of the fused loss
     if args.quick:
         grid = [("float32", 1000, 128), ("bfloat16", 1000, 128)]
-        memory_sizes, names = [("float32", 2000, 1024)], [PUBLISHED, FUSED]
+        memory_sizes, measured = [("float32", 2000, 1024)], [FUSED]
     elif device == "cuda" or args.all:
         whole = [(dtype, vocab, tokens) for dtype in ("bfloat16", "float32") for vocab in (10_000, 32_768, 44_000)
                  for tokens in (1024, 4096, 16_384)]  # fmt: skip
@@ -304,30 +303,32 @@ def measure_linear(args: Namespace, device: str, names: list[str]) -> Measured:
     def size(dtype: str, vocab: int, tokens: int) -> dict[str, Any]:
         return {"dtype": dtype, "vocab": vocab, "tokens": tokens, "width": args.width}
 
-    times, memory = [], []
-    for number, setting in enumerate(grid, 1):
-        say(f"[{number}/{len(grid)}] {label(size(*setting))}")
-        times.append(measure_times(size(*setting), args.rounds, device))
+    times: list[dict[str, Any]] = []
+    memory: list[dict[str, Any]] = []
+    for number, (dtype, vocab, tokens) in enumerate(grid, 1):
+        say(f"[{number}/{len(grid)}] {label(size(dtype, vocab, tokens))}")
+        losses = names if fits(tokens, vocab, device) else [FUSED]
+        times += measure_times(size(dtype, vocab, tokens), losses, args.rounds, workers)
     for dtype, vocab, tokens in memory_sizes:
         while not fits(tokens, vocab, device):
             tokens //= 2
         say(f"memory at {label(size(dtype, vocab, tokens))}")
-        memory += measure_memory(size(dtype, vocab, tokens), device, names)
+        memory += measure_memory(size(dtype, vocab, tokens), device, measured)
         for more in growth:
             memory += measure_memory(size(dtype, vocab, more), device, [FUSED])
     return times, memory, f"Head, forward and backward, width {args.width}, two passes."
 
 
-def measure_adaptive(args: Namespace, device: str, names: list[str]) -> Measured:
+def measure_adaptive(args: Namespace, device: str, names: list[str], workers: Workers) -> Measured:
     few = device == "cpu" and not args.all
     dtypes = ("float32",) if few else ("bfloat16", "float32")
     tokens = (64,) if args.quick else (1024,) if few else (1024, 3072)
     sizes = [size_of(number, dtype, args.quick) for dtype in dtypes for number in tokens]
-    times = []
+    times: list[dict[str, Any]] = []
     for number, size in enumerate(sizes, 1):
         say(f"[{number}/{len(sizes)}] adaptive softmax, {label(size)}")
-        times.append(measure_adaptive_times(size, args.rounds, device, names))
-    memory = measure_memory(sizes[-1], device, names[-1:] if args.quick else names)
+        times += measure_times(size, names, args.rounds, workers)
+    memory = [] if args.quick else measure_memory(sizes[-1], device, names)
     cutoffs = ", ".join(f"{cutoff:,}" for cutoff in sizes[0]["cutoffs"])
     width = f"width {sizes[0]['width']:,}, tail factor {FACTOR}"
     return times, memory, f"Head with adaptive softmax, cutoffs {cutoffs}, {width}, two passes."

@@ -1,4 +1,9 @@
-"""What the benchmarks share: seconds in interleaved rounds, peak memory, tables, JSON and PNG."""
+"""What the benchmarks share: seconds in interleaved rounds, peak memory, tables, JSON and PNG.
+
+How glibc hands out memory decides how long a step takes on a CPU, and most for what allocates most. So times are taken
+both ways, with the settings that train.sh trains with and with glibc's own. A process reads them when it starts:
+hence one process for each (`Workers`), which take turns, round by round.
+"""
 
 import argparse
 import ctypes
@@ -11,7 +16,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +30,12 @@ from versions import versions  # noqa: E402
 
 logging.disable(logging.INFO)  # fairseq turns on what every library has to say
 
+TRAIN_SH, DEFAULT = "malloc as train.sh sets it", "malloc as glibc sets it"
+# What stands before a command that is to run with these settings.
+ALLOCATORS: dict[str, list[str]] = {
+    TRAIN_SH: ["bash", "-c", 'source "$0"; keep_pages; exec "$@"', str(ROOT / "scripts/lib.sh")],
+    DEFAULT: [],
+}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Step = Callable[[], Any]
 
@@ -42,6 +53,7 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=positive, default=4, help="timings of each, at least 1 (default: %(default)s)")
     parser.add_argument("--cpu", action="store_true", help="measure on the CPU where there is a GPU")
     parser.add_argument("--memory-of", type=json.loads, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
@@ -57,23 +69,102 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def seconds(steps: Mapping[str, Step], rounds: int, device: str) -> dict[str, list[float]]:
-    """Time of each step in each round: all of them in turn, so that a busy machine disturbs them alike.
+def one_round(steps: Mapping[str, Step], number: int, device: str) -> dict[str, float]:
+    """Time of each step, all of them in turn, so that a busy machine disturbs them alike.
 
     Each round has an order of its own, so that none always runs behind the same one.
     """
-    measured: dict[str, list[float]] = {name: [] for name in steps}
+    measured = {}
     order = list(steps.items())
-    for number in range(-1, rounds):  # the first round warms up
-        random.Random(number).shuffle(order)
-        for name, step in order:
-            synchronize(device)
-            start = time.perf_counter()
-            step()
-            synchronize(device)
-            if number >= 0:
-                measured[name].append(time.perf_counter() - start)
-    return measured
+    random.Random(number).shuffle(order)
+    for name, step in order:
+        synchronize(device)
+        start = time.perf_counter()
+        step()
+        synchronize(device)
+        measured[name] = time.perf_counter() - start
+    return {name: measured[name] for name in steps}
+
+
+def seconds(steps: Mapping[str, Step], rounds: int, device: str) -> dict[str, list[float]]:
+    """Time of each step in each round, after one to warm up."""
+    return by_step([one_round(steps, number, device) for number in range(-1, rounds)])
+
+
+def by_step(rounds: list[dict[str, float]]) -> dict[str, list[float]]:
+    """The times of all rounds but the first by name."""
+    return {name: [times[name] for times in rounds[1:]] for name in rounds[0]}
+
+
+class Workers:
+    """A process of a benchmark for each way to allocate memory, which time the steps of a setting in turn.
+
+    On a GPU there is one alone, for its memory is PyTorch's own matter.
+    """
+
+    def __init__(self, script: str, device: str) -> None:
+        self.processes = {}
+        for allocator in (TRAIN_SH,) if device == "cuda" else ALLOCATORS:
+            command = [*ALLOCATORS[allocator], sys.executable, script, "--worker", *(["--cpu"] * (device == "cpu"))]
+            self.processes[allocator] = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+            )
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.communicate()
+
+    def ask(self, allocator: str, what: Any) -> Any:
+        """The answer of a process to a line; exits where it gives none."""
+        process = self.processes[allocator]
+        assert process.stdin and process.stdout
+        print(json.dumps(what), file=process.stdin, flush=True)
+        answer = process.stdout.readline()
+        if not answer:
+            sys.exit(f"{allocator}: the process ended with status {process.wait()}; memory may have run out")
+        return json.loads(answer)
+
+    def seconds(self, setting: dict[str, Any], rounds: int) -> dict[str, dict[str, list[float]]]:
+        """By way to allocate memory: the time of each step of the setting in each round."""
+        measured: dict[str, list[dict[str, float]]] = {allocator: [] for allocator in self.processes}
+        for allocator in self.processes:
+            self.ask(allocator, setting)
+        for number in range(-1, rounds):  # the first round warms up
+            for allocator in sorted(self.processes, reverse=bool(number % 2)):
+                measured[allocator].append(self.ask(allocator, number))
+        for allocator in self.processes:
+            self.ask(allocator, None)
+        return {allocator: by_step(times) for allocator, times in measured.items()}
+
+
+def tables(times: list[dict[str, Any]], table: Callable[[list[dict[str, Any]]], str]) -> str:
+    """A table of the times of each way to allocate memory, each under its name."""
+    allocators = dict.fromkeys(entry["allocator"] for entry in times)
+    parts = ((name, [entry for entry in times if entry["allocator"] == name]) for name in allocators)
+    return "\n".join(f"**{name}**\n\n{table(part)}" for name, part in parts)
+
+
+def work(make_steps: Callable[[dict[str, Any]], Mapping[str, Step]], device: str) -> None:
+    """Answer Workers, line by line: a setting makes the steps, a number times a round of them, null forgets them."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    steps: Mapping[str, Step] = {}
+    for line in sys.stdin:
+        told = json.loads(line)
+        if isinstance(told, int):
+            answer = one_round(steps, told, device)
+        else:
+            steps, answer = {}, {}
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)  # the next setting starts without kept pages
+            if device == "cuda":
+                torch.cuda.empty_cache()
+            steps = make_steps(told) if told else {}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def ratio(measured: Mapping[str, list[float]], name: str, peer: str) -> float:
@@ -111,12 +202,25 @@ def free_bytes(device: str) -> int:
     return torch.cuda.mem_get_info()[0] if device == "cuda" else status_bytes("MemAvailable", "/proc/meminfo")
 
 
+def keep_pages() -> None:
+    """Start the program anew with train.sh's settings of malloc, unless it has them."""
+    if "MALLOC_TOP_PAD_" not in os.environ:
+        command = [*ALLOCATORS[TRAIN_SH], sys.executable, *sys.argv]
+        os.execvp(command[0], command)
+
+
+def environment() -> dict[str, str]:
+    """The environment without settings of glibc's malloc and without fairseq's warnings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    return kept | {"PYTHONWARNINGS": "ignore"}
+
+
 def in_a_fresh_process(script: str, setting: dict[str, Any]) -> int | None:
     """What the script prints when it is called with --memory-of SETTING; None if that fails, as out of memory."""
     command = [sys.executable, script, "--memory-of", json.dumps(setting)]
     # Large pages: a peer that takes many gigabytes would spend minutes on faults of small ones.
-    environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    large_pages = {"THP_MEM_ALLOC_ENABLE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment() | large_pages)
     if done.returncode:
         say(f"  {setting}: failed: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
         return None
@@ -129,13 +233,8 @@ def markdown(rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in lines)
 
 
-def write(out: Path, name: str, text: str, facts: dict[str, Any], draw: Callable[[Any], Any]) -> None:
+def write(out: Path, name: str, text: str, facts: dict[str, Any], draw: "Draw") -> None:
     """Print the table and leave OUT/NAME.md, NAME.json and NAME.png."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     command = " ".join(["python", *sys.argv])
     text = f"`{command}`\n\n{text}\n```\n{versions()}```\n"
     print(text)
@@ -143,7 +242,62 @@ def write(out: Path, name: str, text: str, facts: dict[str, Any], draw: Callable
     (out / f"{name}.md").write_text(text, encoding="utf-8")
     record = {"command": command, "versions": versions().splitlines(), **facts}
     (out / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    figure = draw(pyplot)
-    figure.tight_layout()
-    figure.savefig(out / f"{name}.png", dpi=100)
+    write_picture(out / f"{name}.json", draw)
     say(f"Written: {out}/{name}.md, .json, .png")
+
+
+Draw = Callable[[dict[str, Any], Any], Any]  # what a JSON file holds, matplotlib's pyplot -> a figure
+
+
+def write_picture(facts: Path, draw: Draw) -> Path:
+    """Draw what a JSON file of a benchmark holds into a PNG beside it, whose path is returned."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    picture = facts.with_suffix(".png")
+    figure = draw(json.loads(facts.read_text(encoding="utf-8")), pyplot)
+    figure.savefig(picture, dpi=100)
+    pyplot.close(figure)
+    return picture
+
+
+def draw_ratios(
+    rows: Sequence[tuple[str, list[dict[str, Any]], str, Callable[[dict[str, Any]], str]]], pyplot: Any
+) -> Any:
+    """Bars of time ratios: a row of panels for each of (title, times, peer, label), in it a panel for each allocator.
+
+    Each entry of the times is a group of bars, named by the label, with a bar for each of its steps but the peer whose
+    time is 1.
+    """
+    rows = [row for row in rows if row[1]]
+    heights = [
+        sum(len(entry["seconds"]) for entry in times) / len({entry["allocator"] for entry in times})
+        for _, times, _, _ in rows
+    ]
+    figure = pyplot.figure(figsize=(12, 1.5 * len(rows) + 0.24 * sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, height_ratios=[height + 6 for height in heights], squeeze=False)
+    for part, (title, times, peer, label) in zip(parts[:, 0], rows, strict=True):
+        allocators = list(dict.fromkeys(entry["allocator"] for entry in times))
+        names = [name for name in dict.fromkeys(name for entry in times for name in entry["seconds"]) if name != peer]
+        panels = part.subplots(1, len(allocators), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, allocator in zip(panels, allocators, strict=True):
+            entries = [entry for entry in times if entry["allocator"] == allocator]
+            width = 0.85 / len(names)
+            for i, name in enumerate(names):
+                have = [
+                    (y, ratio(each["seconds"], name, peer)) for y, each in enumerate(entries) if name in each["seconds"]
+                ]
+                bars = axes.barh([y + (i + 0.5) * width for y, _ in have], [x for _, x in have], width, label=name)
+                axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8, bbox={"color": "white", "pad": 0.5})
+            axes.axvline(1, color="black", linewidth=1, zorder=0.5)
+            axes.set_yticks([y + 0.425 for y in range(len(entries))], [label(entry) for entry in entries])
+            axes.set_title(allocator, fontsize=10)
+            axes.margins(x=0.12)
+        panels[0].invert_yaxis()
+        part.suptitle(f"{title}: time / {peer}", fontsize=11)
+        part.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(names), 3), fontsize=9
+        )
+    return figure

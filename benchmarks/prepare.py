@@ -229,20 +229,6 @@ def report(
         f" all words to the power {power:.2f}.\n\n{markdown(rows)}"
     )
 
-    def draw(pyplot: Any) -> Any:
-        figure, axes = pyplot.subplots(figsize=(9, 4))
-        shown = [step for step in STEPS if step != "learn merges"]
-        for offset, workers in enumerate(WORKERS):
-            places = [number + 0.4 * offset for number in range(len(shown))]
-            speeds = [rate(times, step, workers, lines) for step in shown]
-            axes.barh(places, speeds, 0.4, label=f"{workers} worker{'s' * offset}")
-        axes.set_yticks([number + 0.2 for number in range(len(shown))], shown)
-        axes.invert_yaxis()
-        axes.set_xscale("log")
-        axes.set_xlabel("pairs of lines a second")
-        axes.legend()
-        return figure
-
     facts = {
         "pairs": lines,
         "tokens_a_line": words,
@@ -252,6 +238,24 @@ def report(
         "estimated_seconds": estimates,
     }
     write(args.out, "prepare", text, facts, draw)
+
+
+def draw(facts: dict[str, Any], pyplot: Any) -> Any:
+    times = {(step, n): facts["seconds"].get(f"{step}, {n} workers", 0) for step in STEPS for n in WORKERS}
+    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
+    shown = [step for step in STEPS if step != "learn merges"]
+    for offset, workers in enumerate(WORKERS):
+        places = [number + 0.4 * offset for number in range(len(shown))]
+        speeds = [rate(times, step, workers, facts["pairs"]) for step in shown]
+        bars = axes.barh(places, speeds, 0.4, label=f"{workers} worker{'s' * offset}")
+        axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=8)
+    axes.set_yticks([number + 0.2 for number in range(len(shown))], shown)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.margins(x=0.1)
+    axes.set_xlabel("pairs of lines a second")
+    figure.legend(loc="outside lower center", ncols=len(WORKERS))
+    return figure
 
 
 if __name__ == "__main__":

@@ -4,18 +4,19 @@ python benchmarks/step.py [--out DIR] [--quick] [--rounds N] [--memory GB] [--cp
 
 The peers see the same sentences twice: fairseq's cross-entropy on the batch doubled, fairseq's own R-Drop criterion
 (for translation; it has none for language models), and ours, plain and fused. Prints times, each also as a multiple of
-plain cross-entropy in the same round; for translation also the peak memory beyond the model's (of the big model on a
-GPU alone), and how many tokens would fit into --memory, from a line through two measured sizes.
+plain cross-entropy in the same round, on a CPU for both ways to allocate memory (measure.py); for translation also the
+peak memory beyond the model's (of the big model on a GPU alone), and how many tokens would fit into --memory, from a
+line through two measured sizes.
 """
 
-import gc
+import functools
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import Any
 
 import torch
-from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+from fairseq.criterions import CRITERION_DATACLASS_REGISTRY, FairseqCriterion
 from fairseq.data import Dictionary
 from fairseq.data.language_pair_dataset import collate
 from fairseq.data.monolingual_dataset import collate as collate_blocks
@@ -25,13 +26,16 @@ from fairseq.tasks.language_modeling import LanguageModelingConfig
 from fairseq.tasks.translation import TranslationConfig
 from measure import (
     DTYPES,
+    Workers,
     arguments,
+    draw_ratios,
     in_a_fresh_process,
     markdown,
     peak_bytes,
     ratio,
     say,
-    seconds,
+    tables,
+    work,
     write,
 )
 from omegaconf import OmegaConf
@@ -95,8 +99,8 @@ def batch(kind: str, tokens: int, vocab: int, device: str) -> dict[str, Any]:
     return {**sample, "net_input": net_input, "target": sample["target"].to(device)}
 
 
-def training_step(setting: dict[str, Any], name: str, device: str) -> Callable[[], None]:
-    """A step as fairseq's trainer makes it, with a model of its own."""
+def training_steps(setting: dict[str, Any], names: Iterable[str], device: str) -> Mapping[str, Callable[[], None]]:
+    """Steps as fairseq's trainer makes them, of one model, with the criterions of these names."""
     words = dictionary(setting["vocab"])
     if setting["kind"] == TRANSLATION:
         task: Any = RDropTranslationTask(TranslationConfig(), words, words)
@@ -106,17 +110,12 @@ def training_step(setting: dict[str, Any], name: str, device: str) -> Callable[[
     ARCH_CONFIG_REGISTRY[setting["arch"]](args)
     torch.manual_seed(1)
     model = ARCH_MODEL_REGISTRY[setting["arch"]].build_model(args, task).to(device, DTYPES[setting["dtype"]])
-    registered, settings = CRITERIONS[setting["kind"]][name]
-    known = CRITERION_DATACLASS_REGISTRY[registered]
-    config = OmegaConf.structured(known(sentence_avg=False, **settings))
-    config._name = registered
-    criterion = task.build_criterion(config)
     optimizer = FairseqAdam(
         OmegaConf.structured(FairseqAdamConfig(lr=[1e-4], tpu=False, fp16_adam_stats=False)), list(model.parameters())
     )
     sample = batch(setting["kind"], setting["tokens"], setting["vocab"], device)
 
-    def step() -> None:
+    def step(name: str, criterion: FairseqCriterion) -> None:
         seen = repeat_batch(sample, 2) if name == PLAIN_CE else {**sample, "net_input": dict(sample["net_input"])}
         optimizer.zero_grad()
         _, sample_size, _ = task.train_step(seen, model, criterion, optimizer, 0)
@@ -124,17 +123,38 @@ def training_step(setting: dict[str, Any], name: str, device: str) -> Callable[[
         optimizer.clip_grad_norm(0.0)
         optimizer.step()
 
-    return step
+    steps = {}
+    for name in names:
+        registered, settings = CRITERIONS[setting["kind"]][name]
+        known = CRITERION_DATACLASS_REGISTRY[registered]
+        config = OmegaConf.structured(known(sentence_avg=False, **settings))
+        config._name = registered
+        steps[name] = functools.partial(step, name, task.build_criterion(config))
+    return steps
 
 
 def memory_of(setting: dict[str, Any]) -> int:
     """Peak bytes of a step beyond what the model, its gradients and the optimizer's state take."""
-    step = training_step(setting, setting["method"], setting["device"])
+    (step,) = training_steps(setting, [setting["method"]], setting["device"]).values()
     step()  # makes the optimizer's state and the gradients
     return peak_bytes(step, setting["device"])
 
 
+def measure_memory(setting: dict[str, Any], methods: Iterable[str]) -> list[dict[str, Any]]:
+    found = []
+    for method in methods:
+        say(f"  memory of {method}")
+        points = []
+        for tokens in (setting["tokens"] // 2, setting["tokens"]):
+            one = {**setting, "tokens": tokens, "method": method}
+            on_gpu = setting["device"] == "cuda"
+            points.append((tokens, memory_of(one) if on_gpu else in_a_fresh_process(__file__, one)))
+        found.append({**setting, "method": method, "points": points})
+    return found
+
+
 def times_table(times: list[dict[str, Any]]) -> str:
+    """The times of one way to allocate memory."""
     rows = [["seconds a step, median (spread); x cross-entropy", *map(label, times)]]
     for name in NAMES:
         row = [name]
@@ -168,17 +188,11 @@ def label(setting: dict[str, Any]) -> str:
     return f"{setting['label']}, {setting['dtype']}, V = {setting['vocab']:,}, 2 x {setting['tokens']:,} tokens"
 
 
-def plot(times: list[dict[str, Any]], pyplot: Any) -> Any:
-    figure, axes = pyplot.subplots(figsize=(9, 4.5))
-    width = 0.8 / len(NAMES)
-    for i, name in enumerate(NAMES):
-        have = [(x, ratio(each["seconds"], name, PLAIN_CE)) for x, each in enumerate(times) if name in each["seconds"]]
-        axes.bar([x + i * width for x, _ in have], [value for _, value in have], width, label=name)
-    axes.axhline(1, color="black", linewidth=1)
-    axes.set_xticks([x + 0.3 for x in range(len(times))], [label(entry).replace(", ", "\n") for entry in times])
-    axes.set_ylabel("time / cross-entropy on the doubled batch")
-    axes.legend(fontsize=8, loc="lower right")
-    return figure
+def draw(facts: dict[str, Any], pyplot: Any) -> Any:
+    def lines(entry: dict[str, Any]) -> str:
+        return label({**entry, "label": entry["arch"]}).replace(", ", "\n", 1)
+
+    return draw_ratios([("whole training step", facts["times"], PLAIN_CE, lines)], pyplot)
 
 
 def main() -> None:
@@ -192,13 +206,17 @@ def main() -> None:
     if args.memory <= 0:
         parser.error(f"--memory {args.memory}: must be above 0")
     device = "cuda" if torch.cuda.is_available() and not args.cpu else "cpu"
+    if args.worker:
+        work(lambda setting: training_steps(setting, CRITERIONS[setting["kind"]], device), device)
+        return
     iwslt, big = "transformer_iwslt_de_en", "transformer_vaswani_wmt_en_de_big"
     gpt, wiki103 = "transformer_lm_gpt", "transformer_lm_wiki103"
     dtype = "bfloat16" if device == "cuda" else "float32"
     if args.quick:
-        grid = [(iwslt, 1000, 64, {"encoder_layers": 1, "decoder_layers": 1}),
-                (gpt, 1000, 64, {**TWO_LAYERS, "decoder_embed_dim": 96}),
-                (wiki103, 70_000, 64, {**TWO_LAYERS, "decoder_embed_dim": 128})]  # fmt: skip
+        narrow = {"encoder_embed_dim": 32, "decoder_embed_dim": 32}
+        cutoffs = {"adaptive_softmax_cutoff": "200,600", "adaptive_input_cutoff": "200,600"}
+        grid = [(iwslt, 1000, 64, narrow), (gpt, 1000, 64, {**TWO_LAYERS, "decoder_embed_dim": 96}),
+                (wiki103, 1000, 64, {**TWO_LAYERS, "decoder_embed_dim": 64, **cutoffs})]  # fmt: skip
     elif device == "cuda":
         grid = [(iwslt, 10_000, 4096, {}), (iwslt, 32_768, 4096, {}), (big, 32_768, 4096, {}), (big, 44_000, 4096, {}),
                 (gpt, 33_278, 2048, {}), (wiki103, 267_744, 3072, {})]  # fmt: skip
@@ -206,43 +224,36 @@ def main() -> None:
         grid = [(iwslt, 10_000, 1024, {}), (iwslt, 32_768, 1024, {}), (big, 32_768, 256, {}),
                 (gpt, 33_278, 512, TWO_LAYERS), (wiki103, 267_744, 512, TWO_LAYERS)]  # fmt: skip
 
-    times, memory = [], []
-    for number, (arch, vocab, tokens, changes) in enumerate(grid, 1):
-        kind = {gpt: LM, wiki103: ADAPTIVE_LM}.get(arch, TRANSLATION)
-        setting = {
-            "kind": kind,
-            "arch": arch,
-            "label": ", ".join([f"{arch} but" if changes else arch, *(f"{key} {changes[key]}" for key in changes)]),
-            "model": (LM_MODEL if kind != TRANSLATION else TRANSLATION_MODEL) | changes,
-            "vocab": vocab,
-            "tokens": tokens,
-            "dtype": dtype,
-            "device": device,
-        }
-        say(f"[{number}/{len(grid)}] {label(setting)}")
-        steps = {name: training_step(setting, name, device) for name in CRITERIONS[kind]}
-        times.append({**setting, "seconds": seconds(steps, args.rounds, device)})
-        del steps
-        gc.collect()
-        # The big model's batches that a CPU can time take less memory than its optimizer does for a moment.
-        with_memory = kind == TRANSLATION and (device == "cuda" or arch == iwslt)
-        methods = (FUSED,) if args.quick else (PLAIN_CE, OF_FAIRSEQ, FUSED)
-        for method in methods if with_memory else ():
-            say(f"  memory of {method}")
-            points = []
-            for size in (tokens // 2, tokens):
-                one = {**setting, "tokens": size, "method": method}
-                points.append((size, memory_of(one) if device == "cuda" else in_a_fresh_process(__file__, one)))
-            memory.append({**setting, "method": method, "points": points})
+    times: list[dict[str, Any]] = []
+    memory: list[dict[str, Any]] = []
+    with Workers(__file__, device) as workers:
+        for number, (arch, vocab, tokens, changes) in enumerate(grid, 1):
+            kind = {gpt: LM, wiki103: ADAPTIVE_LM}.get(arch, TRANSLATION)
+            setting = {
+                "kind": kind,
+                "arch": arch,
+                "label": ", ".join([f"{arch} but" if changes else arch, *(f"{key} {changes[key]}" for key in changes)]),
+                "model": (LM_MODEL if kind != TRANSLATION else TRANSLATION_MODEL) | changes,
+                "vocab": vocab,
+                "tokens": tokens,
+                "dtype": dtype,
+                "device": device,
+            }
+            say(f"[{number}/{len(grid)}] {label(setting)}")
+            measured = workers.seconds(setting, args.rounds)
+            times += [{**setting, "allocator": name, "seconds": spent} for name, spent in measured.items()]
+            # The big model's batches that a CPU can time take less memory than its optimizer does for a moment.
+            if kind == TRANSLATION and (device == "cuda" or arch == iwslt) and not args.quick:
+                memory += measure_memory(setting, (PLAIN_CE, OF_FAIRSEQ, FUSED))
 
     text = (
         "Whole training step; dropout 0.3 in translation, the architecture's in language models.\n\n"
-        f"{times_table(times)}\n"
+        f"{tables(times, times_table)}\n"
         f"Memory beyond the model's, its gradients' and the optimizer's, and the target tokens a batch that fit into "
         f"{args.memory:g} GB of it (each seen twice), estimated from a line through the two sizes:\n\n"
         f"{memory_table(memory, args.memory)}"
     )
-    write(args.out, f"step_{device}", text, {"times": times, "memory": memory}, lambda pyplot: plot(times, pyplot))
+    write(args.out, f"step_{device}", text, {"times": times, "memory": memory}, draw)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 python benchmarks/throughput.py [CONFIG] [--updates N] [--out DIR] [--quick] [key=value ...]
 
 CONFIG is one of configs/ (default: configs/demo/rdrop.yaml), its data prepared; key=value as for scripts/train.sh. Runs
-fairseq's own training with a clock around its parts; no time counts twice. Validation is left out, unless the values
-ask for it.
+fairseq's own training with a clock around its parts and with malloc as train.sh sets it; no time counts twice.
+Validation is left out, unless the values ask for it.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 from fairseq_cli import train as fairseq_train
 from fairseq_cli.hydra_train import cli_main
-from measure import ROOT, markdown, positive, say, synchronize, write
+from measure import ROOT, keep_pages, markdown, positive, say, synchronize, write
 
 from rdrop_fairseq.criterions import rdrop_criterion
 from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion
@@ -97,6 +97,18 @@ def watch_fairseq(clock: Clock) -> None:
     clock.count(RDropTask)
 
 
+def draw(facts: dict[str, Any], pyplot: Any) -> Any:
+    parts = sorted(facts["seconds"].items(), key=lambda item: -item[1])
+    total = sum(facts["seconds"].values())
+    figure, axes = pyplot.subplots(figsize=(9, 3.5), layout="constrained")
+    bars = axes.barh([part for part, _ in parts], [100 * spent / total for _, spent in parts])
+    axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.set_xlabel("percent of the time")
+    return figure
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", default="configs/demo/rdrop.yaml", help="a config, its data prepared")
@@ -138,16 +150,11 @@ def main() -> None:
         f"{markdown(rows)}"
     )
 
-    def draw(pyplot: Any) -> Any:
-        figure, axes = pyplot.subplots(figsize=(9, 3.5))
-        axes.barh([part for part, _ in reversed(parts)], [100 * spent / total for _, spent in reversed(parts)])
-        axes.set_xlabel("percent of the time")
-        return figure
-
     facts = {"config": args.config, "values": args.values, "words_per_second": speed, "updates": counted}
     name = f"throughput_{clock.device}_{'_'.join(Path(args.config).with_suffix('').parts[-2:])}"
     write(args.out, name, text, {**facts, "seconds": clock.seconds}, draw)
 
 
 if __name__ == "__main__":
+    keep_pages()
     main()
