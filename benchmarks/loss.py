@@ -108,18 +108,6 @@ def fused_by_torch(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
         return fused(hidden, weight, target)
 
 
-@functools.cache
-def compiled_work() -> Callable[..., Any]:
-    """Compiled when it is first used: the compiler takes seconds to import."""
-    return torch.compile(fused_module._work, dynamic=True)
-
-
-def fused_compiled(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """fused_by_torch, its elementwise work compiled by torch"""
-    with mock.patch.object(fused_module, "_work", compiled_work()):
-        return fused_by_torch(hidden, weight, target)
-
-
 BARE, FUSED, PUBLISHED = "bare products", "R-Drop, fused", "R-Drop, published formula"
 LOSSES: dict[str, Loss] = {
     "cross-entropy, doubled batch": plain_cross_entropy,
@@ -131,7 +119,7 @@ LOSSES: dict[str, Loss] = {
 if hasattr(F, "linear_cross_entropy"):
     LOSSES = {"torch's linear_cross_entropy, doubled batch": torch_cross_entropy, **LOSSES}
 if torch.cuda.is_available():
-    LOSSES |= {"R-Drop, fused, torch's operations": fused_by_torch, "R-Drop, fused, compiled": fused_compiled}
+    LOSSES |= {"R-Drop, fused, torch's operations": fused_by_torch}
 
 
 def tensors(size: dict[str, Any], device: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -283,6 +271,10 @@ def fits(tokens: int, vocab: int, device: str) -> bool:
 Measured = tuple[list[dict[str, Any]], list[dict[str, Any]], str]  # times, memory, and of what
 
 
+# The tokens that are measured on a GPU, by type.
+TOKENS = {"bfloat16": (4096, 16_384), "float16": (4096, 16_384), "float32": (4096,)}
+
+
 def measure_linear(args: Namespace, device: str, names: list[str], workers: Workers) -> Measured:
     measured = names  # the losses whose memory is
     growth: tuple[int, ...] = ()  # the tokens of more memory measurements of the fused loss
@@ -290,11 +282,11 @@ def measure_linear(args: Namespace, device: str, names: list[str], workers: Work
         grid = [("float32", 1000, 128), ("bfloat16", 1000, 128)]
         memory_sizes, measured = [("float32", 2000, 1024)], [FUSED]
     elif device == "cuda" or args.all:
-        whole = [(dtype, vocab, tokens) for dtype in ("bfloat16", "float32") for vocab in (10_000, 32_768, 44_000)
-                 for tokens in (1024, 4096, 16_384)]  # fmt: skip
+        whole = [(dtype, vocab, tokens) for dtype, sizes in TOKENS.items() for vocab in (10_000, 32_768, 44_000)
+                 for tokens in sizes]  # fmt: skip
         grid = [setting for setting in whole if fits(setting[2], setting[1], device)]
         say(f"{len(whole) - len(grid)} of {len(whole)} sizes are left out: they do not fit into memory")
-        memory_sizes, growth = [(dtype, 32_768, 8192) for dtype in ("bfloat16", "float32")], (4096, 16_384)
+        memory_sizes, growth = [(dtype, 32_768, 8192) for dtype in TOKENS], (4096, 16_384)
     else:
         grid = [("float32", 10_000, 1024), ("float32", 10_000, 2048), ("float32", 32_768, 1024),
                 ("float32", 44_000, 512), ("bfloat16", 10_000, 1024)]  # fmt: skip

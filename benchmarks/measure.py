@@ -36,7 +36,7 @@ ALLOCATORS: dict[str, list[str]] = {
     TRAIN_SH: ["bash", "-c", 'source "$0"; keep_pages; exec "$@"', str(ROOT / "scripts/lib.sh")],
     DEFAULT: [],
 }
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Step = Callable[[], Any]
 
 
