@@ -357,7 +357,7 @@ def test_property_float16_is_finite_where_it_fits_and_as_exact_as_the_plain_path
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("tokens", [300, 6000])
 def test_float16_sums_of_one_word_do_not_overflow(autocast, tokens):
-    """300 tokens with one target, whose weight gradient of 540 fits a hundred times over; 20 times as many do not fit 64 times."""
+    """One target 300 times has a gradient of 540, which fits 64 times over; that of 20 times as many does not."""
     vocab = 100
     hidden, weight = torch.ones(2, tokens, 8), torch.zeros(vocab, 8)
     target = torch.full((tokens,), 3)
