@@ -1,10 +1,31 @@
 """Command lines of the Python tools: what is wrong is said in one line."""
 
 import argparse
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from itertools import combinations
+from pathlib import Path
 from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def find_python(*modules: str) -> None:
+    """Let a tool that was started by its name find its modules: as find_python of lib.sh does it for the shell scripts.
+
+    Where this Python lacks one of them, that of the repository's .venv takes over; where that lacks it too, exit. ^C
+    while the modules are imported ends without a traceback.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    venv = ROOT / ".venv"
+    if missing := [name for name in modules if find_spec(name) is None]:
+        if (venv / "bin/python3").exists() and Path(sys.prefix).resolve() != venv.resolve():
+            os.execv(venv / "bin/python3", ["python3", *sys.argv])
+        sys.exit(f"not installed: {' '.join(missing)}; run make install, or activate the environment that has it")
+    sys.path.append(str(ROOT))
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,6 +76,13 @@ def positives(text: str) -> list[int]:
 def numbers(text: str) -> list[float]:
     """Return the numbers of a list like 0.6,1,1.4, each once."""
     return list(dict.fromkeys(number(part) for part in text.split(",")))
+
+
+def check_each_once(folders: Sequence[Path]) -> None:
+    """Exit if two of the folders that are there are one, whatever they are called."""
+    for one, other in combinations([folder for folder in folders if folder.exists()], 2):
+        if one.samefile(other):
+            sys.exit(f"{one} and {other} are one run: give each run once")
 
 
 def run(main: Callable[[], None]) -> None:

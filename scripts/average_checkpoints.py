@@ -1,24 +1,31 @@
+#!/usr/bin/env python3
 """Average the parameters of checkpoints of one run.
 
 average_checkpoints.py CHECKPOINTS OUT --last N [--by update|epoch]   of the last N, saved by update or by epoch
 average_checkpoints.py CHECKPOINTS OUT --best N                       of the N best on validation
 
 CHECKPOINTS is the folder that fairseq saves to. OUT is a checkpoint to decode with or to start another training from;
-it holds no state of the optimizer.
+it holds no state of the optimizer. It must be a new file, or one that this made.
 """
 
 import logging
+import os
+import re
 import sys
 import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import arguments
+
+if __name__ == "__main__":
+    arguments.find_python("fairseq")
+
 import torch
 
 logging.disable(logging.INFO)  # fairseq's import tells of optional packages
 from fairseq.checkpoint_utils import checkpoint_paths, load_checkpoint_to_cpu  # noqa: E402
+from omegaconf import OmegaConf  # noqa: E402
 
 import rdrop_fairseq  # noqa: E402, F401  (its safe globals let the checkpoints load)
 
@@ -28,6 +35,7 @@ SAVED = {
     "epoch": (r"checkpoint(\d+)\.pt", "keep_last_epochs"),
     "best": (r"checkpoint\.best_.+_(-?\d+\.\d+)\.pt", "keep_best_checkpoints"),
 }
+AVERAGE_OF = "average_of"  # the mark of an average, in its extra_state: the names of the checkpoints
 
 
 def saved(folder: Path, kind: str) -> list[Path]:
@@ -63,30 +71,42 @@ def best_checkpoints(folder: Path, count: int) -> list[Path]:
     fairseq names them by the value (checkpoint.best_bleu_37.2512.pt; the last digits are random, against equal names).
     """
     paths = first(folder, "best", saved(folder, "best"), count)
-    if not load(paths[0])["cfg"]["checkpoint"]["maximize_best_checkpoint_metric"]:
+    maximize = OmegaConf.select(load(paths[0])["cfg"], "checkpoint.maximize_best_checkpoint_metric")
+    if not isinstance(maximize, bool):
+        sys.exit(f"{paths[0]} does not say whether a high or a low value of its metric is good")
+    if not maximize:
         paths = saved(folder, "best")[::-1]
     return paths[:count]
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return a checkpoint; exit if it is not whole, or holds what torch does not load."""
+    """Return a checkpoint; exit if it is not whole, or none of fairseq's, or holds what torch does not load."""
     if not zipfile.is_zipfile(path):
-        sys.exit(f"{path} is cut short")
+        sys.exit(f"{path} is cut short, or no checkpoint")
     try:
-        return load_checkpoint_to_cpu(str(path))
-    except (RuntimeError, UnpicklingError) as error:
-        sys.exit(f"{path} cannot be loaded: {' '.join(str(error).split())}")
+        state = load_checkpoint_to_cpu(str(path))
+        model, extra = state["model"], state["extra_state"]
+    except Exception as error:  # of torch, of pickle, and whatever fairseq's look for what is not there raises
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        sys.exit(f"{path} cannot be loaded as a checkpoint of fairseq: {what}")
+    tensors = isinstance(model, dict) and all(isinstance(value, torch.Tensor) for value in model.values())
+    if not (tensors and model and isinstance(extra, dict)):
+        sys.exit(f"{path} is no checkpoint of fairseq: it holds no model")
+    return state
 
 
 def average(paths: list[Path]) -> dict[str, Any]:
     """Return the first checkpoint with the mean of the parameters of all, without its optimizer's state.
 
     The mean is taken in float64, one checkpoint in memory at a time, and kept in the parameters' type, float16 and
-    bfloat16 in float32. Exits if the checkpoints do not hold the same parameters.
+    bfloat16 in float32; parameters that are one tensor in the first checkpoint (tied embeddings) are one in the result.
+    Exits if the checkpoints do not hold the same parameters.
     """
     result = load(paths[0])
     result.pop("last_optimizer_state", None)
+    result["extra_state"][AVERAGE_OF] = [path.name for path in paths]
     model = result["model"]
+    places = {name: (value.data_ptr(), value.shape, value.stride()) for name, value in model.items()}
     sums = {name: value.double() for name, value in model.items() if value.is_floating_point()}
     for path in paths[1:]:
         other = load(path)["model"]
@@ -98,6 +118,11 @@ def average(paths: list[Path]) -> dict[str, Any]:
     for name, value in sums.items():
         kept = model[name].dtype if model[name].itemsize > 2 else torch.float32
         model[name] = value.div_(len(paths)).to(kept)
+    tied: dict[object, torch.Tensor] = {}
+    for name in sums:
+        mean = tied.setdefault(places[name], model[name])
+        if torch.equal(mean, model[name]):  # or it is tied in the first alone
+            model[name] = mean
     return result
 
 
@@ -105,9 +130,29 @@ def _shape(model: dict[str, torch.Tensor], name: str) -> torch.Size | None:
     return model[name].shape if name in model else None
 
 
+def is_average(path: Path) -> bool:
+    """Whether a file is an average that this tool made."""
+    try:
+        return AVERAGE_OF in torch.load(path, map_location="cpu", mmap=True, weights_only=True)["extra_state"]
+    except Exception:  # whatever else it is
+        return False
+
+
+def check_out(out: Path, folder: Path) -> None:
+    """Exit unless an average may be written to `out`: it must not take the place of anything but an average.
+
+    Nor may it be taken for a checkpoint that the run itself saved to the folder.
+    """
+    if out.exists() and not (out.is_file() and is_average(out)):
+        sys.exit(f"{out} is there and no average that this tool made: choose another OUT")
+    names = "|".join([r"checkpoint_(best|last)\.pt", *(pattern for pattern, _ in SAVED.values())])
+    if re.fullmatch(names, out.name) and folder.is_dir() and out.parent.is_dir() and out.parent.samefile(folder):
+        sys.exit(f"{out} would be taken for a checkpoint that the run saved: choose another OUT")
+
+
 def save(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint that is there whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         torch.save(checkpoint, part)
         part.rename(path)
@@ -128,11 +173,13 @@ def main() -> None:
     args = parser.parse_args()
     if args.best and args.by:
         parser.error("--by goes with --last")
+    out = Path(os.path.realpath(args.out))  # what a link points to, not the link
+    check_out(out, args.checkpoints)
     if args.best:
         paths = best_checkpoints(args.checkpoints, args.best)
     else:
         paths = last_checkpoints(args.checkpoints, args.last, args.by)
-    save(average(paths), args.out)
+    save(average(paths), out)
     print(f"{args.out} is the average of {', '.join(path.name for path in paths)}")
 
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Compare two groups of runs that scripts/evaluate_translation.sh has scored: A against B.
 
 compare_runs.py [--evaluation NAME] A... -- B...
@@ -16,7 +17,6 @@ two tables are printed, in Markdown:
 """
 
 import glob
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -26,13 +26,17 @@ from statistics import mean, stdev, variance
 from typing import Any
 
 import arguments
+
+if __name__ == "__main__":
+    arguments.find_python("numpy", "omegaconf", "sacrebleu", "sacremoses", "scipy")
+
 import markdown_table
 import numpy
-from omegaconf import OmegaConf
+from decoding import read_config, setting
 from sacrebleu.metrics.base import Metric
 from sacrebleu.significance import PairedTest
 from scipy.stats import PermutationMethod, wilcoxon
-from score import as_perl_splits, read_lines, text_metrics, token_metric
+from score import KINDS, as_perl_splits, check_lengths, read_lines, read_scores, text_metrics, token_metric
 from tqdm import tqdm
 
 SCORES = {
@@ -69,19 +73,23 @@ def _texts(path: Path) -> list[list[str]]:
 
 def read_evaluation(run: Path, name: str) -> Evaluation:
     """Return the scores of a run; exit if it has none."""
-    if not (run / "train.yaml").is_file():
-        sys.exit(f"{run} is no run folder of scripts/train.sh: it has no train.yaml")
+    seed = setting(run, read_config(run), "common.seed", int, 1)
     folder = run / "evaluation" / name
     tests = {}
     for path in sorted(folder.glob("*.json")):
-        scores = json.loads(path.read_text(encoding="utf-8"))
-        try:
-            tests[path.stem] = Scored(scores, *(_texts(folder / f"{path.stem}.{kind}") for kind in ("tok", "txt")))
-        except FileNotFoundError as error:
-            sys.exit(f"there is no {error.filename}; run scripts/evaluate_translation.sh {run} again")
+        texts = []
+        for kind in ("tok", "txt"):
+            try:
+                texts.append(_texts(folder / f"{path.stem}.{kind}"))
+                check_lengths(texts[0][0], texts[-1])
+            except FileNotFoundError as error:
+                sys.exit(f"there is no {error.filename}; run scripts/evaluate_translation.sh {run} again")
+            except ValueError as error:
+                sys.exit(f"{path.with_suffix('.' + kind)}: {error}; run scripts/evaluate_translation.sh {run} again")
+        tests[path.stem] = Scored(read_scores(path, [key for key in KINDS if key != "perplexity"]), *texts)
     if not tests:
         sys.exit(f"{run} was not scored (there is no {folder}); run scripts/evaluate_translation.sh {run}")
-    return Evaluation(run, OmegaConf.select(OmegaConf.load(run / "train.yaml"), "common.seed", default=1), tests)
+    return Evaluation(run, seed, tests)
 
 
 def check_comparable(runs: list[Evaluation]) -> None:
@@ -189,6 +197,7 @@ def main() -> None:
     args = parser.parse_args(before)
     if not after:
         parser.error("no runs to compare with: give them after --")
+    arguments.check_each_once([*args.runs, *map(Path, after)])
     group_a = [read_evaluation(run, args.evaluation) for run in args.runs]
     group_b = [read_evaluation(Path(run), args.evaluation) for run in after]
     check_comparable(group_a + group_b)

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from score import read_lines
 
 ROOT = Path(__file__).resolve().parent.parent
+KINDS = {str: "a text", bool: "true or false", int: "an integer", dict: "a section"}
 logging.disable(logging.INFO)  # fairseq's: optional packages, a page of settings
 
 
@@ -67,12 +68,36 @@ class Hypothesis(NamedTuple):
     length: int  # in subwords, with the end of sentence
 
 
-def read_config(folder: Path) -> DictConfig | ListConfig:
+def one_line(error: BaseException) -> str:
+    """Return what an error says, on one line."""
+    return " ".join(str(error).split()) or repr(error)
+
+
+def read_config(folder: Path) -> DictConfig:
     """Return the config of a run that scripts/train.sh made; exit if it is none."""
-    config = folder / "train.yaml"
-    if not config.is_file():
+    path = folder / "train.yaml"
+    if not path.is_file():
         sys.exit(f"{folder} is no run folder of scripts/train.sh: it has no train.yaml")
-    return OmegaConf.load(config)
+    try:
+        config = OmegaConf.load(path)
+    except Exception as error:  # of YAML, of the encoding, of omegaconf, of Python's dates and recursion
+        sys.exit(f"{path} cannot be read: {one_line(error)}")
+    if not isinstance(config, DictConfig):
+        sys.exit(f"{path} is no config: it holds a list")
+    return config
+
+
+def setting(folder: Path, config: DictConfig, key: str, kind: type, default: Any = None) -> Any:
+    """Return a setting of a run's config, a section as a dictionary; exit if it is not of the kind."""
+    try:
+        value = OmegaConf.select(config, key, default=default)
+        if isinstance(value, DictConfig | ListConfig):
+            value = OmegaConf.to_container(value, resolve=True)
+    except OmegaConfBaseException as error:
+        sys.exit(f"{folder}/train.yaml, {key}: {str(error).splitlines()[0]}")
+    if value is not None and not isinstance(value, kind):
+        sys.exit(f"{folder}/train.yaml, {key}: must be {KINDS[kind]}, not {value}")
+    return value
 
 
 def read_run(folder: Path) -> Run:

@@ -5,6 +5,8 @@ Every count is sacrebleu's. What is here prepares the texts so that sacrebleu sp
 
 import json
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,22 @@ _AS_LETTERS = str.maketrans({space: chr(0xD800 + number) for number, space in en
 _CJK = "[\u2e80-\u312f\u3190-\u4dbf\u4e00-\ua4cf\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003134f]"
 _SPACE_AT_CJK = re.compile(f"(?<={_CJK}) +| +(?={_CJK})")
 
+# What an evaluation writes, as far as it is read again.
+KINDS = {
+    **dict.fromkeys(("bleu", "tokenized_bleu", "compound_split_bleu", "chrf", "perplexity", "sentences"), float),
+    **dict.fromkeys(("lang", "bleu_signature", "chrf_signature", "checkpoint"), str),
+    "lowercase": bool,
+    "decoding": dict,
+}
+
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text; they end at newlines alone."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        return file.read().removesuffix("\n").split("\n")
+    """Return the lines of a text; they end at newlines alone. Exit if it is not UTF-8."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            return file.read().removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        sys.exit(f"{path} is no text in UTF-8: {error.reason} at byte {error.start}")
 
 
 def write_lines(path: Path, lines: list[str]) -> None:
@@ -41,6 +54,9 @@ def split_compounds(line: str) -> str:
 
     Its Perl substitution s{(\\S)-(\\S)}{$1 ##AT##-##AT## $2}g works on bytes, and in one pass: of "a-b-c" it splits the
     first hyphen alone, for the b is used up; of "a-ü-c" both, for the ü is two bytes.
+
+    Here multi-bleu.perl's count follows. That script gives the lines to fairseq-score, which counts otherwise in three
+    cases: an empty line is one token, a no-break space parts two, and <unk> in the reference matches nothing.
     """
     return re.sub(rb"(\S)-(\S)", rb"\1 ##AT##-##AT## \2", line.encode()).decode()
 
@@ -60,13 +76,24 @@ def text_metrics(lang: str, lowercase: bool) -> tuple[BLEU, CHRF]:
     return BLEU(lowercase=lowercase, tokenize="zh" if lang == "zh" else "13a"), CHRF(lowercase=lowercase)
 
 
+def check_lengths(hypothesis: Sequence[object], references: Sequence[Sequence[object]]) -> None:
+    """Raise ValueError unless each reference has a line for each line of the hypothesis: sacrebleu drops the others."""
+    for reference in references:
+        if len(reference) != len(hypothesis):
+            raise ValueError(f"{len(hypothesis)} hypotheses, and a reference of {len(reference)} lines")
+
+
 def multi_bleu(hypothesis: list[str], references: list[list[str]]) -> BLEUScore:
     """Return BLEU of texts that are tokenized already, as multi-bleu.perl counts it.
 
     Args:
         hypothesis: a line of tokens for each sentence.
         references: one or more reference texts, each with a line for each sentence.
+
+    Raises:
+        ValueError: a reference has more or fewer lines than the hypothesis.
     """
+    check_lengths(hypothesis, references)
     return token_metric().corpus_score(as_perl_splits(hypothesis), [as_perl_splits(text) for text in references])
 
 
@@ -110,7 +137,11 @@ def scores(
         reference_tokens, reference_text: one or more references, as tokens and as plain text.
         lang: the target language.
         lowercase: whether the translation is lower-cased and is to be scored so.
+
+    Raises:
+        ValueError: the texts differ in their numbers of lines.
     """
+    check_lengths(tokens, [text, *reference_tokens, *reference_text])
     bleu, chrf = text_metrics(lang, lowercase)
     unsplit = multi_bleu(tokens, reference_tokens)
     split, *split_references = [[split_compounds(line) for line in lines] for lines in (tokens, *reference_tokens)]
@@ -130,16 +161,40 @@ def scores(
     }
 
 
+def read_scores(path: Path, required: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the scores that an evaluation wrote; exit if one that is required is not there, or is none."""
+    try:
+        found = json.loads("\n".join(read_lines(path)))
+    except (ValueError, RecursionError) as error:
+        sys.exit(f"{path} is no JSON ({error}): evaluate the run again")
+    if not isinstance(found, dict):
+        sys.exit(f"{path} holds no scores: evaluate the run again")
+    for key, kind in KINDS.items():
+        value = found.get(key)
+        if value is None:
+            if key in found or key in required:
+                sys.exit(f"{path} has no {key}: evaluate the run again")
+        elif not _is_a(kind, value):
+            sys.exit(f"{path}: {key} is {str(value)[:40]}, which no evaluation wrote: evaluate the run again")
+    return found
+
+
+def _is_a(kind: type, value: object) -> bool:
+    if kind is not float:
+        return isinstance(value, kind)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
 def describe(name: str, result: dict[str, Any]) -> str:
     """Return the scores of a test set as lines for people."""
     case = ", lower-cased" if result["lowercase"] else ""
     note = "  (of segmented words: compares only within one segmentation)" if result["lang"] == "zh" else ""
     return (
         f"{name} ({result['sentences']} sentences{case})\n"
-        f"  sacreBLEU       {result['bleu']:6.2f}  {result['bleu_signature']}\n"
-        f"  multi-bleu      {result['tokenized_bleu_line']}{note}\n"
-        f"  compound split  {result['compound_split_bleu_line']}\n"
-        f"  chrF            {result['chrf']:6.2f}  {result['chrf_signature']}\n"
+        f"  sacreBLEU                    {result['bleu']:6.2f}  {result['bleu_signature']}\n"
+        f"  multi-bleu                   {result['tokenized_bleu_line']}{note}\n"
+        f"  multi-bleu, compounds split  {result['compound_split_bleu_line']}\n"
+        f"  chrF                         {result['chrf']:6.2f}  {result['chrf_signature']}\n"
     )
 
 

@@ -12,12 +12,21 @@ HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "fairseq-fixed", "numpy", "hydra-core", "omegaconf", "sacrebleu", "sacremoses", "subword-nmt")
 
 
+def commit() -> str:
+    """Return the commit of this checkout, "unknown" where git is not installed, refuses, or knows no checkout here."""
+    # Not that of another checkout around this folder.
+    env = os.environ | {"GIT_CEILING_DIRECTORIES": str(HERE.parent.parent)}
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
 def versions() -> str:
     """Return a line each on the commit, the versions and the hardware that a run had."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
-    )
-    lines = [f"rdrop_fairseq {commit.stdout.strip() or 'not a git checkout'}", f"python {platform.python_version()}"]
+    lines = [f"rdrop_fairseq {commit()}", f"python {platform.python_version()}"]
     for package in PACKAGES:
         try:
             lines.append(f"{package} {version(package)}")
