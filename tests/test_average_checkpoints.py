@@ -1,11 +1,17 @@
 """scripts/average_checkpoints.py: which checkpoints are averaged, the mean, what is kept and what is refused."""
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 from learned_run import tool, tool_refused
+from toy_run import SCRIPTS
+from unchanged import unchanged
+
+sys.path.append(str(SCRIPTS))
+import average_checkpoints
 
 TOOL = "average_checkpoints"
 
@@ -49,7 +55,8 @@ def folder(tmp_path: Path) -> Path:
 
 def averaged(folder: Path, *options: object) -> dict[str, torch.Tensor]:
     out = folder.parent / "mean.pt"
-    result = tool(TOOL, folder, out, *options)
+    with unchanged(folder):
+        result = tool(TOOL, folder, out, *options)
     assert result.status == 0, result.stderr
     return torch.load(out, weights_only=False)["model"]
 
@@ -104,6 +111,19 @@ def test_the_result_says_what_it_is_of_and_holds_no_optimizer_state(folder):
     assert torch.load(folder / "checkpoint_12_100.pt", weights_only=False)["last_optimizer_state"]
 
 
+def test_tied_embeddings_stay_one_tensor(folder):
+    for number in (200, 300):
+        tied = torch.full((100, 100), float(number))
+        other = tied if number == 300 else tied + 7  # tied in the newest checkpoint alone
+        write_checkpoint(folder / f"checkpoint_20_{number}.pt", encoder=tied, decoder=tied, output=tied, other=other)
+    model = averaged(folder, "--last", 2)
+    for name in ("encoder", "decoder", "output"):
+        assert torch.equal(model[name], torch.full((100, 100), 250.0))
+        assert model[name].data_ptr() == model["encoder"].data_ptr()
+    assert torch.equal(model["other"], torch.full((100, 100), 253.5))
+    assert (folder.parent / "mean.pt").stat().st_size < 3 * 100 * 100 * 4  # of two tensors
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -146,6 +166,72 @@ def test_a_checkpoint_with_a_class_that_torch_does_not_load_is_refused(folder):
     )
     line = tool_refused(TOOL, folder, folder.parent / "mean.pt", "--last", 2)
     assert "checkpoint_30_400.pt cannot be loaded" in line and "pathlib" in line
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, *options: object) -> str:
+    """What average_checkpoints.py says, in one line, of what it refuses."""
+    monkeypatch.setattr(sys, "argv", [f"{TOOL}.py", *map(str, options)])
+    with pytest.raises(SystemExit) as stopped:
+        average_checkpoints.main()
+    assert isinstance(stopped.value.code, str) and "\n" not in stopped.value.code
+    return stopped.value.code
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ([1], "checkpoint_30_400.pt cannot be loaded as a checkpoint of fairseq: "),
+        ({"model": {}}, "checkpoint_30_400.pt cannot be loaded as a checkpoint of fairseq: "),
+        ({"state_dict": {"w": torch.zeros(2)}}, "cannot be loaded as a checkpoint of fairseq: "),
+        ({"model": {"w": 1}, "extra_state": {}, "optimizer_history": [{}]}, "cannot be loaded as a checkpoint"),
+        ({"model": [torch.zeros(2)]}, "is no checkpoint of fairseq: it holds no model"),
+        ({"model": {"w": "text"}}, "is no checkpoint of fairseq: it holds no model"),
+        ({"model": {}, "extra_state": {"train_iterator": {}}}, "is no checkpoint of fairseq: it holds no model"),
+    ],
+)
+def test_what_is_no_checkpoint_of_fairseq_is_refused(folder, monkeypatch, content, words):
+    newest = folder / "checkpoint_30_400.pt"
+    if isinstance(content, dict) and words.startswith("is no"):
+        content = torch.load(folder / "checkpoint_12_100.pt", weights_only=False) | content
+    torch.save(content, newest)
+    assert words in refused(monkeypatch, folder, folder.parent / "mean.pt", "--last", 2)
+    newest.write_bytes(b"\xff\x00 text")
+    assert f"{newest} is cut short, or no checkpoint" in refused(
+        monkeypatch, folder, folder.parent / "mean.pt", "--last", 2
+    )
+    newest.unlink()
+    newest.mkdir()
+    assert str(newest) in refused(monkeypatch, folder, folder.parent / "mean.pt", "--last", 2)
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_the_best_of_a_run_that_does_not_name_its_metric_are_refused(folder, monkeypatch):
+    best = folder / "checkpoint.best_bleu_10.2102.pt"
+    torch.save(torch.load(best, weights_only=False) | {"cfg": {"checkpoint": {}}}, best)
+    line = refused(monkeypatch, folder, folder.parent / "mean.pt", "--best", 2)
+    assert line == f"{best} does not say whether a high or a low value of its metric is good"
+
+
+def test_an_average_takes_the_place_of_an_average_alone(folder, monkeypatch):
+    taken = "is there and no average that this tool made: choose another OUT"
+    text = folder.parent / "text"
+    text.write_text("not to be lost\n")
+    (folder.parent / "link").symlink_to(folder / "checkpoint_last.pt")
+    for out in (text, folder, folder / "checkpoint_last.pt", folder / "checkpoint9.pt", folder.parent / "link"):
+        with unchanged(folder.parent):
+            assert refused(monkeypatch, folder, out, "--last", 2) == f"{out.resolve()} {taken}"
+    assert refused(monkeypatch, folder, "/dev/null", "--last", 2) == f"/dev/null {taken}"
+    for name in ("last", "best"):
+        (folder / f"checkpoint_{name}.pt").unlink()
+    for name in ("checkpoint_last.pt", "checkpoint_best.pt", "checkpoint99.pt", "checkpoint_9_99.pt"):
+        with unchanged(folder):
+            line = refused(monkeypatch, folder, folder / name, "--last", 2)
+        assert line == f"{folder / name} would be taken for a checkpoint that the run saved: choose another OUT"
+    out = folder / "checkpoint_average.pt"
+    for last in (2, 3):
+        monkeypatch.setattr(sys, "argv", [f"{TOOL}.py", str(folder), str(out), "--last", str(last)])
+        average_checkpoints.main()
+        assert len(torch.load(out, weights_only=False)["extra_state"]["average_of"]) == last
 
 
 def test_a_place_that_cannot_be_written_is_refused(folder):

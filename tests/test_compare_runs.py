@@ -1,6 +1,7 @@
 """scripts/compare_runs.py: means over seeds, the tests over seeds, sacrebleu's paired tests, and what is refused."""
 
 import json
+import os
 import random
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from learned_run import tool, tool_refused
 from toy_run import SCRIPTS
+from unchanged import unchanged
 
 sys.path.append(str(SCRIPTS))
 import compare_runs
@@ -34,7 +36,12 @@ def make_run(folder: Path, seed: int, lines: list[str], name: str = "test", refe
     out.mkdir(parents=True, exist_ok=True)
     (folder / "train.yaml").write_text(f"common: {{seed: {seed}}}\n")
     result = scores(lines, lines, [reference], [reference], "en", **options)
-    result |= {"checkpoint": "best", "decoding": {"beam": 5, "lenpen": 1.0}}
+    result |= {
+        "checkpoint": "best",
+        "updates": 10,
+        "checkpoint_sha256": "0" * 64,
+        "decoding": {"beam": 5, "lenpen": 1.0},
+    }
     write_scored(out, name, {"tok": lines, "txt": lines, "tok.ref0": reference, "txt.ref0": reference}, result)
     return folder
 
@@ -72,7 +79,8 @@ def bleus(group: list[Path], key: str = "tokenized_bleu") -> list[float]:
 @pytest.fixture(scope="module")
 def printed(runs) -> str:
     """What is printed of them."""
-    return compare(*runs)
+    with unchanged(runs[0][0].parents[1]):
+        return compare(*runs)
 
 
 def test_mean_and_deviation_over_seeds_and_the_difference(runs, printed):
@@ -182,6 +190,56 @@ def test_cohens_d_and_wilcoxon_of_the_report_on_one_way_kl():
 )
 def test_exact_p_values_of_wilcoxon(differences, p):
     assert compare_runs.wilcoxon_p(differences) == pytest.approx(p)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, a: list[Path], b: list[Path]) -> str:
+    """What compare_runs.py says, in one line, of runs that it refuses."""
+    monkeypatch.setattr(sys, "argv", ["compare_runs.py", *map(str, a), "--", *map(str, b)])
+    with pytest.raises(SystemExit) as stopped:
+        compare_runs.main()
+    assert isinstance(stopped.value.code, str) and "\n" not in stopped.value.code
+    return stopped.value.code
+
+
+def test_a_run_that_is_given_twice_is_refused(runs, tmp_path, monkeypatch):
+    bad, good = runs
+    (tmp_path / "seed9").symlink_to(bad[0])
+    for again in (bad[0], Path(os.path.relpath(bad[0])), tmp_path / "seed9"):
+        for groups in (([bad[0], again], good), ([bad[0]], [again])):
+            assert refused(monkeypatch, *groups) == f"{bad[0]} and {again} are one run: give each run once"
+
+
+# What a file from elsewhere may hold, and what is said of it.
+BROKEN = {
+    "train.yaml": [
+        (b"common: {seed: 1\n", "cannot be read"),
+        (b"\xff\x00\x80", "cannot be read"),
+        (b"- a list\n", "is no config: it holds a list"),
+        (b"common: {seed: '${no.such}'}\n", "no.such"),
+        (b"common: {seed: one}\n", "common.seed: must be an integer, not one"),
+        (b"common: {seed: [1]}\n", "common.seed: must be an integer, not [1]"),
+    ],
+    "evaluation/best/test.json": [
+        (b'{"bleu": 3', "is no JSON"),
+        (b'{"bleu": "\xff"}', "is no text in UTF-8"),
+        (b"3", "holds no scores"),
+        (b'{"bleu": 3}', "has no tokenized_bleu"),
+        (b'{"bleu": "high"}', "bleu is high, which no evaluation wrote"),
+    ],
+    "evaluation/best/test.tok": [
+        (b"\xff\n" * 40, "is no text in UTF-8"),
+        (b"w1\n", "test.tok: 1 hypotheses, and a reference of 40 lines"),
+    ],
+    "evaluation/best/test.txt": [(b"w1\n", "test.txt: 40 hypotheses, and a reference of 1 lines")],
+}
+
+
+@pytest.mark.parametrize("name, content, words", [(name, *case) for name, cases in BROKEN.items() for case in cases])
+def test_a_broken_file_of_a_run_is_said_in_one_line(runs, tmp_path, monkeypatch, name, content, words):
+    broken = make_run(tmp_path / "broken", 7, REFERENCE)
+    (broken / name).write_bytes(content)
+    line = refused(monkeypatch, runs[0], [broken])
+    assert words in line and str(broken) in line
 
 
 def test_what_cannot_be_compared_is_refused(runs, tmp_path):

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import command_line
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
@@ -151,8 +152,38 @@ def test_all_scores_of_a_text():
     assert printed[0] == "made_up (2 sentences)"
     assert printed[1].split() == ["sacreBLEU", f"{result['bleu']:.2f}", result["bleu_signature"]]
     assert printed[2].split(maxsplit=1) == ["multi-bleu", tokenized]
-    assert printed[3].removeprefix("  compound split").strip() == split
+    assert printed[3].removeprefix("  multi-bleu, compounds split").strip() == split
     assert printed[4].split() == ["chrF", f"{result['chrf']:.2f}", result["chrf_signature"]]
+
+
+def test_texts_of_different_lengths_are_refused():
+    """sacrebleu scores as many lines as the shortest has."""
+    one, two = [LINE], [LINE, LINE]
+    for hypothesis, references in ((two, [one]), (one, [two]), (two, [two, one])):
+        with pytest.raises(ValueError, match=r"[12] hypotheses, and a reference of [12] lines"):
+            score.multi_bleu(hypothesis, references)
+    right = {"tokens": two, "text": two, "reference_tokens": [two], "reference_text": [two]}
+    score.scores(**right, lang="en")
+    for name, value in right.items():
+        with pytest.raises(ValueError, match=r"[12] hypotheses, and a reference of [12] lines"):
+            score.scores(**right | {name: one if value is two else [two, one]}, lang="en")
+
+
+def test_where_fairseq_score_counts_otherwise(tmp_path):
+    """After compound splitting compound_split_bleu.sh runs fairseq-score, and this multi-bleu.perl's count."""
+    plain = "rich ##AT##-##AT## text of six words"
+    for line, alike in ((plain, True), ("", False), ("a\u00a0b c d e f", False), ("a b c <unk> d e f", False)):
+        score.write_lines(tmp_path / "text", [plain, line])
+        printed = command_line.run("fairseq_cli.score", "-s", tmp_path / "text", "-r", tmp_path / "text").stdout
+        theirs = printed.splitlines()[-1].removeprefix("BLEU4 = ").replace("syslen", "hyp_len").replace("ref", "ref_")
+        ours = score.multi_bleu_line(score.multi_bleu([plain, line], [[plain, line]])).removeprefix("BLEU = ")
+        assert (ours == theirs) == alike, line
+
+
+def test_a_text_that_is_not_utf8_is_refused(tmp_path):
+    (tmp_path / "text").write_bytes(b"one\nt\xffo\n")
+    with pytest.raises(SystemExit, match="text is no text in UTF-8: invalid start byte at byte 5"):
+        score.read_lines(tmp_path / "text")
 
 
 def test_lower_cased_text_is_scored_lower_cased():
