@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -59,7 +60,7 @@ def read_log(log: Path) -> dict[str, dict[int, dict[str, float]]]:
             # fairseq keeps what it has begun to sum up in its checkpoints, but for those at the end of an epoch.
             summed = start if start in found["train"] else max(found["train_inner"], default=0)
         elif match := SAVED.search(line):
-            if match[2] != "None":
+            with suppress(ValueError):  # None: there was no validation
                 found["saved"][int(match[1])] = {"score": float(match[2])}
         elif match := LOGGED.search(line):
             tag, prefix = match[1], "" if match[1] == "train_inner" else f"{match[1]}_"

@@ -245,6 +245,7 @@ def test_a_broken_file_of_a_run_is_said_in_one_line(runs, tmp_path, monkeypatch,
 
 def test_what_a_log_holds_beside_its_numbers_does_no_harm(runs):
     log = b'\xff\x00\n[valid][INFO] - [3]\n[train_inner][INFO] - {"num_updates": {}}\n' + LOG.encode()
+    log += b"[x][INFO] - Saved checkpoint c (epoch 1 @ 10 updates, score None) (writing took 1 seconds)\n"
     (runs[0] / "train.log").write_bytes(log)
     assert report.columns(report.read_run(runs[0], "best"))["best at"] == 5
 
