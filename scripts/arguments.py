@@ -20,10 +20,10 @@ def find_python(*modules: str) -> None:
     while the modules are imported ends without a traceback.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    venv = ROOT / ".venv"
+    python = ROOT / ".venv/bin/python3"
     if missing := [name for name in modules if find_spec(name) is None]:
-        if (venv / "bin/python3").exists() and Path(sys.prefix).resolve() != venv.resolve():
-            os.execv(venv / "bin/python3", ["python3", *sys.argv])
+        if python.exists() and Path(sys.prefix).resolve() != python.parent.parent.resolve():
+            os.execv(python, [str(python), *sys.argv])
         sys.exit(f"not installed: {' '.join(missing)}; run make install, or activate the environment that has it")
     sys.path.append(str(ROOT))
 
