@@ -1,9 +1,11 @@
-"""In how many lines of a text the tokens differ from those of Moses' own Perl scripts.
+"""In how many lines of a text the tokens, and the text of tokens, differ from those of Moses' own Perl scripts.
 
 python benchmarks/moses_lines.py --moses DIR [--workers N] FILE...
 
-DIR is a checkout of Moses; the language of a FILE is the ending of its name. Counted are the tokens that the recipes of
-IWSLT take (with entities), those of WMT14 (also normalized and split at hyphens), and those of sacremoses as it comes.
+DIR is a checkout of Moses; the language of a FILE is the ending of its name, and a folder stands for the files in it.
+Counted are the tokens that the recipes of IWSLT take (with entities), those of WMT14 (also normalized and split at
+hyphens), the plain text of the former, and the tokens of sacremoses as it comes. Chinese words are jieba's everywhere.
+The last line names the languages of the checkout's lists of abbreviations that no FILE is of.
 """
 
 import argparse
@@ -15,23 +17,29 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from line_pool import LinePool
-from moses import Rules, language, tokenizer
+from moses import TOKENIZERS, Rules, detokenizer, language, perl, tokenizer
 from sacremoses import MosesTokenizer
 
 IWSLT = Rules(escape=True)
 WMT14 = Rules(normalize=True, aggressive=True, escape=True)
+LISTS = Path("scripts/share/nonbreaking_prefixes")  # in a checkout of Moses
+NO_LIST = {"ja", "ko", "so"}  # languages of its Perl scripts that take the English list
 
 
 def counter(lang: str, moses: Path) -> Callable[[list[str]], list[int]]:
-    """Return the function to the number of lines and of those that differ: IWSLT, WMT14, sacremoses as it comes."""
-    ours = [tokenizer(lang, rules) for rules in (IWSLT, WMT14)]
-    perl = [tokenizer(lang, rules, moses) for rules in (IWSLT, WMT14)]
+    """Return the function to the number of lines and of those that differ: one number for each column of the table."""
+    ours = [*(tokenizer(lang, rules) for rules in (IWSLT, WMT14)), detokenizer(lang, escaped=True)]
+    theirs = [
+        *(tokenizer(lang, rules, moses) for rules in (IWSLT, WMT14)),
+        perl(moses / TOKENIZERS / "detokenizer.perl", "-q", "-l", lang),
+    ]
     plain = functools.partial(MosesTokenizer(lang).tokenize, return_str=True)
 
     def count(lines: list[str]) -> list[int]:
-        expected = [make(lines) for make in perl]
-        made = [make(lines) for make in ours]
-        compared = [*zip(made, expected, strict=True), ([plain(line) for line in lines], expected[0])]
+        tokens = theirs[0](lines)
+        texts = (lines, lines, tokens)
+        compared = [(one(text), other(text)) for one, other, text in zip(ours, theirs, texts, strict=True)]
+        compared.append(([plain(line) for line in lines], tokens))
         return [len(lines), *(sum(map(str.__ne__, one, two)) for one, two in compared)]
 
     return count
@@ -43,11 +51,14 @@ def main() -> None:
     parser.add_argument("--moses", type=Path, required=True, metavar="DIR")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    print("| file | lines | IWSLT | WMT14 | sacremoses as it comes |\n| --- | --- | --- | --- | --- |")
-    for file in args.files:
+    files = [file for path in args.files for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    print("| file | lines | IWSLT | WMT14 | plain text | sacremoses as it comes |", "| --- " * 6 + "|", sep="\n")
+    for file in files:
         with LinePool(functools.partial(counter, language(file), args.moses), args.workers) as pool:
             total = [sum(numbers) for numbers in zip(*pool.results(file, file.name), strict=True)]
-        print(f"| {file.name} | {' | '.join(f'{number:,}' for number in total)} |")
+        print(f"| {file.name} | {' | '.join(f'{number:,}' for number in total)} |", flush=True)
+    known = NO_LIST | {language(file) for file in (args.moses / LISTS).glob("nonbreaking_prefix.*")}
+    print(f"no text: {' '.join(sorted(known - set(map(language, files)))) or 'of no language'}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from typing import Any
 from moses import detokenizer
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.bleu import BLEUScore
-from sacremoses import MosesDetokenizer
 
 # Python's split() also splits at these (all in the first plane); Perl's, and so multi-bleu.perl, at ASCII white space
 # alone. Each becomes a lone surrogate: those never stand in a text that was read from UTF-8, so no two different tokens
@@ -117,9 +116,7 @@ def plain_text(tokens: list[str], lang: str, escaped: bool) -> list[str]:
     Args:
         escaped: whether the tokens hold Moses' escapes (&apos; for ', &amp; for &, ...).
     """
-    if escaped:
-        tokens = [MosesDetokenizer().unescape_xml(line) for line in tokens]
-    text = detokenizer(lang)(tokens)
+    text = detokenizer(lang, escaped)(tokens)
     return [_SPACE_AT_CJK.sub("", line) for line in text] if lang == "zh" else text
 
 

@@ -1,9 +1,8 @@
-"""The Python tools under scripts/ that the prepare scripts share: Moses tokens, BPE, checks, the pool of workers."""
+"""The Python tools under scripts/ that the prepare scripts share: BPE, checks, the pool of workers."""
 
 import http.server
 import importlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,100 +30,6 @@ def load(name: str) -> ModuleType:
 def tool(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPTS / "tool.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=HANG)
-
-
-# Moses tokens
-
-
-@pytest.mark.parametrize(
-    ("lang", "raw", "tokens"),
-    [
-        ("en", "A man's dog isn't wet.", "A man 's dog isn 't wet ."),
-        ("en", 'He said "no" (twice), for $5.50!', 'He said " no " ( twice ) , for $ 5.50 !'),
-        ("en", "A well-known | [x] & more.", "A well-known | [ x ] & more ."),
-        ("en", "He lives in the U.S.A.", "He lives in the U.S.A ."),
-        ("en", "The U.S. team waits...", "The U.S. team waits ..."),
-        ("de", "Am 3. Mai, z.B. um 12.30 Uhr.", "Am 3. Mai , z.B. um 12.30 Uhr ."),
-        ("de", "Das „Haus“ ist groß.", "Das „ Haus “ ist groß ."),
-        ("fr", "L'homme qu'elle voit.", "L' homme qu' elle voit ."),
-    ],
-)
-def test_tokens_and_back(lang: str, raw: str, tokens: str) -> None:
-    moses = load("moses")
-    assert moses.tokenizer(lang)([raw]) == [tokens]
-    assert moses.detokenizer(lang)([tokens]) == [raw]
-
-
-@pytest.mark.parametrize(
-    ("lang", "raw", "tokens"),
-    [
-        ("en", 'It\'s "A & B" | [x] <b>', "It &apos;s &quot; A &amp; B &quot; &#124; &#91; x &#93; &lt; b &gt;"),
-        ("de", "Es gilt 5,", "Es gilt 5 ,"),
-        ("en", "the 'quoted.'", "the &apos; quoted . &apos; "),
-        ("en", "Wait.. and 攻殻機動隊 a.中 b", "Wait .. and 攻殻機動隊 a.中 b"),
-        ("en", "a\x1cb\x1f \x07c", "ab c"),
-    ],
-)
-def test_tokens_with_entities_as_perl_writes_them(lang: str, raw: str, tokens: str) -> None:
-    """What tokenizer.perl of Moses printed for these lines."""
-    moses = load("moses")
-    assert moses.tokenizer(lang, moses.Rules(escape=True))([raw]) == [tokens]
-
-
-def test_entities_and_back() -> None:
-    moses = load("moses")
-    raw = 'He said "yes" & left.'
-    tokens = moses.tokenizer("en", moses.Rules(escape=True))([raw])
-    assert moses.detokenizer("en", escaped=True)(tokens) == [raw]
-
-
-@pytest.mark.parametrize(
-    ("lang", "raw", "normal"),
-    [
-        ("en", "He said \u201cyes\u201d, then \u2018no\u2019.", 'He said "yes," then \'no."'),
-        ("de", "Er sagte: \u201eJa.\u201c", 'Er sagte: "Ja".'),
-        ("fr", "\u00ab\u00a0Oui\u00a0!\u00a0\u00bb (\u00a01\u00a0000\u00a0)", '"Oui!" (\u00a01,000\u00a0) '),
-        ("en", "a\tb\u00adc  d ( e )", "a b c d (e) "),
-    ],
-)
-def test_normalized_as_perl_does(lang: str, raw: str, normal: str) -> None:
-    """What normalize-punctuation.perl and remove-non-printing-char.perl of Moses printed for these lines."""
-    assert load("moses").normalizer(lang)([raw]) == [normal]
-
-
-def test_lower_case_equals_perl_on_every_character() -> None:
-    """Perl's lc, of the same Unicode as Python, gave this: each character by itself, the sigma never final."""
-    moses = load("moses")
-    assert moses.lower(["ΑΣ ΑΣΑ Σ"]) == ["ασ ασα σ"]
-    assert moses.lower(["İI"]) == ["i\u0307i"]
-
-
-@pytest.mark.skipif(not shutil.which("perl"), reason="needs perl")
-def test_lines_that_differ_from_perl_are_counted(tmp_path: Path) -> None:
-    """Stand-ins for Moses' scripts that give the tokens which all make of the first line."""
-    scripts = tmp_path / "scripts" / "tokenizer"
-    scripts.mkdir(parents=True)
-    for name in ("normalize-punctuation", "remove-non-printing-char"):
-        (scripts / f"{name}.perl").write_text("print while (<STDIN>)")
-    (scripts / "tokenizer.perl").write_text("while (<STDIN>) { s/\\.$/ ./; print }")
-    (tmp_path / "x.en").write_text("A dog.\nIn the U.S.\nA well-known dog.\n")
-    command = [sys.executable, SCRIPTS.parent / "benchmarks" / "moses_lines.py", "--moses", tmp_path, tmp_path / "x.en"]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines()[2] == "| x.en | 3 | 0 | 1 | 1 |"
-
-
-def test_white_space_becomes_one_space() -> None:
-    assert load("moses").tokenizer("de")([" ein\tgroßer\u00a0\u2028Hund "]) == ["ein großer Hund"]
-
-
-def test_the_language_is_the_ending(tmp_path: Path) -> None:
-    for lang in ("de", "fr"):
-        (tmp_path / f"x.{lang}").write_text("l'eau\n")
-    (tmp_path / "out").mkdir()
-    result = tool("moses", "tokenize", "--out-dir", tmp_path / "out", tmp_path / "x.fr", tmp_path / "x.de")
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "out" / "x.fr").read_text() == "l' eau\n"
-    assert (tmp_path / "out" / "x.de").read_text() == "l ' eau\n"
 
 
 # The pool of workers

@@ -124,6 +124,7 @@ def test_compounds_are_split_as_perl_splits_them(line, printed):
         ("我们 用 New York 的 3 台 iPhone ， 好 吗 ？", "zh", False, "我们用New York的3台iPhone，好吗？"),
         ("他 说 ： “ 你好 ！ ” （ 笑声 ）", "zh", True, "他说：“你好！”（笑声）"),
         ("R &amp; D 部门", "zh", True, "R & D部门"),
+        ("&lt; a , b &gt;", "en", True, "< a, b >"),
     ],
 )
 def test_plain_text(tokens, lang, escaped, text):
