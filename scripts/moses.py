@@ -1,7 +1,7 @@
 """Moses tokens of a text and back, line by line; the language is the ending of the file name (train.de).
 
-sacremoses does the work, with the corrections that make its tokens those of Moses' Perl scripts; with --moses DIR it is
-the Perl scripts themselves, from a checkout of Moses. Chinese is segmented by jieba.
+sacremoses does the work, corrected where it is not what Moses' Perl scripts do; with --moses DIR tokens come from
+those scripts themselves, in a checkout of Moses. Chinese is segmented by jieba.
 """
 
 import argparse
