@@ -105,7 +105,10 @@ def build_task(name="rdrop_translation", **settings):
 
 
 def build_model(task, arch="transformer", seed=1, **settings):
-    """A model of ``arch`` so small that a step takes milliseconds; with dropout 0.3 if ``settings`` say nothing."""
+    """A model of ``arch`` so small that a step takes milliseconds; with dropout 0.3 if ``settings`` say nothing.
+
+    With the name of a criterion in ``settings`` the task builds it, as in a training.
+    """
     sizes = {
         "transformer": dict.fromkeys(("encoder_ffn_embed_dim", "decoder_ffn_embed_dim"), 16)
         | dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
@@ -113,12 +116,14 @@ def build_model(task, arch="transformer", seed=1, **settings):
         "transformer_lm_big": {"decoder_ffn_embed_dim": 16, "decoder_attention_heads": 2, "decoder_layers": 2}
         | {"max_target_positions": 64},
         "lstm": {"encoder_hidden_size": 8, "decoder_hidden_size": 8, "decoder_out_embed_dim": 8, "criterion": ""},
+        "lstm_lm": {"decoder_hidden_size": 8, "decoder_out_embed_dim": 8, "tokens_per_sample": 64},
+        "fconv_lm": {"decoder_layers": "[(8, 3)] * 2", "tokens_per_sample": 64},
     }[arch]
-    args = Namespace(**{"encoder_embed_dim": 8, "decoder_embed_dim": 8, "dropout": 0.3} | sizes | settings)
+    args = Namespace(arch=arch, **{"encoder_embed_dim": 8, "decoder_embed_dim": 8, "dropout": 0.3} | sizes | settings)
     args.adaptive_softmax_dropout = settings.get("adaptive_softmax_dropout", args.dropout)
     ARCH_CONFIG_REGISTRY[arch](args)
     torch.manual_seed(seed)
-    model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+    model = task.build_model(args) if "criterion" in settings else ARCH_MODEL_REGISTRY[arch].build_model(args, task)
     if arch == "lstm":  # fairseq starts it so near 0 that its outputs hardly differ
         for parameter in model.parameters():
             parameter.data.mul_(5)

@@ -350,6 +350,19 @@ def test_resume_goes_on_as_if_never_stopped(data, run_folder, tmp_path):
     assert all(torch.equal(parameter, resumed[name]) for name, parameter in parameters(run_folder).items())
 
 
+@pytest.mark.parametrize("option", [(), ("--update-epoch-batch-itr", "True")], ids=["one order", "anew in every epoch"])
+def test_resume_in_a_later_epoch_with_a_seed_that_grows(data, trained, tmp_path, option):
+    flags = (*RDROP, *DROPOUT, "--update-ordered-indices-seed", *option)
+    whole = trained(*flags, "--max-update", "12")
+    first, second = (train(data, *flags, "--max-update", count, save_dir=tmp_path) for count in ("7", "12"))
+    assert [update["epoch"] for update in second.updates] == [2, 2, 2, 3, 3]
+    assert first.updates + second.updates == whole.updates
+
+
+def test_a_checkpoint_holds_the_model_once(run_folder):
+    assert torch.load(run_folder / "checkpoint_last.pt", weights_only=True)["criterion"] is None
+
+
 def generate(data: Path, checkpoint: Path, **options: bool) -> Result:
     flags = ("--user-dir", USER_DIR, "--task", "rdrop_translation", "--cpu", "--beam", "2", "--max-len-b", "10")
     return run(GENERATE, data, "--path", checkpoint, *flags, **options)
@@ -514,6 +527,26 @@ def test_a_bad_flag_as_a_shell_sees_it(data, tmp_path):
     result = run_program([BIN / "fairseq-train", *argv], cwd=ROOT)
     assert_refused(result, BAD_FLAGS["--rdrop-passes=1"])
     assert result.status == 1
+
+
+@pytest.mark.parametrize("criterion", ["label_smoothed_cross_entropy", "cross_entropy", "adaptive_loss"])
+@pytest.mark.parametrize("task", ["sentence_prediction", "translation_lev"])
+def test_a_task_that_it_is_not_for_gets_one_line(data, tmp_path, task, criterion):
+    flags = ["--task", task, "--criterion", f"rdrop_{criterion}", "--ddp-backend", "legacy_ddp"]
+    if task == "translation_lev":
+        flags += ["--arch", "levenshtein_transformer", *TINY]
+    else:
+        for part in ("input0", "label"):
+            (tmp_path / part).mkdir()
+            shutil.copy(data / "dict.en.txt", tmp_path / part / "dict.txt")
+        flags += ["--arch", "roberta_base", "--num-classes", "2", *TINY[:4]]
+        data = tmp_path
+    result = train(data, *flags, succeeds=False)
+    assert result.status == 1
+    errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+    assert len(errors) == 1 and errors[0].startswith(f"error: --task {task}: trains ")
+    assert f"--criterion rdrop_{criterion} is for tasks that predict the next word" in errors[0]
+    assert "Traceback" not in result.stderr + result.stdout and "examples from" not in result.stdout
 
 
 # --user-dir (most tests give the absolute path, the README's command above the relative one)

@@ -1,12 +1,14 @@
 """The contracts of every R-Drop criterion; a new criterion joins with one line in helpers.CASES."""
 
 import copy
+import logging
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 from fairseq.logging import metrics
+from fairseq.tasks import TASK_REGISTRY
 from helpers import (
     CASES,
     PAD,
@@ -23,6 +25,7 @@ from helpers import (
     train,
 )
 
+from rdrop_fairseq.criterions import rdrop_criterion
 from rdrop_fairseq.divergence import DIVERGENCES
 
 SHAPES = {"three": ((5, 4), (4, 6), (2, 3)), "one": ((4, 3),), "five": ((6, 2), (5, 7), (5, 1), (3, 3), (1, 4))}
@@ -41,7 +44,9 @@ def setup(request):
         return build_model(task, case.arch, **(case.model | settings))
 
     def criterion(**settings):
-        return build_criterion(case.name, task, **(case.settings | case.own | {"rdrop_loss": loss} | settings))
+        return build_criterion(
+            case.name, task, **(case.settings | case.own | {"rdrop_loss": loss, "rdrop_alpha": 5.0} | settings)
+        )
 
     def parent(**settings):
         return build_criterion(case.parent, task, **(case.settings | settings))
@@ -237,6 +242,90 @@ def test_sentence_avg_divides_by_the_sentences_of_one_copy(setup):
     assert shown["rdrop_alpha"] == 5.0
 
 
+# What is decided once, and what is said
+
+
+def test_what_depends_on_the_model_is_decided_once_for_each(setup, monkeypatch, caplog):
+    """Also where a task trains several in turn, as multilingual_translation does."""
+    decided = []
+
+    def counted(name, function):
+        monkeypatch.setattr(rdrop_criterion, name, lambda model: decided.append(name) or function(model))
+
+    counted("needs_separate_forwards", rdrop_criterion.needs_separate_forwards)
+    counted("has_adaptive_softmax", rdrop_criterion.has_adaptive_softmax)
+    criterion, sample = setup.criterion(), setup.sample()
+    with caplog.at_level(logging.INFO):
+        for model in [setup.model(), setup.model()] * 3:
+            train(criterion, model, sample)
+    assert sorted(decided) == ["has_adaptive_softmax"] * 2 + ["needs_separate_forwards"] * 2
+    assert caplog.text.count("R-Drop loss: ") == 2
+    train(criterion, setup.model(), sample)
+    assert len(decided) == 6
+
+
+def test_a_model_that_needs_separate_forwards_after_one_that_does_not(setup):
+    criterion, sample = setup.criterion(), setup.sample()
+    off = {"dropout": 0.0, "attention_dropout": 0.0, "adaptive_softmax_dropout": 0.0}
+    train(criterion, setup.model(**off), sample)
+    model = setup.model(**off, decoder_layerdrop=0.5)
+    assert max(train(criterion, model, sample, seed).log["kl_loss"] for seed in range(6)) > 1e-3
+
+
+def test_the_model_does_not_become_a_part_of_the_criterion(setup):
+    """fairseq would save it with the criterion, a second time, in every checkpoint."""
+    criterion = setup.criterion()
+    train(criterion, setup.model(), setup.sample())
+    assert not list(criterion.parameters()) and not criterion.state_dict() and not list(criterion.children())
+
+
+def test_the_log_says_what_loss_and_gradient_are_of(setup, caplog):
+    with caplog.at_level(logging.INFO):
+        train(setup.criterion(rdrop_passes=3), setup.model(), setup.sample())
+    assert "gnorm, which --clip-norm clips, of the sum over 3 passes" in caplog.text
+
+
+NO_EFFECT = "R-Drop has no effect here"
+
+
+def trained_without_dropout(setup, batches, **settings):
+    model, criterion = setup.model(dropout=0.0), setup.criterion(**settings)
+    for _ in range(batches):
+        train(criterion, model, setup.sample())
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_no_dropout_gets_a_warning_at_the_first_batch_and_no_other(setup, caplog, batches):
+    trained_without_dropout(setup, batches)
+    assert caplog.text.count(NO_EFFECT) == 1 and "--dropout" in caplog.text
+
+
+@pytest.mark.parametrize("batches, warnings", [(3, 0), (4, 1), (9, 1)])
+def test_dropout_that_does_nothing_gets_it_after_some_batches(setup, caplog, monkeypatch, batches, warnings):
+    monkeypatch.setattr(rdrop_criterion, "is_random", lambda model: True)
+    monkeypatch.setattr(rdrop_criterion, "_WATCHED_BATCHES", 4)
+    trained_without_dropout(setup, batches)
+    assert caplog.text.count(NO_EFFECT) == warnings
+
+
+@pytest.mark.parametrize("case", ["dropout", "alpha 0", "another rank", "one pass differs"])
+def test_no_warning_where_there_is_an_effect_or_no_rdrop_or_on_the_other_processes(setup, caplog, monkeypatch, case):
+    monkeypatch.setattr(rdrop_criterion, "_WATCHED_BATCHES", 2)
+    if case == "dropout":
+        model, criterion = setup.model(), setup.criterion()
+        for _ in range(3):
+            train(criterion, model, setup.sample())
+    elif case == "alpha 0":
+        trained_without_dropout(setup, 3, rdrop_alpha=0.0)
+    elif case == "another rank":
+        monkeypatch.setattr(rdrop_criterion, "get_global_rank", lambda: 1)
+        trained_without_dropout(setup, 3)
+    else:  # in a way that is_random does not know
+        monkeypatch.setattr(rdrop_criterion, "is_random", lambda model: False)
+        train(setup.criterion(), setup.model(), setup.sample())
+    assert NO_EFFECT not in caplog.text
+
+
 # Dropout rates
 
 
@@ -311,6 +400,29 @@ def test_padding_contributes_nothing(setup):
     torch.testing.assert_close(after.loss, before.loss)
     torch.testing.assert_close(after.log["kl_loss"], before.log["kl_loss"])
     assert_grads_close(after.grads, before.grads)
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf, math.inf])
+@pytest.mark.parametrize("passes", [(0, 1), (0,), (1,)], ids=["in both passes", "in the first", "in the second"])
+@pytest.mark.parametrize("reduce", [True, False])
+def test_what_the_model_gives_at_padding_reaches_nothing(setup, bad, passes, reduce):
+    """Of its features or logits, whichever the criterion takes; also where the padding of one pass alone is bad."""
+    model, sample, criterion = setup.model(), setup.sample("five"), setup.criterion()
+
+    def step():
+        model.train()
+        model.zero_grad()
+        torch.manual_seed(1)
+        loss, _, log = criterion(model, sample, reduce=reduce)
+        loss.sum().backward()
+        return loss.detach(), log, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    before = step()
+    padding = sample["target"].eq(PAD)
+    hit = torch.cat([padding if i in passes else torch.zeros_like(padding) for i in (0, 1)]).unsqueeze(-1)
+    model.decoder.register_forward_hook(lambda module, inputs, output: (output[0].where(~hit, bad), *output[1:]))
+    after = step()
+    assert_same_tree(after, before)
 
 
 def test_a_target_that_is_all_padding(setup):
@@ -475,6 +587,23 @@ def test_a_stock_task_refuses_the_schedules(setup, flag, value):
         build_criterion(setup.case.name, stock, **{flag[2:].replace("-", "_"): value})
     line = stopped.value.code
     assert "\n" not in line and f"{flag} {value}" in line and setup.case.task in line
+
+
+@pytest.mark.parametrize("name", rdrop_criterion.NOT_FOR_TASKS)
+def test_tasks_that_it_is_not_for_are_refused(setup, name):
+    task = object.__new__(TASK_REGISTRY[name])
+    with pytest.raises(SystemExit) as stopped:
+        build_criterion(setup.case.name, task)
+    line = stopped.value.code
+    assert "\n" not in line and f"error: --task {name}: trains " in line and f"--criterion {setup.case.name}" in line
+
+
+def test_a_task_derived_from_one_of_them_is_refused(setup):
+    class Own(TASK_REGISTRY["masked_lm"]):
+        pass
+
+    with pytest.raises(SystemExit, match="--task masked_lm: trains masked words"):
+        build_criterion(setup.case.name, object.__new__(Own))
 
 
 def test_everything_else_works_with_a_stock_task(setup):

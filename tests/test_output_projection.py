@@ -166,7 +166,8 @@ def steps_of_a_process(rank, port, results):
         if wrap == "legacy":
             wrapped.all_reduce_grads()
         grads = {name: p.grad for name, p in model.named_parameters()}
-        torch.save((criterion.projection is not None, step.loss, grads), f"{results}/{wrap}_{share}_{rank}")
+        (plan,) = criterion.plans.values()
+        torch.save((plan.projection is not None, step.loss, grads), f"{results}/{wrap}_{share}_{rank}")
     torch.distributed.destroy_process_group()
 
 

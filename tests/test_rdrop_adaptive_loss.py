@@ -305,6 +305,34 @@ def test_translation_with_adaptive_softmax(way):
     torch.testing.assert_close(step.loss, 2 * parent.loss.squeeze())
 
 
+# Models that look for the name of fairseq's criterion; their tails become narrower by 4, whatever the flag says
+
+ONE_TAIL = {"adaptive_softmax_cutoff": "6"}
+BY_NAME = {"lstm": "rdrop_translation", "lstm_lm": "rdrop_language_modeling", "fconv_lm": "rdrop_language_modeling"}
+
+
+@pytest.mark.parametrize("arch", BY_NAME)
+def test_models_that_build_adaptive_softmax_for_fairseqs_criterion_alone(way, arch):
+    task = build_task(BY_NAME[arch])
+    model = build_model(task, arch, **ONE_TAIL, dropout=0.0, criterion=NAME)
+    sample, criterion = make_sample(task), build_criterion(NAME, task, **way)
+    step = train(criterion, model, sample)
+    parent = train(build_criterion("adaptive_loss", task), model, sample)
+    torch.testing.assert_close(step.loss, 2 * parent.loss.squeeze())
+    assert train(criterion, build_model(task, arch, **ONE_TAIL, criterion=NAME), sample).log["kl_loss"] > 1e-4
+
+
+@pytest.mark.parametrize("arch", BY_NAME)
+def test_with_a_stock_task_the_refusal_says_that_they_need_an_rdrop_task(arch):
+    task = build_task(BY_NAME[arch].removeprefix("rdrop_"))
+    model = build_model(task, arch, **ONE_TAIL, criterion=NAME)
+    with pytest.raises(SystemExit) as stopped:
+        train(build_criterion(NAME, task), model, make_sample(task))
+    line = stopped.value.code
+    assert "\n" not in line and f"--criterion {NAME}: the model has no adaptive softmax" in line
+    assert f"{arch}" in line and "with an R-Drop task alone" in line
+
+
 # Refusals
 
 

@@ -60,7 +60,7 @@ def test_numbers_by_hand(task):
 def test_perplexity_with_sentence_avg(task):
     """Where the sample size is not the tokens, the parent takes nll_loss, too, from the loss."""
     logits = random_logits(4, 3, 5)
-    criterion = build_criterion(NAME, task, sentence_avg=True)
+    criterion = build_criterion(NAME, task, sentence_avg=True, rdrop_alpha=5.0)
     step = train(criterion, LogitsModel(logits), batch_for(TARGET))
     assert step.sample_size == 2
     expected = rdrop(torch.stack(logits.chunk(2)), torch.tensor(TARGET), 5.0)

@@ -1,15 +1,19 @@
 """What is the label-smoothed criterion's own: smoothing, prefix, accuracy, and the models that need two forwards."""
 
+import argparse
 import math
 
 import pytest
 import torch
 from fairseq import options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf, gen_parser_from_dataclass
+from fairseq.distributed import ModuleProxyWrapper
 from helpers import (
     PAD,
     LogitsModel,
     assert_grads_close,
+    assert_same_tree,
     bits,
     build_criterion,
     build_model,
@@ -18,7 +22,9 @@ from helpers import (
     reduced,
     train,
 )
+from hydra.core.config_store import ConfigStore
 from reference import log_softmax, rdrop
+from torch.nn.parallel import DistributedDataParallel
 
 NAME = "rdrop_label_smoothed_cross_entropy"
 
@@ -123,6 +129,16 @@ def test_ignore_prefix_size(task, prefix):
     assert sample["target"].shape == (2, 3)
 
 
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+def test_what_the_model_gives_at_the_ignored_prefix_reaches_nothing(task, bad):
+    logits, sample = random_logits(4, 3, 5), batch_for(TARGET)
+    criterion = build_criterion(NAME, task, label_smoothing=0.1, ignore_prefix_size=1, report_accuracy=True)
+    expected = train(criterion, LogitsModel(logits), sample)
+    logits[0, 0, 1] = bad
+    step = train(criterion, LogitsModel(logits), sample)
+    assert_same_tree([step.loss, step.log, step.grads], [expected.loss, expected.log, expected.grads])
+
+
 def test_report_accuracy_is_the_mean_over_the_passes(task):
     # The first pass has all 5 words right, the second 2 of them: 3.5 of 5.
     sample = batch_for(TARGET)
@@ -189,6 +205,43 @@ def test_dropouts_with_layerdrop_and_lstm(task):
         assert step.loss.isfinite() and step.log["kl_loss"] > 1e-3
 
 
+@pytest.fixture
+def one_process():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+@pytest.mark.parametrize("find", [True, False])
+def test_layerdrop_under_torchs_ddp_is_refused(task, one_process, side, find):
+    """With find_unused_parameters each forward marks what it left out as ready, which the other one used."""
+    sample, criterion = make_sample(task), build_criterion(NAME, task)
+    model = build_model(task, **{f"{side}_layerdrop": 0.5})
+    with pytest.raises(SystemExit) as stopped:
+        train(criterion, ModuleProxyWrapper(DistributedDataParallel(model, find_unused_parameters=find)), sample)
+    line = stopped.value.code
+    assert "\n" not in line and "--ddp-backend pytorch_ddp" in line and "must be legacy_ddp" in line
+    assert "LayerDrop" in line and "--find-unused-parameters" in line
+
+
+@pytest.mark.parametrize(
+    "arch, settings, own",
+    [
+        ("lstm", {}, {}),
+        ("transformer", {"quant_noise_pq": 0.5, "quant_noise_pq_block_size": 2}, {}),
+        ("transformer", {}, {"rdrop_dropouts": "0.1,0.4"}),
+        ("transformer", {"encoder_layerdrop": 0.5}, {"rdrop_alpha": 0.0}),
+    ],
+    ids=str,
+)
+def test_other_models_under_torchs_ddp_are_not(task, one_process, arch, settings, own):
+    model = DistributedDataParallel(build_model(task, arch, **settings), find_unused_parameters=True)
+    criterion = build_criterion(NAME, task, **own)
+    for seed in range(3):
+        assert train(criterion, ModuleProxyWrapper(model), make_sample(task, seed=seed), seed).loss.isfinite()
+
+
 def test_dropouts_of_a_model_without_dropout_are_refused(task):
     model, sample = build_model(task, dropout=0.0), make_sample(task)
     with pytest.raises(SystemExit, match=r"^error: --rdrop-dropouts needs a model with dropout"):
@@ -198,9 +251,9 @@ def test_dropouts_of_a_model_without_dropout_are_refused(task):
 # Flags, through fairseq's own parser
 
 
-def parsed(*flags):
+def parsed(*flags, name=NAME):
     parser = options.get_training_parser()
-    arguments = ["data", "--arch", "transformer", "--task", "rdrop_translation", "--criterion", NAME, *flags]
+    arguments = ["data", "--arch", "transformer", "--task", "rdrop_translation", "--criterion", name, *flags]
     return convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, arguments))
 
 
@@ -208,6 +261,20 @@ def test_flags_and_their_defaults(task):
     criterion = task.build_criterion(parsed().criterion)
     assert (criterion.alpha_at(0), criterion.alpha_at(10**6), criterion.passes) == (5, 5, 2)
     assert (criterion.divergence, criterion.dropouts, criterion.eps) == ("symmetric", None, 0)
+
+
+@pytest.mark.parametrize(
+    "name, alpha", [(NAME, 5.0), ("rdrop_cross_entropy", 1.0), ("rdrop_adaptive_loss", 0.5)], ids=str
+)
+def test_the_default_weight_is_the_papers_for_each_criterion(task, name, alpha):
+    criterion = task.build_criterion(parsed("--ddp-backend", "legacy_ddp", name=name).criterion)
+    assert criterion.alpha_at(0) == alpha
+    assert ConfigStore.instance().load(f"criterion/{name}.yaml").node.rdrop_alpha == alpha
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawTextHelpFormatter)
+    gen_parser_from_dataclass(parser, CRITERION_DATACLASS_REGISTRY[name]())
+    shown = parser.format_help()
+    assert f"weight of the divergence between the passes, {alpha:g} in the paper for" in shown
+    assert "--regression-target" not in shown and "--classification-head-name" not in shown
 
 
 def test_every_flag_reaches_the_criterion(task):

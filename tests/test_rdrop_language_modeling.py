@@ -13,6 +13,7 @@ from command_line import (
     FROZEN,
     HYDRA_TRAIN,
     LM,
+    TINY,
     TRAIN,
     USER_DIR,
     Result,
@@ -29,9 +30,10 @@ ROUNDING = 0.003  # of a loss: fairseq logs three decimals
 DROPOUT = ("--dropout", "0.3")
 NO_DROPOUT = ("--dropout", "0", "--attention-dropout", "0", "--adaptive-softmax-dropout", "0")
 PLAIN_BASELINE = (*LM, "--task", "language_modeling", "--criterion", "cross_entropy")
-PLAIN = (*LM, "--task", "rdrop_language_modeling", "--criterion", "rdrop_cross_entropy")
+ALPHA = ("--rdrop-alpha", "5")
+PLAIN = (*LM, "--task", "rdrop_language_modeling", "--criterion", "rdrop_cross_entropy", *ALPHA)
 ADAPTIVE_BASELINE = (*ADAPTIVE_LM, "--task", "language_modeling", "--criterion", "adaptive_loss")
-ADAPTIVE = (*ADAPTIVE_LM, "--task", "rdrop_language_modeling", "--criterion", "rdrop_adaptive_loss")
+ADAPTIVE = (*ADAPTIVE_LM, "--task", "rdrop_language_modeling", "--criterion", "rdrop_adaptive_loss", *ALPHA)
 EXACT = ("--rdrop-adaptive-divergence", "exact")
 MODELS = pytest.mark.parametrize(
     ("rdrop", "baseline"), [(PLAIN, PLAIN_BASELINE), (ADAPTIVE, ADAPTIVE_BASELINE)], ids=["plain", "adaptive"]
@@ -196,6 +198,17 @@ def test_resume_goes_on_as_if_never_stopped_and_evaluates(data, trained, tmp_pat
     assert float(perplexity) == pytest.approx(second.valid["valid_ppl"], abs=0.02)
 
 
+def test_a_model_that_builds_adaptive_softmax_for_fairseqs_criterion_alone(data, tmp_path):
+    lstm = ("--arch", "lstm_lm", "--decoder-embed-dim", "16", "--decoder-hidden-size", "16", "--tokens-per-sample", "8")
+    flags = (*lstm, "--decoder-out-embed-dim", "16", "--adaptive-softmax-cutoff", "8", "--ddp-backend", "legacy_ddp")
+    trained = train(data, *flags, *ADAPTIVE[len(ADAPTIVE_LM) :], *DROPOUT, save_dir=tmp_path)
+    assert_loss_is_sum(trained)
+    where = ("--path", tmp_path / "checkpoint_last.pt", "--user-dir", USER_DIR, "--cpu", "--num-workers", "0")
+    scored = run(EVAL_LM, data, *where, "--gen-subset", "valid", "--tokens-per-sample", "8", "--batch-size", "4")
+    loss = re.search(r"Loss \(base 2\): ([\d.]+)", scored.stdout)[1]
+    assert float(loss) == pytest.approx(trained.valid["valid_loss"], abs=1e-3)
+
+
 @MODELS
 def test_hydra(data, tmp_path, rdrop, baseline):
     adaptive = rdrop is ADAPTIVE
@@ -244,6 +257,8 @@ REFUSED = {  # flags and what the one line says
     "--rdrop-adaptive-divergence exact",
     (*ADAPTIVE, "--rdrop-adaptive-divergence", "full"): "--rdrop-adaptive-divergence full: must be one of published",
     (*PLAIN, "--task", "language_modeling", "--rdrop-every", "2"): "--rdrop-every 2: must be 1 with a task",
+    ("--task", "masked_lm", "--arch", "roberta_base", *TINY[:4], "--tokens-per-sample", "8", *PLAIN[-4:]): "error: "
+    "--task masked_lm: trains masked words; --criterion rdrop_cross_entropy is for tasks that predict the next word",
     (*PLAIN, "--sample-break-mode", "eos"): "--sample-break-mode eos: fairseq needs numpy < 2 for it",
 }
 

@@ -1,14 +1,20 @@
-"""An epoch taken up on another number of processes, or with batches of another size, goes on where it was left."""
+"""A run that resumes: with the same batches, and in the epoch where it was left, on any number of processes."""
 
+from itertools import pairwise, product
+
+import numpy
 import pytest
 from fairseq.data import FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator, GroupedIterator
+from helpers import build_task
 
 from rdrop_fairseq.tasks.shared_epoch_iterator import SharedEpochIterator
 
 
 class Sentences(FairseqDataset):
     """48 numbers."""
+
+    collater = staticmethod(numpy.array)
 
     def __len__(self):
         return 48
@@ -66,3 +72,56 @@ def test_a_state_of_fairseqs_own_iterator_is_taken_as_it_is():
     for iterator in second:
         iterator.load_state_dict(first[0].state_dict())
     assert second[0].iterations_in_epoch == 8
+
+
+# The batches of an epoch
+
+
+class Shuffled(Sentences):
+    """48 numbers in an order that is drawn anew whenever it is asked for, as fairseq's data sets do."""
+
+    can_reuse_epoch_itr_across_epochs = True
+
+    def ordered_indices(self):
+        return numpy.random.permutation(48)
+
+    def num_tokens_vec(self, indices):
+        return numpy.ones(len(indices), dtype=numpy.int64)
+
+
+def epochs(task, dataset, numbers, grows, **options):
+    """The batches of each epoch in the order in which a run takes them that starts in the first of ``numbers``.
+
+    As fairseq's trainer asks for them; ``grows`` is --update-ordered-indices-seed.
+    """
+    found = []
+    for epoch in numbers:
+        iterator = task.get_batch_iterator(
+            dataset, max_sentences=4, seed=7 + epoch if grows else 7, epoch=epoch, **options
+        )
+        found.append([batch.tolist() for batch in iterator.next_epoch_itr(shuffle=True)])
+    return found
+
+
+HOW = [
+    dict(zip(("disable_iterator_cache", "update_epoch_batch_itr"), on, strict=True))
+    for on in product([False, True], repeat=2)
+]
+
+
+@pytest.mark.parametrize("name", ["rdrop_translation", "rdrop_language_modeling"])
+@pytest.mark.parametrize("grows", [False, True])
+@pytest.mark.parametrize("can_reuse", [False, True])
+@pytest.mark.parametrize("options", HOW, ids=str)
+def test_a_run_that_resumes_in_a_later_epoch_takes_the_batches_of_an_uninterrupted_one(name, grows, can_reuse, options):
+    def run(numbers, name=name):
+        dataset = Shuffled()
+        dataset.can_reuse_epoch_itr_across_epochs = can_reuse
+        own = {"update_ordered_indices_seed": grows} if name.startswith("rdrop_") else {}
+        return epochs(build_task(name, **own), dataset, numbers, grows, **options)
+
+    whole = run([1, 2, 3])
+    assert all(first != second for first, second in pairwise(whole))
+    for start in (2, 3):
+        assert run(range(start, 4)) == whole[start - 1 :]
+    assert whole == run([1, 2, 3], name.removeprefix("rdrop_"))  # which are fairseq's

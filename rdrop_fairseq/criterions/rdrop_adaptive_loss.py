@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rdrop_fairseq.criterions.output_projection import NoOutputProjectionError, cluster_weights
-from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion, check
+from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion, alpha_field, check
 from rdrop_fairseq.divergence import accumulation_dtype
 from rdrop_fairseq.fused import RDropLoss, linear_rdrop_loss
 from rdrop_fairseq.passes import in_turn
@@ -39,6 +39,7 @@ _CHUNK = 1 << 27
 class RDropAdaptiveLossConfig(AdaptiveLossConfig, RDropConfig):
     """The parent's flags, R-Drop's, and which clusters count."""
 
+    rdrop_alpha: float = alpha_field(0.5, "language models with adaptive softmax")
     rdrop_adaptive_divergence: str = field(
         default="published",
         metadata={
@@ -113,6 +114,8 @@ class RDropAdaptiveLoss(RDropCriterion, AdaptiveLoss):
     ) -> RDropLoss:
         states = self.states(net_output)
         target = model.get_targets(repeated, net_output).flatten()[: states.size(1)]
+        # What the model gave at padding, be it infinite or no number, reaches no gradient, as 0 times it either.
+        states = states.masked_fill(target.eq(self.padding_idx).unsqueeze(-1), 0)
         if self.exact:  # a chunk at a time, whose log-probabilities are computed anew in backward
             size = max(1, _CHUNK // (self.passes * model.decoder.adaptive_softmax.vocab_size))
             chunks = zip(states.split(size, 1), target.split(size), strict=True)

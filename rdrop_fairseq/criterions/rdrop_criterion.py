@@ -4,35 +4,69 @@ import logging
 import math
 import sys
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
+import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.dataclass import FairseqDataclass
+from fairseq.distributed.utils import get_global_rank
 from fairseq.logging import metrics
 from fairseq.tasks import TASK_REGISTRY
+from omegaconf import II
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from rdrop_fairseq.criterions.output_projection import NoOutputProjectionError, has_adaptive_softmax, output_projection
 from rdrop_fairseq.divergence import DIVERGENCES, divergence
 from rdrop_fairseq.fused import RDropLoss, linear_rdrop_loss
-from rdrop_fairseq.passes import DropoutRateError, forward_passes, repeat_batch
+from rdrop_fairseq.passes import (
+    DropoutRateError,
+    drops_layers,
+    forward_passes,
+    is_random,
+    needs_separate_forwards,
+    repeat_batch,
+)
 from rdrop_fairseq.schedule import AlphaSchedule
 
 LOSSES = ("auto", "fused", "plain")
 
+# Tasks of fairseq, and those derived from them, whose batches say something else than the next word: what they train.
+NOT_FOR_TASKS = {
+    "masked_lm": "masked words",
+    "multilingual_masked_lm": "masked words",
+    "legacy_masked_lm": "masked words",
+    "cross_lingual_lm": "masked words",
+    "sentence_prediction": "a class or a number for each sentence",
+    "translation_lev": "models that insert and delete words",
+}
+
+# R-Drop has no effect where the divergence of a token stays below this, in nats, over so many batches; over one of a
+# model in which nothing is seen that draws.
+_NO_DIVERGENCE, _WATCHED_BATCHES = 1e-6, 100
+
 logger = logging.getLogger(__name__)
+
+
+def alpha_field(default: float, model: str) -> Any:
+    """The declaration of ``--rdrop-alpha`` with a default of its own for a criterion, for such a model in the paper."""
+    return field(
+        default=default,
+        metadata={
+            "help": f"weight of the divergence between the passes, {default:g} in the paper for {model}; the training "
+            "loss is the sum over the passes plus this times the divergence, and so is the gradient that --clip-norm "
+            "clips; 0 is the parent criterion exactly"
+        },
+    )
 
 
 @dataclass
 class RDropConfig(FairseqDataclass):
-    """R-Drop's flags, declared here alone."""
+    """R-Drop's flags, declared here alone but for a criterion's own default of the weight."""
 
-    rdrop_alpha: float = field(
-        default=5.0,
-        metadata={"help": "weight of the divergence between the passes; 0 is the parent criterion exactly"},
-    )
+    rdrop_alpha: float = alpha_field(5.0, "translation")
     rdrop_divergence: str = field(
         default="symmetric",
         metadata={
@@ -60,6 +94,18 @@ class RDropConfig(FairseqDataclass):
             "model's log-probabilities; auto = fused where the model allows it. The results are equal"
         },
     )
+    # No flags: fairseq's sentence_prediction looks for these two in its criterion while the configuration is put
+    # together. Without them that fails with a page of traceback before the criterion can say that it is not for it.
+    regression_target: bool = II("common.tpu")
+    classification_head_name: str = II("criterion._name")
+
+
+class Plan(NamedTuple):
+    """What is decided once a model."""
+
+    model: Any  # kept, so that no other model can get its id
+    projection: Any  # what the fused loss takes over of the output layer, if it is in use
+    separate: bool  # whether each pass needs a forward of its own
 
 
 class RDropCriterion(FairseqCriterion):
@@ -89,15 +135,22 @@ class RDropCriterion(FairseqCriterion):
         """Take R-Drop's settings from ``cfg``.
 
         Raises:
-            ValueError: if a value is out of range, or needs an R-Drop task and ``task`` is none.
+            ValueError: if a value is out of range, or needs an R-Drop task and ``task`` is none, or if the criterion is
+                not for the task.
         """
+        for name, trained in NOT_FOR_TASKS.items():
+            if isinstance(task, TASK_REGISTRY[name]):
+                raise ValueError(
+                    f"--task {name}: trains {trained}; --criterion {cfg._name} is for tasks that predict the next word"
+                )
         check(math.isfinite(cfg.rdrop_alpha) and cfg.rdrop_alpha >= 0, cfg, "rdrop_alpha", "a finite number >= 0")
         check(cfg.rdrop_divergence in DIVERGENCES, cfg, "rdrop_divergence", f"one of {', '.join(DIVERGENCES)}")
         check(cfg.rdrop_loss in LOSSES, cfg, "rdrop_loss", f"one of {', '.join(LOSSES)}")
         check(cfg.rdrop_passes >= 2, cfg, "rdrop_passes", "an integer >= 2")
         check(cfg.rdrop_every >= 1, cfg, "rdrop_every", "an integer >= 1")
         check(cfg.rdrop_warmup_updates >= 0, cfg, "rdrop_warmup_updates", "an integer >= 0")
-        if not hasattr(task, "tells_num_updates"):
+        self.has_rdrop_task = hasattr(task, "tells_num_updates")
+        if not self.has_rdrop_task:
             tasks = sorted(name for name, known in TASK_REGISTRY.items() if hasattr(known, "tells_num_updates"))
             needs = f"with a task that does not tell the criterion the update; use --task {' or '.join(tasks)}"
             check(cfg.rdrop_every == 1, cfg, "rdrop_every", f"1 {needs}")
@@ -106,7 +159,11 @@ class RDropCriterion(FairseqCriterion):
         self.dropouts = _parse_dropouts(cfg)
         self.divergence = cfg.rdrop_divergence
         self.loss_kind = cfg.rdrop_loss
-        self.planned_for: Any = None
+        # By the id of a model. The criterion is a torch module: a model that is its attribute would count as a part of
+        # it, and be saved with it a second time in every checkpoint.
+        self.checked: dict[int, Any] = {}
+        self.plans: dict[int, Plan] = {}
+        self.batches_to_watch, self.kl_seen, self.ntokens_seen = _WATCHED_BATCHES, torch.zeros(()), 0
         self.passes = cfg.rdrop_passes
         self.alpha_at = AlphaSchedule(cfg.rdrop_alpha, cfg.rdrop_every, cfg.rdrop_warmup_updates)
 
@@ -118,18 +175,25 @@ class RDropCriterion(FairseqCriterion):
         """
         if not model.training:
             return super().forward(model, sample, reduce)
-        self.check_model(model)
+        if id(model) not in self.checked:
+            self.check_model(model)
+            self.checked[id(model)] = model
         alpha = self.alpha_at(self.num_updates)
         if alpha == 0:
             loss, sample_size, logging_output = super().forward(model, sample, reduce)
             logging_output = {"nll_loss": logging_output["loss"], **logging_output, "kl_loss": 0, "kl_ntokens": 0}
         else:
-            projection = self.plan(model) if reduce else None
+            if id(model) not in self.plans:
+                self.plans[id(model)] = self.plan(model)
+            plan = self.plans[id(model)]
+            projection = plan.projection if reduce else None
             repeated = repeat_batch(sample, self.passes)
             # With adaptive softmax the features are what a model returns anyway.
             features = {"features_only": True} if projection is not None and not self.for_adaptive_softmax else {}
             try:
-                net_output = forward_passes(model, sample, repeated, self.dropouts, self.passes, **features)
+                net_output = forward_passes(
+                    model, sample, repeated, self.dropouts, self.passes, separate=plan.separate, **features
+                )
             except DropoutRateError as error:
                 sys.exit(f"error: --rdrop-dropouts {error}")
             if projection is not None:
@@ -139,6 +203,7 @@ class RDropCriterion(FairseqCriterion):
             ntokens, nsentences = self.count_tokens(sample), sample["target"].size(0)
             sample_size = nsentences if self.sentence_avg else ntokens
             loss = result.loss
+            self.watch(result.kl_loss, ntokens)
             logging_output = {
                 "loss": loss.data,
                 "nll_loss": result.nll_loss.data / self.passes,
@@ -165,28 +230,61 @@ class RDropCriterion(FairseqCriterion):
             if adaptive
             else ("no adaptive softmax", "rdrop_cross_entropy or rdrop_label_smoothed_cross_entropy")
         )
-        sys.exit(f"error: --criterion {self.name}: the model has {has} (--adaptive-softmax-cutoff); must be {use}")
+        has += " (--adaptive-softmax-cutoff)"
+        if not adaptive and not self.has_rdrop_task:
+            has += ", which lstm, lstm_lm and fconv_lm build with an R-Drop task alone"
+        sys.exit(f"error: --criterion {self.name}: the model has {has}; must be {use}")
 
     def count_tokens(self, sample: dict[str, Any]) -> int:
         """By how many tokens the parent divides the loss of one copy of the batch."""
         return int(sample["ntokens"])
 
-    def plan(self, model: Any) -> Any:
-        """The model's output projection where the fused loss takes it over; says once which loss is in use, and why."""
-        if self.planned_for is not model:
-            self.planned_for, self.projection, reason = model, None, "--rdrop-loss plain"
-            if self.loss_kind != "plain":
-                try:
-                    self.projection = self.find_projection(model)
-                except NoOutputProjectionError as error:
-                    reason = str(error)
-            if self.projection is not None:
-                logger.info("R-Drop loss: fused with the output projection")
-            elif self.loss_kind == "fused":
-                sys.exit(f"error: --rdrop-loss fused: not possible here ({reason}); must be auto or plain")
-            else:
-                logger.info("R-Drop loss: plain (%s)", reason)
-        return self.projection
+    def plan(self, model: Any) -> Plan:
+        """What is decided once a model; says which loss is in use, and why, and what the log shows.
+
+        Exits with one line where R-Drop is not possible.
+        """
+        separate = needs_separate_forwards(model)
+        if drops_layers(model) and any(isinstance(module, DistributedDataParallel) for module in model.modules()):
+            sys.exit(
+                "error: --ddp-backend pytorch_ddp: does not go with LayerDrop, by which each pass of R-Drop leaves out "
+                "layers of its own, nor with --find-unused-parameters besides; must be legacy_ddp"
+            )
+        projection, reason = None, "--rdrop-loss plain"
+        if self.loss_kind != "plain":
+            try:
+                projection = self.find_projection(model)
+            except NoOutputProjectionError as error:
+                reason = str(error)
+        if projection is not None:
+            logger.info("R-Drop loss: fused with the output projection")
+        elif self.loss_kind == "fused":
+            sys.exit(f"error: --rdrop-loss fused: not possible here ({reason}); must be auto or plain")
+        else:
+            logger.info("R-Drop loss: plain (%s)", reason)
+        logger.info(
+            "R-Drop logs in training: loss, and gnorm, which --clip-norm clips, of the sum over %d passes plus "
+            "rdrop_alpha times kl_loss; nll_loss and ppl as means over the passes, which compare with a baseline's",
+            self.passes,
+        )
+        if not is_random(model):
+            self.batches_to_watch = 1
+        return Plan(model, projection, separate)
+
+    def watch(self, kl_loss: Tensor, ntokens: int) -> None:
+        """Warns, on one process, if the passes gave the same in all of the first batches: then R-Drop has no effect."""
+        if not self.batches_to_watch:
+            return
+        self.kl_seen = self.kl_seen.to(kl_loss.device) + kl_loss.detach().sum()  # no number yet: that waits for the GPU
+        self.ntokens_seen += ntokens
+        self.batches_to_watch -= 1
+        if not self.batches_to_watch and self.kl_seen < _NO_DIVERGENCE * self.ntokens_seen and get_global_rank() == 0:
+            logger.warning(
+                "R-Drop has no effect here: kl_loss stays below %g a token, so the %d passes are equal, their cost for "
+                "nothing; the model needs dropout (--dropout above 0)",
+                _NO_DIVERGENCE,
+                self.passes,
+            )
 
     def find_projection(self, model: Any) -> Any:
         """What ``fused_loss`` takes over of the model's output layer; ``NoOutputProjectionError`` if it must not."""
@@ -229,6 +327,20 @@ class RDropCriterion(FairseqCriterion):
         else:
             kl_loss = kl_loss.sum()
         return RDropLoss(loss + alpha * kl_loss, nll_loss, kl_loss, target.new_zeros(()))
+
+    def without_ignored(self, model: Any, net_output: Any, repeated: dict[str, Any]) -> Any:
+        """The output of the model with logits 0 where a position does not count: padding, and the ignored prefix.
+
+        What the model gave there, be it infinite or no number, reaches neither the loss nor, as 0 times it, a gradient.
+        """
+        logits, rest = (net_output, ()) if isinstance(net_output, Tensor) else (net_output[0], net_output[1:])
+        target = model.get_targets(repeated, net_output)
+        if logits.shape[:-1] != target.shape:  # a model that joins or cuts positions afterwards
+            return net_output
+        ignored = target.eq(self.padding_idx)
+        ignored[:, : self.ignore_prefix_size] = True
+        logits = logits.masked_fill(ignored.unsqueeze(-1), 0)
+        return logits if isinstance(net_output, Tensor) else (logits, *rest)
 
     def token_divergence(self, lprobs: Tensor, target: Tensor) -> Tensor:
         """The divergence ``[N]`` between the passes in ``lprobs [M, N, V]``, 0 where the target ``[N]`` is padding."""

@@ -7,13 +7,15 @@ import torch.nn.functional as F
 from fairseq.criterions import register_criterion
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
 
-from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion
+from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion, alpha_field
 from rdrop_fairseq.fused import RDropLoss
 
 
 @dataclass
 class RDropCrossEntropyCriterionConfig(CrossEntropyCriterionConfig, RDropConfig):
     """The parent's flags and R-Drop's."""
+
+    rdrop_alpha: float = alpha_field(1.0, "language models")
 
 
 @register_criterion("rdrop_cross_entropy", dataclass=RDropCrossEntropyCriterionConfig)
@@ -23,6 +25,7 @@ class RDropCrossEntropyCriterion(RDropCriterion, CrossEntropyCriterion):
     def plain_loss(
         self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
     ) -> RDropLoss:
+        net_output = self.without_ignored(model, net_output, repeated)
         lprobs = model.get_normalized_probs(net_output, log_probs=True).flatten(0, -2)
         target = model.get_targets(repeated, net_output).view(-1)
         loss = F.nll_loss(lprobs, target, ignore_index=self.padding_idx, reduction="sum" if reduce else "none")

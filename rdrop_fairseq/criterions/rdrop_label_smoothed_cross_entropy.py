@@ -29,6 +29,7 @@ class RDropLabelSmoothedCrossEntropyCriterion(RDropCriterion, LabelSmoothedCross
     def plain_loss(
         self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
     ) -> RDropLoss:
+        net_output = self.without_ignored(model, net_output, repeated)
         lprobs, target = self.get_lprobs_and_target(model, net_output, repeated)
         loss, nll_loss = label_smoothed_nll_loss(lprobs, target, self.eps, self.padding_idx, reduce)
         result = self.add_divergence(loss, nll_loss, lprobs, target, alpha)

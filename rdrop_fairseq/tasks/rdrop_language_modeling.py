@@ -1,16 +1,22 @@
 """fairseq's language-modeling task with R-Drop's schedules."""
 
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 
-from rdrop_fairseq.tasks.rdrop_task import RDropTask
+from rdrop_fairseq.tasks.rdrop_task import RDropTask, RDropTaskConfig
 
 
-@register_task("rdrop_language_modeling", dataclass=LanguageModelingConfig)
+@dataclass
+class RDropLanguageModelingConfig(LanguageModelingConfig, RDropTaskConfig):
+    """The parent's settings, and what an R-Drop task reads of fairseq's."""
+
+
+@register_task("rdrop_language_modeling", dataclass=RDropLanguageModelingConfig)
 class RDropLanguageModelingTask(RDropTask, LanguageModelingTask):
     """fairseq's ``language_modeling`` in every respect; ``--rdrop-every`` and ``--rdrop-warmup-updates`` need it."""
 

@@ -1,9 +1,13 @@
 """What every R-Drop task shares: it tells the criterion the number of the update, and resumes with the same batches."""
 
 import os
+from argparse import Namespace
+from dataclasses import dataclass
 from typing import Any
 
 from fairseq.data.iterators import EpochBatchIterator
+from fairseq.dataclass import FairseqDataclass
+from omegaconf import II
 
 from rdrop_fairseq.tasks.shared_epoch_iterator import SharedEpochIterator
 
@@ -12,15 +16,30 @@ from rdrop_fairseq.tasks.shared_epoch_iterator import SharedEpochIterator
 END_WHEN_OUT_OF_MEMORY = "RDROP_END_WHEN_OUT_OF_MEMORY"
 
 
+@dataclass
+class RDropTaskConfig(FairseqDataclass):
+    """What an R-Drop task reads besides its parent's settings: fairseq's own, so that it adds no flag."""
+
+    update_ordered_indices_seed: bool = II("dataset.update_ordered_indices_seed")
+
+
 class RDropTask:
     """Mixed in before a fairseq task; the criterion's schedule of alpha reads the update from ``num_updates``."""
 
+    cfg: Any
+    args: Any
     tells_num_updates = True
     model_to_train: Any = None
 
-    def build_model(self, *args: Any, **kwargs: Any) -> Any:
-        """The parent's model, kept until the criterion is built: fairseq-train builds that next."""
-        self.model_to_train = super().build_model(*args, **kwargs)  # type: ignore[misc]
+    def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """The parent's model, kept until the criterion is built: fairseq-train builds that next.
+
+        Some models (lstm, lstm_lm, fconv_lm) build an adaptive softmax only if the criterion is named as fairseq's. In
+        their settings an R-Drop criterion goes by its parent's name, in checkpoints too: any task can load those.
+        """
+        if isinstance(cfg, Namespace) and isinstance(getattr(cfg, "criterion", None), str):
+            cfg.criterion = cfg.criterion.removeprefix("rdrop_")
+        self.model_to_train = super().build_model(cfg, *args, **kwargs)  # type: ignore[misc]
         return self.model_to_train
 
     def build_criterion(self, *args: Any, **kwargs: Any) -> Any:
@@ -43,16 +62,35 @@ class RDropTask:
                 raise RuntimeError("a batch does not fit into memory") from error
             raise
 
-    def get_batch_iterator(self, dataset: Any, *args: Any, seed: int = 1, epoch: int = 1, **kwargs: Any) -> Any:
+    def get_batch_iterator(
+        self,
+        dataset: Any,
+        *args: Any,
+        seed: int = 1,
+        epoch: int = 1,
+        disable_iterator_cache: bool = False,
+        update_epoch_batch_itr: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """The parent's iterator over batches that do not depend on the epoch in which the run was started.
 
-        fairseq draws the batches with ``seed + epoch`` once, when a run starts: a run that resumes in a later epoch
-        would go on with other batches than the uninterrupted one. Here they are those of a start in epoch 1; the order
-        in which an epoch takes them is drawn later, from the iterator's own seed, as ever.
+        Where fairseq goes on with one iterator in all epochs, it draws the batches with ``seed + epoch`` once, when a
+        run starts: a run that resumes in a later epoch would go on with other batches than the uninterrupted one. Here
+        they are those of a start in epoch 1; the order in which an epoch takes them is drawn later, from the iterator's
+        own seed, as ever. Where fairseq draws the batches anew in every epoch, they are fairseq's.
         """
-        started = 1 if not kwargs.get("update_epoch_batch_itr") else epoch  # which draws them anew in every epoch
+        reused = not disable_iterator_cache and not update_epoch_batch_itr and self.can_reuse_epoch_itr(dataset)  # type: ignore[attr-defined]
+        cfg = self.args if self.cfg is None else self.cfg  # which of the two a task has depends on its age
+        if reused and getattr(cfg, "update_ordered_indices_seed", None) is True:  # then the seed grows with the epoch
+            seed += 1 - epoch
         iterator = super().get_batch_iterator(  # type: ignore[misc]
-            dataset, *args, seed=seed + started - epoch, epoch=epoch, **kwargs
+            dataset,
+            *args,
+            seed=seed + 1 - epoch if reused else seed,
+            epoch=epoch,
+            disable_iterator_cache=disable_iterator_cache,
+            update_epoch_batch_itr=update_epoch_batch_itr,
+            **kwargs,
         )
         iterator.seed = seed
         if type(iterator) is EpochBatchIterator:  # fairseq makes it itself, and may give the same one again
