@@ -199,8 +199,9 @@ def test_resume_goes_on_as_if_never_stopped_and_evaluates(data, trained, tmp_pat
 
 
 def test_a_model_that_builds_adaptive_softmax_for_fairseqs_criterion_alone(data, tmp_path):
+    """Its checkpoint is for fairseq's own task too, which fairseq-eval-lm takes."""
     lstm = ("--arch", "lstm_lm", "--decoder-embed-dim", "16", "--decoder-hidden-size", "16", "--tokens-per-sample", "8")
-    flags = (*lstm, "--decoder-out-embed-dim", "16", "--adaptive-softmax-cutoff", "8", "--ddp-backend", "legacy_ddp")
+    flags = (*lstm, "--decoder-out-embed-dim", "16", "--adaptive-softmax-cutoff", "21", "--ddp-backend", "legacy_ddp")
     trained = train(data, *flags, *ADAPTIVE[len(ADAPTIVE_LM) :], *DROPOUT, save_dir=tmp_path)
     assert_loss_is_sum(trained)
     where = ("--path", tmp_path / "checkpoint_last.pt", "--user-dir", USER_DIR, "--cpu", "--num-workers", "0")

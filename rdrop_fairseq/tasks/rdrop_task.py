@@ -31,7 +31,7 @@ class RDropTask:
     tells_num_updates = True
     model_to_train: Any = None
 
-    def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """The parent's model, kept until the criterion is built: fairseq-train builds that next.
 
         Some models (lstm, lstm_lm, fconv_lm) build an adaptive softmax only if the criterion is named as fairseq's. In
@@ -39,7 +39,7 @@ class RDropTask:
         """
         if isinstance(cfg, Namespace) and isinstance(getattr(cfg, "criterion", None), str):
             cfg.criterion = cfg.criterion.removeprefix("rdrop_")
-        self.model_to_train = super().build_model(cfg, *args, **kwargs)  # type: ignore[misc]
+        self.model_to_train = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         return self.model_to_train
 
     def build_criterion(self, *args: Any, **kwargs: Any) -> Any:
