@@ -247,8 +247,8 @@ class RDropCriterion(FairseqCriterion):
         separate = needs_separate_forwards(model)
         if drops_layers(model) and any(isinstance(module, DistributedDataParallel) for module in model.modules()):
             sys.exit(
-                "error: --ddp-backend pytorch_ddp: does not go with LayerDrop, by which each pass of R-Drop leaves out "
-                "layers of its own, nor with --find-unused-parameters besides; must be legacy_ddp"
+                "error: --ddp-backend pytorch_ddp: does not go with LayerDrop, with --find-unused-parameters or "
+                "without, as each pass of R-Drop leaves out other layers; must be legacy_ddp"
             )
         projection, reason = None, "--rdrop-loss plain"
         if self.loss_kind != "plain":
@@ -263,8 +263,8 @@ class RDropCriterion(FairseqCriterion):
         else:
             logger.info("R-Drop loss: plain (%s)", reason)
         logger.info(
-            "R-Drop logs in training: loss, and gnorm, which --clip-norm clips, of the sum over %d passes plus "
-            "rdrop_alpha times kl_loss; nll_loss and ppl as means over the passes, which compare with a baseline's",
+            "R-Drop in training: loss and gnorm, which --clip-norm clips, are those of the sum over %d passes plus "
+            "rdrop_alpha times kl_loss; nll_loss and ppl are means over the passes and compare with a baseline's",
             self.passes,
         )
         if not is_random(model):
@@ -280,8 +280,8 @@ class RDropCriterion(FairseqCriterion):
         self.batches_to_watch -= 1
         if not self.batches_to_watch and self.kl_seen < _NO_DIVERGENCE * self.ntokens_seen and get_global_rank() == 0:
             logger.warning(
-                "R-Drop has no effect here: kl_loss stays below %g a token, so the %d passes are equal, their cost for "
-                "nothing; the model needs dropout (--dropout above 0)",
+                "R-Drop has no effect here: kl_loss stays below %g a token, as the %d passes are equal; the model "
+                "needs dropout (--dropout above 0)",
                 _NO_DIVERGENCE,
                 self.passes,
             )
