@@ -32,7 +32,7 @@ setup(
             "ruff",
             "triton; sys_platform == 'linux' and platform_machine == 'x86_64'",  # interpreted: the kernel of the loss
         ],
-        "plots": ["matplotlib", "tensorboard"],
+        "plots": ["matplotlib", "tensorboard"],  # curves of runs, by scripts/report.py and by TensorBoard
         "zh": ["jieba"],  # words of Chinese: IWSLT17 Zh-En
     },
 )
