@@ -6,6 +6,7 @@ hence one process for each (`Workers`), which take turns, round by round.
 """
 
 import argparse
+import contextlib
 import ctypes
 import gc
 import json
@@ -116,13 +117,14 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         for process in self.processes.values():
             process.kill()
-            process.communicate()
+            process.wait()
 
     def ask(self, allocator: str, what: Any) -> Any:
         """The answer of a process to a line; exits where it gives none."""
         process = self.processes[allocator]
         assert process.stdin and process.stdout
-        print(json.dumps(what), file=process.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # of one that has ended: then it has no answer
+            print(json.dumps(what), file=process.stdin, flush=True)
         answer = process.stdout.readline()
         if not answer:
             sys.exit(f"{allocator}: the process ended with status {process.wait()}; memory may have run out")
@@ -271,7 +273,6 @@ def draw_ratios(
     Each entry of the times is a group of bars, named by the label, with a bar for each of its steps but the peer whose
     time is 1.
     """
-    rows = [row for row in rows if row[1]]
     heights = [
         sum(len(entry["seconds"]) for entry in times) / len({entry["allocator"] for entry in times})
         for _, times, _, _ in rows

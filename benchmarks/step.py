@@ -212,6 +212,7 @@ def main() -> None:
     iwslt, big = "transformer_iwslt_de_en", "transformer_vaswani_wmt_en_de_big"
     gpt, wiki103 = "transformer_lm_gpt", "transformer_lm_wiki103"
     dtype = "bfloat16" if device == "cuda" else "float32"
+    grid: list[tuple[str, int, int, dict[str, Any]]]
     if args.quick:
         narrow = {"encoder_embed_dim": 32, "decoder_embed_dim": 32}
         cutoffs = {"adaptive_softmax_cutoff": "200,600", "adaptive_input_cutoff": "200,600"}

@@ -115,6 +115,16 @@ def test_nothing_in_a_picture_lies_on_another(picture):
             assert not box.overlaps(of_other), (one, other)
 
 
+def test_a_process_that_ends_early_is_said(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("raise SystemExit(3)")
+    with measure.Workers(str(script), "cpu") as workers:
+        for process in workers.processes.values():
+            process.wait()
+        with pytest.raises(SystemExit, match=r"malloc as train\.sh sets it: the process ended with status 3"):
+            workers.seconds({}, 1)
+
+
 def report(*options: object, python: str, path: Path) -> subprocess.CompletedProcess[str]:
     """Run gpu_report.sh with a Python that is a shell script."""
     (path / "python3").write_text(f"#!/bin/bash\n[[ $1 != -P ]] || exit 0\n{python}\n")
