@@ -8,8 +8,11 @@ import importlib  # noqa: E402
 import sys  # noqa: E402
 from concurrent.futures.process import BrokenProcessPool  # noqa: E402
 
+import children  # noqa: E402
+
 
 def main() -> None:
+    children.end_with_caller()
     del sys.argv[0]
     try:
         sys.exit(importlib.import_module(sys.argv[0]).main())
