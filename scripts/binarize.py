@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import children
 from tqdm import tqdm
 from words import count_words
 
@@ -53,12 +54,15 @@ def tokens_written(folder: Path) -> int:
 
 def binarize(options: list[str], texts: list[Path], folder: Path, log: Path) -> None:
     """Run fairseq-preprocess with its output in `log`; exits with the last line of that where it fails."""
-    command = [sys.executable, "-m", "fairseq_cli.preprocess", *options]
+    command = [sys.executable, str(Path(__file__).with_name("tool.py")), "preprocess", *options]
     # Its workers are processes: with as many threads each, they get in each other's way.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", children.VARIABLE: str(os.getpid())}
     total = count_tokens(texts)
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+        # It holds the lock of the script too, which is a file that is open here.
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=environment, close_fds=False
+        )
     with tqdm(desc="binarize", total=total, unit=" tokens", unit_scale=True, leave=False, disable=None, delay=2) as bar:
         while process.poll() is None:
             time.sleep(0.2)

@@ -1,6 +1,10 @@
 # Shell functions that the scripts share. Source it after `set -euo pipefail`.
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# An error in $(...) ends the script too. With CDPATH, cd would print where it went.
+shopt -s inherit_errexit
+unset CDPATH
+
+ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 SCRIPTS=$ROOT/scripts
 
 # What a prepare script sets otherwise where its data differ: tokens in lower case; one BPE and one dictionary for both
@@ -9,7 +13,8 @@ lowercase=no joint=yes
 
 # die MESSAGE: one line on stderr, and out.
 die() {
-    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    local message=$*
+    printf '%s: %s\n' "${0##*/}" "${message//$'\n'/\\n}" >&2
     exit 1
 }
 
@@ -24,10 +29,25 @@ take() {
     printf -v "$1" '%s' "$3"
 }
 
-# take_positive VARIABLE OPTION [VALUE...]: the same for a positive integer.
+# take_path VARIABLE OPTION [VALUE...]: the same for a path, which gets ./ before a leading dash.
+take_path() {
+    take "$@"
+    [[ $3 != *$'\n'* ]] || die "$2: a path must not hold a line break, as '$3' does"
+    [[ $3 != -* ]] || printf -v "$1" './%s' "$3"
+}
+
+# take_positive VARIABLE OPTION [VALUE...]: the same for a positive integer. In a range like 0-9 some locales have ½.
 take_positive() {
     take "$@"
-    [[ $3 =~ ^[1-9][0-9]*$ ]] || die "$2 must be a positive integer, not '$3'"
+    [[ $3 != *[!0123456789]* && $3 != 0* ]] || die "$2 must be a positive integer, not '$3'"
+    [[ ${#3} -le 9 ]] || die "$2 must be at most 999999999, not $3"
+}
+
+# collect ARRAY COMMAND...: sets the array to the lines that a command prints, at least one; fails where it does.
+collect() {
+    local lines
+    lines=$("${@:2}")
+    mapfile -t "$1" <<<"$lines"
 }
 
 # cores: prints how many processes may run at once.
@@ -54,12 +74,21 @@ keep_pages() {
     export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296}
 }
 
-# tool NAME ARGUMENT...: runs scripts/NAME.py. ^C is ignored until tool.py takes it: Python would answer it with a
-# traceback while it starts.
-tool() (
-    trap '' INT
-    exec "$PYTHON" "$SCRIPTS/tool.py" "$@"
-)
+# tool NAME ARGUMENT...: runs scripts/NAME.py, which ends when the script does, however that ends.
+tool() {
+    tool_in . "$@"
+}
+
+# tool_in FOLDER NAME ARGUMENT...: the same in a folder. ^C is ignored until tool.py takes it: Python would answer it with
+# a traceback while it starts.
+tool_in() {
+    local parent=$BASHPID
+    (
+        trap '' INT
+        cd -- "$1"
+        RDROP_PARENT=$parent exec "$PYTHON" "$SCRIPTS/tool.py" "${@:2}"
+    )
+}
 
 # become NAME MODULE... -- ARGUMENT...: runs scripts/NAME.py, which needs the modules, in place of the calling script; or
 # prints the usage where that is asked for.
@@ -81,18 +110,25 @@ become() {
     PYTHONPATH=$ROOT exec "$PYTHON" "$SCRIPTS/$name.py" "$@"
 }
 
-# open_out FOLDER STEP...: sets OUT and STEPS and makes the folder. Refuses one that holds something else, because
-# steps replace folders in it, and one in which another run is at work.
+# open_out FOLDER STEP...: sets OUT, STEPS and PART, a name for temporary files that no other run has, and makes the
+# folder. Refuses one that holds something else, because steps replace folders in it, one in which another run is at work,
+# and a path that fairseq or hydra would not take for a path in training.
 open_out() {
-    mkdir -p "$1" 2>/dev/null || die "cannot make the folder $1"
-    OUT=$(cd "$1" && pwd)
+    local path=$1
+    [[ $path == /* ]] || path=$PWD/$path
+    [[ ${path#"$ROOT/"} != *:* && ${path#"$ROOT/"} != *'${'* ]] ||
+        die "--out: training cannot take a path that holds a colon or \${, as '$1' does"
+    mkdir -p -- "$1" 2>/dev/null || die "cannot make the folder $1"
+    OUT=$(cd -- "$1" && pwd)
     STEPS=("${@:2}")
+    PART=$OUT/.part.$$
     local mine=$OUT/.prepare.lock
     [[ -e $mine || -z $(ls -A "$OUT") ]] || die "$OUT holds files that no prepare script made; use another --out"
-    { exec 9>"$mine"; } 2>/dev/null || die "cannot write to $OUT"
+    { exec 9>>"$mine"; } 2>/dev/null || die "cannot write to $OUT"
     if command -v flock >/dev/null; then
         flock -w 3 9 || die "another run is at work in $OUT"
     fi
+    rm -rf "$OUT"/.part*
     trap 'echo "${0##*/}: interrupted; run it again to go on" >&2; exit 130' INT TERM
 }
 
@@ -104,25 +140,56 @@ is_done() {
     done
 }
 
-# check_settings LINE...: where the first step is done, dies unless each line "NAME: VALUE" stands in OUT/settings.
+# check_settings: adds the name of the script to `settings`, lines "NAME: VALUE". Where a step of any script is done,
+# dies unless OUT/settings says the same. What it says of the sources (train.de, or texts) may be more: without --from
+# they are not read. Before settings named the script they had the other lines.
 check_settings() {
-    local line made
-    is_done "${STEPS[0]}" || return 0
-    for line in "$@"; do
-        made=$(grep -s -F -m 1 -- "${line%%: *}: " "$OUT/settings") || made="no ${line%%: *}"
-        [[ $made == "$line" ]] || die "$OUT was made with $made, not with $line; use another --out"
+    local line name done_before=
+    local -A made=() ours=()
+    settings=("script: ${0##*/}" "${settings[@]}")
+    for name in raw text tokens codes tok bpe bin; do
+        ! is_done "$name" || done_before=yes
+    done
+    [[ -n $done_before ]] || return 0
+    if [[ -f $OUT/settings ]]; then
+        while IFS= read -r line; do
+            [[ -z $line ]] || made[${line%%: *}]=$line
+        done <"$OUT/settings"
+    fi
+    for line in "${settings[@]}"; do
+        name=${line%%: *}
+        ours[$name]=$line
+        if [[ $name != script || -n ${made[script]-} ]]; then
+            [[ ${made[$name]-} == "$line" ]] ||
+                die "$OUT was made with ${made[$name]-no $name}, not with $line; use another --out"
+        fi
+    done
+    for name in "${!made[@]}"; do
+        [[ -n ${ours[$name]-} || $name == *.* || $name == texts ]] ||
+            die "$OUT was made with ${made[$name]}, not with no $name; use another --out"
     done
 }
 
-# step NAME COMMAND...: makes the folder OUT/NAME with COMMAND, which gets a temporary folder as its last argument,
-# unless that is done. A step may make several folders: NAME is "raw tok", say, and the temporary folder holds them. Once
-# a step runs, the folders of those after it are stale and go.
+# step NAME COMMAND...: makes the folder OUT/NAME with COMMAND, which gets an empty folder to fill as its last argument,
+# unless that is done. A step may make several folders: NAME is "raw tok", say, and the last argument the folder that
+# holds them. Files that COMMAND leaves in PART, settings and testsets, go to OUT: they are whole when the folder is there.
+# Once a step is made, the folders of those after it are stale and go.
 step() {
-    local name=$1 part=$OUT/.part start=$SECONDS other folder stale=
+    local name=$1 start=$SECONDS other folder file stale=
     shift
     if is_done "$name"; then
         echo "$name: done before"
         return
+    fi
+    rm -rf "$PART"
+    mkdir "$PART"
+    for folder in $name; do
+        mkdir "$PART/$folder"
+    done
+    if [[ $name == *' '* ]]; then
+        "$@" "$PART"
+    else
+        "$@" "$PART/$name"
     fi
     for other in "${STEPS[@]}"; do
         [[ $other != "$name" ]] || stale=yes
@@ -130,32 +197,27 @@ step() {
             rm -rf "${OUT:?}/$folder"
         done
     done
-    rm -rf "$part"
-    mkdir "$part"
-    if [[ $name != *' '* ]]; then
-        "$@" "$part"
-        mv "$part" "$OUT/$name"
-    else
-        for folder in $name; do
-            mkdir "$part/$folder"
-        done
-        "$@" "$part"
-        for folder in $name; do
-            mv "$part/$folder" "$OUT"
-        done
-        rm -rf "$part"
-    fi
+    for file in settings testsets $name; do
+        [[ ! -e $PART/$file ]] || mv "$PART/$file" "$OUT"
+    done
+    rm -rf "$PART"
     echo "$name: done in $((SECONDS - start)) s"
+}
+
+# about TESTSET...: writes the settings and the names of the test sets, for the first step.
+about() {
+    printf '%s\n' "${settings[@]}" >"$PART/settings"
+    printf '%s\n' "$@" >"$PART/testsets"
 }
 
 # text_option OPTION [VALUE]: takes one of the options that the scripts for files of parallel text share.
 text_option() {
     case $1 in
-        --from) take from "$@" ;;
+        --from) take_path from "$@" ;;
         --pair) take pair "$@" ;;
         --train-lines) take_positive train_lines "$@" ;;
         --bpe) take_positive bpe "$@" ;;
-        --out) take out "$@" ;;
+        --out) take_path out "$@" ;;
         --workers) take_positive workers "$@" ;;
         *) die "unknown option '$1' (see --help)" ;;
     esac
@@ -166,12 +228,14 @@ text_option() {
 # sums (checksums of published files, or nothing) and the function source_of NAME LANG, which prints the address or path
 # of a file, or nothing where there is none.
 prepare_text_files() {
+    local digests
     open_out "$1" raw tok bpe bin
     if [[ -n $from ]] || ! is_done raw; then
         find_sources
-        mapfile -t -O "${#settings[@]}" settings < <(source_settings)
+        collect digests source_settings
+        settings+=("${digests[@]}")
     fi
-    check_settings "${settings[@]}"
+    check_settings
     step raw make_raw
     finish_text_data
 }
@@ -193,14 +257,14 @@ find_sources() {
     done
 }
 
-# source_settings: prints "FILE: SHA-256" for each source.
+# source_settings: prints "FILE: SHA-256" for each source. What only reads holds no lock.
 source_settings() {
     local source digest
     for source in "${sources[@]}"; do
         if [[ -z $from ]]; then
-            digest=$(grep -F " ${source##*/}" "$sums")
+            digest=$(grep -F " ${source##*/}" "$sums") || die "no checksum is known for ${source##*/}"
         else
-            digest=$(tool digest "${source#*=}")
+            digest=$(tool digest "${source#*=}" 9>&-)
         fi
         echo "${source##*/}: ${digest%% *}"
     done
@@ -223,8 +287,7 @@ make_raw() {
     done
     tool check_parallel --langs "$src" "$tgt" --out-dir "$1" "${others[@]}"
     rm -r "$whole"
-    printf '%s\n' "${settings[@]}" >"$OUT/settings"
-    printf '%s\n' "${names[@]:2}" >"$OUT/testsets"
+    about "${names[@]:2}"
 }
 
 # finish_text_data: the steps from OUT/raw/{train,valid,...}.{SRC,TGT} and OUT/testsets to binarized data: Moses tokens,
@@ -275,13 +338,20 @@ apply_bpe() {
     done
 }
 
-# Runs in the folder, because fairseq takes a comma in a path for the end of the path.
-make_bin() (
-    cd "$OUT"
-    joined=()
+make_bin() {
+    local joined=() tests
     [[ $joint == no ]] || joined=(--joined-dictionary)
-    tool binarize --log "$OUT/preprocess.log" --source-lang "$src" --target-lang "$tgt" ${joined[@]+"${joined[@]}"} \
-        --trainpref bpe/train --validpref bpe/valid --testpref "$(sed 's|^|bpe/|' testsets | paste -sd ,)" \
-        --destdir "${1##*/}" --workers "$workers"
-    rm preprocess.log
-)
+    tests=$(sed 's|^|bpe/|' "$OUT/testsets" | paste -sd , -)
+    binarize "$1" bpe --source-lang "$src" --target-lang "$tgt" ${joined[@]+"${joined[@]}"} \
+        --trainpref bpe/train --validpref bpe/valid --testpref "$tests"
+}
+
+# binarize FOLDER TEXTS OPTION...: runs fairseq-preprocess with the options into the folder; TEXTS is the folder in OUT
+# that their paths start with. Runs in PART, because fairseq takes a comma in a path for the end of the path, and keeps
+# the paths in a log, which is to be the same whatever run writes it.
+binarize() {
+    ln -s "../$2" "$PART"
+    tool_in "$PART" binarize --log "$OUT/preprocess.log" "${@:3}" --destdir .part --workers "$workers"
+    mv "$PART"/.part/* "$1"
+    rm "$OUT/preprocess.log"
+}

@@ -8,10 +8,10 @@ pair= from= out= workers=$(cores) moses= lowercase=yes
 archive_options() {
     while [[ $# -gt 0 ]]; do
         case $1 in
-            --from) take from "$@"; shift ;;
+            --from) take_path from "$@"; shift ;;
             --bpe) take_positive bpe "$@"; shift ;;
-            --moses) take moses "$@"; shift ;;
-            --out) take out "$@"; shift ;;
+            --moses) take_path moses "$@"; shift ;;
+            --out) take_path out "$@"; shift ;;
             --workers) take_positive workers "$@"; shift ;;
             --cased) [[ $lowercase == yes ]] || die "--cased: case is kept here anyway"
                 lowercase=no ;;
@@ -33,11 +33,12 @@ archive_options() {
 
 # archive_settings: prints the settings that all these scripts check, and "NAME: SHA-256" for each of `archives`.
 archive_settings() {
-    local tokens='sacremoses' archive
+    local tokens='sacremoses' archive digest
     [[ -z $moses ]] || tokens='Perl scripts of Moses'
     printf '%s\n' "pair: $src-$tgt" "lowercase: $lowercase" "escaped: yes" "bpe: $bpe" "tokens: $tokens"
     for archive in ${archives[@]+"${archives[@]}"}; do
-        echo "${archive##*/}: $(tool digest "$archive")"
+        digest=$(tool digest "$archive" 9>&-)
+        echo "${archive##*/}: $digest"
     done
 }
 
@@ -72,8 +73,8 @@ prepare_iwslt() {
     if [[ -n $from ]] || ! is_done text; then
         find_iwslt_archive
     fi
-    mapfile -t settings < <(archive_settings)
-    check_settings "${settings[@]}"
+    collect settings archive_settings
+    check_settings
     step text make_iwslt_text
     step tokens make_iwslt_tokens
     step 'raw tok' make_iwslt_splits
@@ -102,7 +103,7 @@ find_iwslt_archive() {
 
 make_iwslt_text() {
     local members=$1/.members lang set part wanted=()
-    local texts=("train=$members/train.tags.$src-$tgt")
+    local texts=("train=train.tags.$src-$tgt")
     for lang in "$src" "$tgt"; do
         part=train.tags.$src-$tgt.$lang
         wanted+=("$src-$tgt/$part=$part")
@@ -111,7 +112,7 @@ make_iwslt_text() {
         local prefixes=
         for part in ${set#*=}; do
             part=$release.$part.$src-$tgt
-            prefixes+=,$members/$part.xml
+            prefixes+=,$part.xml
             for lang in "$src" "$tgt"; do
                 wanted+=("$src-$tgt/$part.$lang.xml=$part.xml.$lang")
             done
@@ -120,28 +121,27 @@ make_iwslt_text() {
     done
     mkdir "$members"
     tool extract --inner "texts/$src/$tgt/$src-$tgt.tgz" --out-dir "$members" "${archives[0]}" "${wanted[@]}"
-    tool join_parallel --langs "$src" "$tgt" --notes "${notes[@]}" --out-dir "$1" -- "${texts[@]}"
+    tool_in "$members" join_parallel --langs "$src" "$tgt" --notes "${notes[@]}" --out-dir "$1" -- "${texts[@]}"
     rm -r "$members"
-    printf '%s\n' "${settings[@]}" >"$OUT/settings"
-    printf '%s\n' "${testsets[@]%%=*}" >"$OUT/testsets"
+    about "${testsets[@]%%=*}"
 }
 
 make_iwslt_tokens() {
     tokens "$1" "$OUT"/text/*
 }
 
-# Of the training pairs that clean-corpus-n.perl keeps each 23rd goes to valid; raw text follows its tokens.
+# A comma in a path would end it for join_parallel: it runs in OUT. Of the training pairs that clean-corpus-n.perl keeps each 23rd goes to valid; raw text follows its tokens.
 make_iwslt_splits() {
-    local clean=$1/.clean set kept=() text=()
+    local clean=$1/.clean set kept=("train=${1##*/}/.clean/tok/train") text=("train=${1##*/}/.clean/raw/train")
     mkdir -p "$clean/tok" "$clean/raw" "$clean/cased"
     tool clean_parallel --langs "$src" "$tgt" --max 175 --out-dir "$clean/tok" --beside "$OUT/text/train" "$clean/raw" \
         "$OUT/tokens/train"
     for set in "${testsets[@]%%=*}"; do
-        kept+=("$set=$OUT/tokens/$set")
-        text+=("$set=$OUT/text/$set")
+        kept+=("$set=tokens/$set")
+        text+=("$set=text/$set")
     done
-    tool join_parallel --langs "$src" "$tgt" --every 23 --out-dir "$clean/cased" "train=$clean/tok/train" "${kept[@]}"
-    tool join_parallel --langs "$src" "$tgt" --every 23 --out-dir "$1/raw" "train=$clean/raw/train" "${text[@]}" >/dev/null
+    tool_in "$OUT" join_parallel --langs "$src" "$tgt" --every 23 --out-dir "$clean/cased" "${kept[@]}"
+    tool_in "$OUT" join_parallel --langs "$src" "$tgt" --every 23 --out-dir "$1/raw" "${text[@]}" >/dev/null
     if [[ $lowercase == yes ]]; then
         tool moses lowercase --workers "$workers" ${moses:+--moses "$moses"} --out-dir "$1/tok" "$clean"/cased/*
     else

@@ -2,16 +2,15 @@
 
 import itertools
 import multiprocessing
-import multiprocessing.connection
-import os
 import signal
-import threading
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import children
 from tqdm import tqdm
 
 # The work is done on lists of lines, as text without their ends. A factory makes the function that does it: it is
@@ -28,13 +27,8 @@ def _start_worker(factory: Factory) -> None:
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    assert parent is not None and parent.pid is not None
+    children.end_with(parent.pid)
     _work = factory()
 
 
@@ -42,13 +36,33 @@ def _run(chunk: list[bytes]) -> Any:
     return _work([line.decode().removesuffix("\n") for line in chunk])
 
 
+def start_workers(workers: int, **settings: Any) -> ProcessPoolExecutor:
+    """Return a pool whose processes run; exits with one line where the system does not allow so many.
+
+    They start now: tqdm starts a thread later, and forking with threads is unsafe.
+    """
+    pool = ProcessPoolExecutor(workers, **settings)
+    try:
+        pool.submit(int)
+    except (OSError, RuntimeError) as error:  # no more processes, no more threads
+        for process in multiprocessing.active_children():  # at its end Python would wait for them
+            process.kill()
+        sys.exit(f"cannot start {workers} processes: {error}; give fewer with --workers")
+    return pool
+
+
+def count_lines(text: Path) -> int:
+    """Return how many lines a text has; only "\\n" ends one."""
+    with text.open("rb") as file:
+        return sum(1 for _ in file)
+
+
 class LinePool:
     """Worker processes that each hold the function that `factory` returns; for use in a `with` statement."""
 
     def __init__(self, factory: Factory, workers: int) -> None:
         self._workers = workers
-        self._pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(factory,))
-        self._pool.submit(int)  # starts the workers now: tqdm starts a thread later, and forking with threads is unsafe
+        self._pool = start_workers(workers, initializer=_start_worker, initargs=(factory,))
 
     def __enter__(self) -> "LinePool":
         return self
@@ -80,9 +94,15 @@ class LinePool:
 
 
 def map_files(factory: Factory, sources: Iterable[Path], out_dir: Path, workers: int) -> None:
-    """Write the lines that the factory's function returns for each source to a file of the same name in `out_dir`."""
+    """Write the lines that the factory's function returns for each source to a file of the same name in `out_dir`.
+
+    Exits with one line where that has not as many lines as the source.
+    """
     with LinePool(factory, workers) as pool:
         for source in sources:
-            with (out_dir / source.name).open("w", encoding="utf-8", newline="\n") as target:
+            target = out_dir / source.name
+            with target.open("w", encoding="utf-8", newline="\n") as out:
                 for lines in pool.results(source, source.name):
-                    target.writelines(f"{line}\n" for line in lines)
+                    out.writelines(f"{line}\n" for line in lines)
+            if count_lines(target) != count_lines(source):
+                sys.exit(f"{target}: {count_lines(target)} lines made of the {count_lines(source)} of {source}")

@@ -13,7 +13,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 out=$ROOT/data/demo workers=$(cores) src=de tgt=en bpe=1000 pairs=1500
 while [[ $# -gt 0 ]]; do
     case $1 in
-        --out) take out "$@" ;;
+        --out) take_path out "$@" ;;
         --workers) take_positive workers "$@" ;;
         -h | --help) usage && exit ;;
         *) die "unknown option '$1' (see --help)" ;;
@@ -26,12 +26,12 @@ make_raw() {
     tool make_demo_corpus --train "$pairs" "$1/corpus"
     mv "$1"/corpus/* "$1"
     rmdir "$1/corpus"
-    printf '%s\n' "${settings[@]}" >"$OUT/settings"
-    echo test >"$OUT/testsets"
+    about test
 }
 
-settings=("corpus: $(sha256sum <"$SCRIPTS/make_demo_corpus.py" | cut -d' ' -f1)" "train-lines: $pairs" "bpe: $bpe")
+digest=$(tool digest "$SCRIPTS/make_demo_corpus.py")
+settings=("corpus: $digest" "train-lines: $pairs" "bpe: $bpe")
 open_out "$out" raw tok bpe bin
-check_settings "${settings[@]}"
+check_settings
 step raw make_raw
 finish_text_data

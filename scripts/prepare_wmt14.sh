@@ -75,17 +75,16 @@ make_text() {
     local members=$1/.members archive found corpora=()
     mkdir "$members"
     for archive in "${archives[@]}"; do
-        mapfile -t found < <(members_of "$archive")
+        collect found members_of "$archive"
         tool extract --out-dir "$members" "$archive" "${found[@]}"
         found=${found[0]#*=}
-        corpora+=("$members/${found%."$src"}")
+        corpora+=("${found%."$src"}")
     done
     local train=("${corpora[@]::${#corpora[@]}-1}")
-    tool join_parallel --langs "$src" "$tgt" --every "$every" --repair --out-dir "$1" \
+    tool_in "$members" join_parallel --langs "$src" "$tgt" --every "$every" --repair --out-dir "$1" \
         "train=$(IFS=, && echo "${train[*]}")" "test=${corpora[-1]}"
     rm -r "$members"
-    printf '%s\n' "${settings[@]}" >"$OUT/settings"
-    echo test >"$OUT/testsets"
+    about test
 }
 
 make_tokens() {
@@ -119,8 +118,8 @@ archives=()
 if [[ -n $from ]] || ! is_done text; then
     find_archives
 fi
-mapfile -t settings < <(archive_settings)
-check_settings "${settings[@]}"
+collect settings archive_settings
+check_settings
 step text make_text
 step tokens make_tokens
 step codes make_codes

@@ -5,13 +5,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # prepare_wikitext CORPUS FOLDER [OPTION...]: makes binarized data of wikitext-2 or wikitext-103, in data/FOLDER unless an
 # option names another.
 prepare_wikitext() {
-    local corpus=$1 folder=$2 archive=$1-v1.zip from= out= train_lines=all workers head=() settings
+    local corpus=$1 folder=$2 archive=$1-v1.zip from= out= train_lines=all workers head=() settings texts
     workers=$(cores)
     shift 2
     while [[ $# -gt 0 ]]; do
         case $1 in
-            --from) take from "$@" ;;
-            --out) take out "$@" ;;
+            --from) take_path from "$@" ;;
+            --out) take_path out "$@" ;;
             --train-lines) take_positive train_lines "$@" ;;
             --workers) take_positive workers "$@" ;;
             -h | --help) usage && exit ;;
@@ -27,9 +27,10 @@ prepare_wikitext() {
     [[ $train_lines == all ]] || head=(--train-lines "$train_lines")
     settings=("corpus: $corpus" "train-lines: $train_lines")
     if [[ -n $from ]] && is_done raw; then
-        settings+=("$(tool wikitext digest "$corpus" "$from" ${head[@]+"${head[@]}"})")
+        texts=$(tool wikitext digest "$corpus" "$from" ${head[@]+"${head[@]}"} 9>&-)
+        settings+=("$texts")
     fi
-    check_settings "${settings[@]}"
+    check_settings
     step raw make_texts
     step bin make_words_bin
     echo "The data is in $OUT/bin. Next: scripts/train.sh configs/${folder}_gpt/rdrop.yaml or ${folder}_adaptive"
@@ -46,13 +47,10 @@ make_texts() {
     fi
     tool wikitext copy "$corpus" "$source" ${head[@]+"${head[@]}"} --out-dir "$1"
     rm -f "$1/$archive"
-    { printf '%s\n' "${settings[@]}" && tool wikitext digest "$corpus" "$1"; } >"$OUT/settings"
+    printf '%s\n' "${settings[@]}" >"$PART/settings"
+    tool wikitext digest "$corpus" "$1" >>"$PART/settings"
 }
 
-# Runs in the folder, because fairseq takes a comma in a path for the end of the path.
-make_words_bin() (
-    cd "$OUT"
-    tool binarize --log "$OUT/preprocess.log" --only-source --trainpref raw/train.txt --validpref raw/valid.txt \
-        --testpref raw/test.txt --destdir "${1##*/}" --workers "$workers"
-    rm preprocess.log
-)
+make_words_bin() {
+    binarize "$1" raw --only-source --trainpref raw/train.txt --validpref raw/valid.txt --testpref raw/test.txt
+}
