@@ -60,9 +60,7 @@ def binarize(options: list[str], texts: list[Path], folder: Path, log: Path) -> 
     total = count_tokens(texts)
     with log.open("wb") as out:
         # It holds the lock of the script too, which is a file that is open here.
-        process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env=environment, close_fds=False
-        )
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, close_fds=False)
     with tqdm(desc="binarize", total=total, unit=" tokens", unit_scale=True, leave=False, disable=None, delay=2) as bar:
         while process.poll() is None:
             time.sleep(0.2)

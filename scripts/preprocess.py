@@ -36,7 +36,7 @@ class Result:
 
 
 def check(text: Path, prefix: str) -> None:
-    """Exit with one line unless fairseq's data PREFIX.idx and PREFIX.bin are whole and have a sentence for each line."""
+    """Exit with one line unless fairseq's PREFIX.idx and PREFIX.bin are whole and have a sentence for each line."""
     data = MMapIndexedDataset(prefix)
     lines, size = count_lines(text), Path(data_file_path(prefix)).stat().st_size
     expected = int(data.sizes.sum()) * data._index.dtype().itemsize

@@ -19,30 +19,44 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **more}
 
 
-def command(script: str, *options: object, scripts: Path = SCRIPTS) -> list[str]:
-    """Return the command of a prepare script, with few merges and two workers where the options do not say."""
-    return [str(scripts / script), "--bpe", "40", "--workers", "2", *map(str, options)]
+def command(script: str, *options: object, scripts: Path = SCRIPTS, plain: bool = False) -> list[str]:
+    """Return the command of a prepare script, with few merges and two workers where the options do not say.
+
+    Args:
+        plain: only the options given.
+    """
+    own = [] if plain else ["--bpe", "40", "--workers", "2"]
+    return [str(scripts / script), *own, *map(str, options)]
 
 
-def run(script: str, *options: object, scripts: Path = SCRIPTS, **env: str) -> subprocess.CompletedProcess[str]:
-    arguments = command(script, *options, scripts=scripts)
+def run(
+    script: str, *options: object, scripts: Path = SCRIPTS, plain: bool = False, **env: str
+) -> subprocess.CompletedProcess[str]:
+    arguments = command(script, *options, scripts=scripts, plain=plain)
     return subprocess.run(arguments, capture_output=True, text=True, env=environment(**env), timeout=HANG)
 
 
-def prepared(script: str, *options: object, scripts: Path = SCRIPTS, **env: str) -> str:
+def prepared(script: str, *options: object, scripts: Path = SCRIPTS, plain: bool = False, **env: str) -> str:
     """Run, check that it succeeds without a word on stderr, and return what it printed."""
-    result = run(script, *options, scripts=scripts, **env)
+    result = run(script, *options, scripts=scripts, plain=plain, **env)
     assert (result.returncode, result.stderr) == (0, ""), result
     return result.stdout
 
 
-def refused(script: str, *options: object, scripts: Path = SCRIPTS, limit: int | None = None, **env: str) -> str:
+def refused(
+    script: str,
+    *options: object,
+    scripts: Path = SCRIPTS,
+    plain: bool = False,
+    limit: int | None = None,
+    **env: str,
+) -> str:
     """Run, check that it fails with one line on stderr, and return that line.
 
     Args:
         limit: size in KiB that no file may outgrow: it stands in for a disk that is full.
     """
-    arguments = command(script, *options, scripts=scripts)
+    arguments = command(script, *options, scripts=scripts, plain=plain)
     if limit is not None:
         arguments = ["bash", "-c", f'ulimit -f {limit} && exec "$@"', "bash", *arguments]
     result = subprocess.run(arguments, capture_output=True, text=True, env=environment(**env), timeout=HANG)
@@ -73,8 +87,11 @@ def pack(archive: Path, files: Mapping[str, str | bytes]) -> Path:
     return archive
 
 
-def stub_fairseq(folder: Path, preprocess: str = "") -> str:
-    """Return a PYTHONPATH on which fairseq-preprocess is the code given: by default nothing, in no time."""
+def stub_fairseq(folder: Path, preprocess: str = "raise SystemExit\n") -> str:
+    """Return a PYTHONPATH on which fairseq-preprocess is the code given: by default nothing, in no time.
+
+    The code ends the process: what comes after is the check of what fairseq has written.
+    """
     package = folder / "stub" / "fairseq_cli"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -96,6 +113,11 @@ def started(arguments: list[str], env: dict[str, str], moment: Callable[[], bool
     )
     wait_until(moment, lambda: process.poll() is None)
     return process
+
+
+def at_work(out: Path, folder: str = "*") -> bool:
+    """Whether a run has begun to make the folder, or a file in one."""
+    return any(out.glob(f".part.*/{folder}"))
 
 
 def interrupted(arguments: list[str], env: dict[str, str], moment: Callable[[], bool]) -> None:

@@ -12,6 +12,7 @@ from fairseq.tokenizer import tokenize_line
 from prepare import (
     BIN,
     SCRIPTS,
+    at_work,
     command,
     content,
     environment,
@@ -189,6 +190,7 @@ def test_settings(whole: tuple[Path, Path]) -> None:
     archive, out = whole
     digest = subprocess.run(["sha256sum", archive], capture_output=True, text=True, check=True).stdout.split()[0]
     assert lines(out / "settings") == [
+        "script: prepare_iwslt14.sh",
         "pair: de-en",
         "lowercase: yes",
         "escaped: yes",
@@ -314,7 +316,7 @@ def rest(out: Path, step: str) -> bool:
 def test_interrupted_in_every_step(whole: tuple[Path, Path], tmp_path: Path, step: str) -> None:
     out = tmp_path / "out"
     arguments = command(IWSLT14, *until(whole, out, step))
-    interrupted(arguments, environment(), lambda: (out / ".part").exists())
+    interrupted(arguments, environment(), lambda: at_work(out))
     assert not rest(out, step)
 
 
@@ -329,11 +331,11 @@ def test_a_stopped_run_goes_on(whole: tuple[Path, Path], tmp_path: Path, no_fair
     out = tmp_path / "out"
     options = until(whole, out, "raw tok")
     (out / "raw").mkdir()  # it had its name, tok had not yet
-    (out / ".part").mkdir()
+    (out / ".part.1").mkdir()
     assert prepared(IWSLT14, *options, PYTHONPATH=no_fairseq).count("done before") == 2
     for folder in ("raw", "tok", "bpe"):
         assert content(out / folder) == content(whole[1] / folder)
-    assert not (out / ".part").exists()
+    assert not list(out.glob(".part*"))
 
 
 # Bad input

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import prepare
 import pytest
-from prepare import SCRIPTS, content, environment, interrupted, started, stub_fairseq
+from prepare import SCRIPTS, at_work, content, ends, environment, interrupted, started, stub_fairseq
 
 NAMES = ("train", "valid", "test_2016_flickr", "test_2017_flickr")
 # A tab, a no-break space and characters at which str.splitlines would break a line, inside one line each.
@@ -122,7 +122,11 @@ def test_layout(whole: tuple[Path, Path, str]) -> None:
     }
     assert (out / "bin" / "dict.de.txt").read_bytes() == (out / "bin" / "dict.en.txt").read_bytes()
     assert (out / "testsets").read_text() == "test_2016_flickr\ntest_2017_flickr\n"
-    assert (out / "settings").read_text().startswith("pair: de-en\ntrain-lines: all\nbpe: 40\ntrain.de: ")
+    assert (
+        (out / "settings")
+        .read_text()
+        .startswith("script: prepare_multi30k.sh\npair: de-en\ntrain-lines: all\nbpe: 40\ntrain.de: ")
+    )
     assert f"The data is in {out}/bin" in printed
     assert "scripts/train.sh configs/multi30k_deen/rdrop.yaml" in printed
 
@@ -204,15 +208,17 @@ def test_second_run_skips(whole: tuple[Path, Path, str]) -> None:
 def test_killed_run_goes_on(whole: tuple[Path, Path, str], tmp_path: Path) -> None:
     source, expected, _ = whole
     out = tmp_path / "out"
-    for done, begun in (("", ".part/train.en"), ("raw", ".part"), ("tok", ".part/codes"), ("bpe", ".part")):
+    for done, begun in (("", "raw/train.en"), ("raw", "tok"), ("tok", "bpe/codes"), ("bpe", "bin")):
         process = started(
             command("--from", source, "--out", out),
             environment(),
-            lambda done=done, begun=begun: (out / done).exists() and (out / begun).exists(),  # type: ignore[misc]
+            lambda done=done, begun=begun: (out / done).exists() and at_work(out, begun),  # type: ignore[misc]
         )
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()  # the script alone
+        assert ends(process.pid), "its tools outlived it"
         process.communicate()
         assert not (out / "bin").exists()
+        assert (out / "settings").exists() == (out / "testsets").exists() == bool(done)
     result = run("--from", source, "--out", out)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("done before") == 3
@@ -220,7 +226,7 @@ def test_killed_run_goes_on(whole: tuple[Path, Path, str], tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("done", "sign"), [("raw", ".part/train.de"), ("tok", ".part/codes"), ("bpe", "preprocess.log")]
+    ("done", "sign"), [("raw", ".part.*/tok/train.de"), ("tok", ".part.*/bpe/codes"), ("bpe", "preprocess.log")]
 )
 def test_interrupt_is_one_line_and_leaves_no_process(
     whole: tuple[Path, Path, str], tmp_path: Path, source: Path, done: str, sign: str
@@ -236,13 +242,13 @@ def test_interrupt_is_one_line_and_leaves_no_process(
     interrupted(
         command("--from", source, "--out", out),
         environment(),
-        lambda: (out / done).exists() and (out / sign).exists(),
+        lambda: (out / done).exists() and any(out.glob(sign)),
     )
 
 
 def test_two_runs_at_once(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "out"
-    process = started(command("--from", source, "--out", out), environment(), lambda: (out / ".part").exists())
+    process = started(command("--from", source, "--out", out), environment(), lambda: at_work(out))
     assert "another run is at work" in refused("--from", source, "--out", out)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

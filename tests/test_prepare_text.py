@@ -30,8 +30,9 @@ def test_from_text_to_binarized_data(tmp_path: Path) -> None:
     printed = prepared(SCRIPT, "--from", source, "--pair", "de-en", "--out", out, "--train-lines", "20")
     assert f"The data is in {out}/bin" in printed
     assert lines(out / "testsets") == ["test", "test_news"]
-    assert lines(out / "settings")[:4] == ["pair: de-en", "train-lines: 20", "bpe: 40", "lowercase: no"]
-    assert lines(out / "settings")[4].startswith("train.de.gz: ")
+    plain = ["pair: de-en", "train-lines: 20", "bpe: 40", "lowercase: no"]
+    assert lines(out / "settings")[:5] == ["script: prepare_text.sh", *plain]
+    assert lines(out / "settings")[5].startswith("train.de.gz: ")
     assert lines(out / "tok" / "train.de")[:2] == ["Der ΛΌΓΟΣ in İstanbul & der ẞ-Laut .", "Das ist Satz Nummer 1 ."]
     assert len(lines(out / "raw" / "train.en")) == 20
     assert (out / "bin" / "test1.de-en.en.idx").exists()

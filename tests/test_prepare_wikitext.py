@@ -61,7 +61,7 @@ def no_fairseq(tmp_path: Path) -> dict[str, str]:
     package = tmp_path / "stub" / "fairseq_cli"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / "preprocess.py").touch()
+    (package / "preprocess.py").write_text("raise SystemExit\n")
     return {"PYTHONPATH": str(package.parent)}
 
 
@@ -214,4 +214,4 @@ def test_another_source_in_the_same_folder_is_refused(tmp_path: Path, no_fairseq
     other = write(tmp_path / "other", train="the cat\n")
     assert "use another --out" in refused("--from", other, "--out", out, **no_fairseq)
     line = refused("--from", source, "--out", out, corpus="103", **no_fairseq)
-    assert "was made with corpus: wikitext-2, not with corpus: wikitext-103" in line
+    assert "was made with script: prepare_wikitext2.sh, not with script: prepare_wikitext103.sh" in line

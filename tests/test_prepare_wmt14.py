@@ -6,7 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from prepare import SCRIPTS, command, content, environment, interrupted, lines, pack, prepared, refused, stub_fairseq
+from prepare import (
+    SCRIPTS,
+    at_work,
+    command,
+    content,
+    environment,
+    interrupted,
+    lines,
+    pack,
+    prepared,
+    refused,
+    stub_fairseq,
+)
 
 SCRIPT = "prepare_wmt14.sh"
 MERGES = ("--bpe", 150)  # enough for the file of codes to outgrow a KiB
@@ -119,8 +131,9 @@ def test_layout(whole: tuple[Path, Path, str]) -> None:
     assert (out / "bin" / "train.en-de.en.bin").exists()
     assert (out / "bpe" / "codes").read_bytes() == (out / "codes" / "codes").read_bytes()
     settings = lines(out / "settings")
-    assert settings[:5] == ["pair: en-de", "lowercase: no", "escaped: yes", "bpe: 150", "tokens: sacremoses"]
-    assert [line.split(":")[0] for line in settings[5:]] == [EUROPARL, CRAWL, NEWS, TEST]
+    assert settings[0] == "script: prepare_wmt14.sh"
+    assert settings[1:6] == ["pair: en-de", "lowercase: no", "escaped: yes", "bpe: 150", "tokens: sacremoses"]
+    assert [line.split(":")[0] for line in settings[6:]] == [EUROPARL, CRAWL, NEWS, TEST]
 
 
 def test_english_french(tmp_path: Path, archives: Path) -> None:
@@ -165,7 +178,7 @@ def until(whole: tuple[Path, Path, str], out: Path, step: str) -> list[object]:
 @pytest.mark.parametrize("step", STEPS)
 def test_interrupted_in_every_step(whole: tuple[Path, Path, str], tmp_path: Path, step: str) -> None:
     out = tmp_path / "out"
-    interrupted(command(SCRIPT, *until(whole, out, step)), environment(), lambda: (out / ".part").exists())
+    interrupted(command(SCRIPT, *until(whole, out, step)), environment(), lambda: at_work(out))
     assert not any((out / folder).exists() for later in STEPS[STEPS.index(step) :] for folder in later.split())
 
 
