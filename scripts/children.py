@@ -27,7 +27,7 @@ def end_with(parent: int) -> None:
     """Have this process, and each that is forked from it, end within seconds when its parent has ended."""
     global _forks_are_watched
     if not _forks_are_watched:
-        os.register_at_fork(before=_note_forking, after_in_child=lambda: _watch(_forking))
+        os.register_at_fork(before=_note_forking, after_in_child=_watch_forked)
         _forks_are_watched = True
     _watch(parent)
 
@@ -41,6 +41,13 @@ def end_with_caller() -> None:
 def _note_forking() -> None:
     global _forking
     _forking = os.getpid()
+
+
+def _watch_forked() -> None:
+    try:
+        _watch(_forking)
+    except RuntimeError:  # no more threads are allowed
+        os._exit(1)
 
 
 def _watch(parent: int) -> None:

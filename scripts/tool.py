@@ -12,8 +12,11 @@ import children  # noqa: E402
 
 
 def main() -> None:
-    children.end_with_caller()
     del sys.argv[0]
+    try:
+        children.end_with_caller()
+    except RuntimeError as error:  # no more threads are allowed
+        sys.exit(f"{sys.argv[0]}: {error}")
     try:
         sys.exit(importlib.import_module(sys.argv[0]).main())
     except (OSError, BrokenProcessPool) as error:

@@ -9,11 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
 
 import pytest
+import torch
+from fairseq.data import indexed_dataset
 from waiting import HANG, wait_until
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -243,3 +246,81 @@ def test_an_unreachable_address(tmp_path: Path) -> None:
     assert result.returncode != 0
     assert result.stderr.startswith("cannot download http://127.0.0.1:1/x.de.gz (")
     assert result.stderr.count("\n") == 1
+
+
+# Workers that the system ends or does not allow
+
+
+FEW_PROCESSES = """
+import errno, os, sys
+fork, left = os.fork, [2]
+def limited():
+    left[0] -= 1
+    if left[0] < 0:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    return fork()
+os.fork = limited
+import line_pool
+from pathlib import Path
+line_pool.map_files(lambda: list, [Path("x")], Path("out"), 5)
+"""
+
+
+def test_fewer_processes_than_workers_end_in_one_line() -> None:
+    """As under `ulimit -u`: no worker is left for Python to wait for."""
+    command = [sys.executable, "-c", FEW_PROCESSES]
+    env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANG)
+    message = "cannot start 5 processes: [Errno 11] Resource temporarily unavailable; give fewer with --workers\n"
+    assert (result.returncode, result.stderr) == (1, message)
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_fairseq_does_not_wait_for_a_worker_that_was_killed() -> None:
+    pool = load("preprocess").Pool(2)
+    result = pool.apply_async(killed, (), {})
+    pool.close()
+    pool.join()
+    with pytest.raises(BrokenProcessPool):
+        result.get()
+
+
+@pytest.fixture
+def binarized(tmp_path: Path) -> tuple[Path, Path]:
+    """A text of three lines, and the prefix of what fairseq makes of it."""
+    text, data = tmp_path / "text", tmp_path / "data"
+    text.write_text("a b\nc\n\n")
+    builder = indexed_dataset.make_builder(f"{data}.bin", impl="mmap", vocab_size=100)
+    for sentence in ([4, 5, 2], [6, 2], [2]):
+        builder.add_item(torch.tensor(sentence))
+    builder.finalize(f"{data}.idx")
+    return text, data
+
+
+def test_whole_data_is_accepted(binarized: tuple[Path, Path]) -> None:
+    load("preprocess").check(binarized[0], str(binarized[1]))
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "message"),
+    [
+        ("text", b"a b\n", "data: 3 sentences of the 1 lines of "),
+        ("data.bin", b"\4\0\5\0\2\0\6\0\2\0", "data.bin: 10 bytes, but its index says 12"),
+    ],
+)
+def test_data_that_is_not_that_of_the_text_is_refused(
+    binarized: tuple[Path, Path], file: str, data: bytes, message: str
+) -> None:
+    (binarized[0].parent / file).write_bytes(data)
+    with pytest.raises(SystemExit, match=message):
+        load("preprocess").check(binarized[0], str(binarized[1]))
+
+
+def test_a_text_with_fewer_lines_than_its_source_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("a\nb\n")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(SystemExit, match="out/x: 1 lines made of the 2 of "):
+        load("line_pool").map_files(lambda: lambda lines: lines[1:], [tmp_path / "x"], tmp_path / "out", 1)
