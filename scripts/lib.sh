@@ -40,7 +40,7 @@ take_path() {
 take_positive() {
     take "$@"
     [[ $3 != *[!0123456789]* && $3 != 0* ]] || die "$2 must be a positive integer, not '$3'"
-    [[ ${#3} -le 9 ]] || die "$2 must be at most 999999999, not $3"
+    [[ ${#3} -le 10 && $3 -le 2147483647 ]] || die "$2 must be an integer up to 2147483647, not '$3'"
 }
 
 # collect ARRAY COMMAND...: sets the array to the lines that a command prints, at least one; fails where it does.
@@ -122,8 +122,9 @@ open_out() {
     OUT=$(cd -- "$1" && pwd)
     STEPS=("${@:2}")
     PART=$OUT/.part.$$
-    local mine=$OUT/.prepare.lock
-    [[ -e $mine || -z $(ls -A "$OUT") ]] || die "$OUT holds files that no prepare script made; use another --out"
+    local mine=$OUT/.prepare.lock held
+    held=$(ls -A "$OUT" 2>/dev/null) || die "cannot read $OUT"
+    [[ -e $mine || -z $held ]] || die "$OUT holds files that no prepare script made; use another --out"
     { exec 9>>"$mine"; } 2>/dev/null || die "cannot write to $OUT"
     if command -v flock >/dev/null; then
         flock -w 3 9 || die "another run is at work in $OUT"
@@ -204,10 +205,10 @@ step() {
     echo "$name: done in $((SECONDS - start)) s"
 }
 
-# about TESTSET...: writes the settings and the names of the test sets, for the first step.
+# about [TESTSET...]: writes the settings and the names of the test sets, for the first step.
 about() {
     printf '%s\n' "${settings[@]}" >"$PART/settings"
-    printf '%s\n' "$@" >"$PART/testsets"
+    printf '%s' "${@/%/$'\n'}" >"$PART/testsets"
 }
 
 # text_option OPTION [VALUE]: takes one of the options that the scripts for files of parallel text share.
@@ -343,7 +344,7 @@ make_bin() {
     [[ $joint == no ]] || joined=(--joined-dictionary)
     tests=$(sed 's|^|bpe/|' "$OUT/testsets" | paste -sd , -)
     binarize "$1" bpe --source-lang "$src" --target-lang "$tgt" ${joined[@]+"${joined[@]}"} \
-        --trainpref bpe/train --validpref bpe/valid --testpref "$tests"
+        --trainpref bpe/train --validpref bpe/valid ${tests:+--testpref "$tests"}
 }
 
 # binarize FOLDER TEXTS OPTION...: runs fairseq-preprocess with the options into the folder; TEXTS is the folder in OUT
