@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -131,9 +132,6 @@ def interrupted(arguments: list[str], env: dict[str, str], moment: Callable[[], 
 
 
 def is_gone(group: int) -> bool:
-    """Whether no process of the group lives."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False
+    """Whether no process of the group lives; nobody may have waited for it yet."""
+    listed = subprocess.run(["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    return not any(re.match(rf" *{group} +[^Z]", row) for row in listed.splitlines())
