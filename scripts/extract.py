@@ -4,17 +4,16 @@ import argparse
 import contextlib
 import gzip
 import shutil
-import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from fetch import BLOCK, refuse
 from tqdm import tqdm
 from tqdm.utils import CallbackIOWrapper
 
-BLOCK = 1 << 20
 BROKEN = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
 
 
@@ -37,10 +36,10 @@ def take(stream: IO[bytes], name: str, wanted: dict[str, Path], inner: str) -> N
     """
     with unpacked(stream, name) as content, tarfile.open(fileobj=content, mode="r|") as archive:
         for member in archive:
-            path = f"/{member.name}"
-            body = archive.extractfile(member)
-            if body is None:
+            if not member.isreg():  # a link, say, that leads out of the archive
                 continue
+            path = f"/{member.name}"
+            body = cast(IO[bytes], archive.extractfile(member))
             if inner and path.endswith(f"/{inner}"):
                 take(body, inner, wanted, "")
                 continue
@@ -56,7 +55,11 @@ def main() -> None:
     parser.add_argument("members", nargs="+", metavar="MEMBER=NAME", help="path in the archive, file to make of it")
     parser.add_argument("--inner", default="", metavar="PATH", help="archive in the archive that may hold them")
     parser.add_argument("--out-dir", type=Path, required=True)
+    parser.add_argument(
+        "--fetched", action="store_true", help="it was downloaded: where it cannot be used, it gets another name"
+    )
     args = parser.parse_args()
+    fetched = args.archive if args.fetched else None
     members = [member.rsplit("=", 1) for member in args.members]
     wanted = {member: args.out_dir / name for member, name in members}
     size = args.archive.stat().st_size
@@ -67,10 +70,10 @@ def main() -> None:
         try:
             take(cast(IO[bytes], CallbackIOWrapper(bar.update, file)), args.archive.name, wanted, args.inner)
         except BROKEN as error:
-            sys.exit(f"{args.archive}: not a whole archive ({error})")
+            refuse(args.archive, f"not a whole archive ({error})", fetched)
     if wanted:
         more = f" and {len(wanted) - 1} more" if len(wanted) > 1 else ""
-        sys.exit(f"{args.archive}: the archive has no {next(iter(wanted))}{more}")
+        refuse(args.archive, f"the archive has no {next(iter(wanted))}{more}", fetched)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # Shell functions of the prepare scripts for published archives. Source it after lib.sh.
 
-# What their options set.
-pair= from= out= workers=$(cores) moses= lowercase=yes
+# What their options set; `fetched` is the option of extract.py for archives that were downloaded.
+fetched= pair= from= out= workers=$(cores) moses= lowercase=yes
 
 # archive_options ARGUMENT...: takes the pair, one of `pairs`, and the options that these scripts share. Dies where the
 # pair is another, or --from or --moses names nothing.
@@ -49,6 +49,7 @@ download() {
     mkdir -p "$OUT/archives"
     [[ -f $OUT/archives/$name ]] || tool fetch --instead "$2" --out-dir "$OUT/archives" "$name=$1"
     archives+=("$OUT/archives/$name")
+    fetched=--fetched
 }
 
 # tokens FOLDER OPTION... TEXT...: writes the Moses tokens of the texts to the folder.
@@ -120,7 +121,7 @@ make_iwslt_text() {
         texts+=("${set%%=*}=${prefixes#,}")
     done
     mkdir "$members"
-    tool extract --inner "texts/$src/$tgt/$src-$tgt.tgz" --out-dir "$members" "${archives[0]}" "${wanted[@]}"
+    tool extract $fetched --inner "texts/$src/$tgt/$src-$tgt.tgz" --out-dir "$members" "${archives[0]}" "${wanted[@]}"
     tool_in "$members" join_parallel --langs "$src" "$tgt" --notes "${notes[@]}" --out-dir "$1" -- "${texts[@]}"
     rm -r "$members"
     about "${testsets[@]%%=*}"

@@ -424,8 +424,12 @@ def test_download(tmp_path: Path, archive: Path, server: str, no_fairseq: str) -
     shutil.copytree(SCRIPTS, scripts)
     script = scripts / IWSLT14
     script.write_text(script.read_text().replace("http://dl.fbaipublicfiles.com/fairseq/data/iwslt14", server))
+    out, whole = scripts.parent / "data" / "iwslt14_deen", archive.read_bytes()
+    cut_short(archive)
+    message = refused(IWSLT14, "de-en", scripts=scripts)
+    assert "it is now de-en.tgz.broken, run again to fetch it anew" in message
+    archive.write_bytes(whole)
     prepared(IWSLT14, "de-en", scripts=scripts, PYTHONPATH=no_fairseq)
-    out = scripts.parent / "data" / "iwslt14_deen"
     assert (out / "archives" / "de-en.tgz").read_bytes() == archive.read_bytes()
     assert prepared(IWSLT14, "en-de", scripts=scripts).count("done before") == len(STEPS)
 

@@ -1,14 +1,18 @@
 """The Python tools under scripts/ that the prepare scripts share: BPE, checks, the pool of workers."""
 
+import gzip
+import hashlib
 import http.server
 import importlib
+import io
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +21,7 @@ from typing import ClassVar
 import pytest
 import torch
 from fairseq.data import indexed_dataset
+from prepare import pack
 from waiting import HANG, wait_until
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -211,6 +216,159 @@ def test_a_download_that_breaks_off_goes_on(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "x.tgz").read_bytes() == Ranged.data
     assert Ranged.asked == [None, "bytes=700-"]
     assert {path.name for path in tmp_path.iterdir()} == {"x.tgz"}
+
+
+DATA = b"0123456789" * 100
+PAGE = b"\n<!DOCTYPE html><title>Sign in</title>"
+GZ = gzip.compress(DATA, mtime=0)
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Scripted(http.server.BaseHTTPRequestHandler):
+    """Gives the next of `answers`, a status, headers and a body, to each request, and notes the range asked for."""
+
+    answers: ClassVar[list[Answer]] = []
+    asked: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.headers["Range"])
+        status, headers, body = self.answers.pop(0)
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+def refused(name: str, *arguments: object, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the line with which a tool exits, run in this process."""
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    with pytest.raises(SystemExit) as error:
+        load(name).main()
+    assert isinstance(error.value.code, str) and "\n" not in error.value.code
+    return error.value.code
+
+
+@pytest.mark.parametrize(
+    ("left", "answers", "asked"),
+    [
+        # What was left is whole: the server has nothing more.
+        (DATA, [(416, {"Content-Range": "bytes */1000"}, b"")], ["bytes=1000-"]),
+        # It is longer than the file, or the server does not say how long that is.
+        (DATA + b"x", [(416, {"Content-Range": "bytes */1000"}, b""), (200, {}, DATA)], ["bytes=1001-", None]),
+        (DATA, [(416, {}, b""), (200, {}, DATA)], ["bytes=1000-", None]),
+        # The server begins anew, says that it begins elsewhere, or goes on.
+        (DATA[:700], [(200, {}, DATA)], ["bytes=700-"]),
+        (DATA[:700], [(206, {"Content-Range": "bytes 0-999/1000"}, DATA), (200, {}, DATA)], ["bytes=700-", None]),
+        (DATA[:700], [(206, {"Content-Range": "bytes 700-999/1000"}, DATA[700:])], ["bytes=700-"]),
+    ],
+)
+def test_what_an_earlier_download_left_is_never_in_the_way(
+    tmp_path: Path, scripted: str, left: bytes, answers: list[Answer], asked: list[str | None]
+) -> None:
+    (tmp_path / "x.tgz.download").write_bytes(left)
+    Scripted.answers[:], Scripted.asked[:] = answers, []
+    load("fetch").fetch(f"{scripted}/x.tgz", tmp_path / "x.tgz", None, "")
+    assert Scripted.asked == asked
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"x.tgz": DATA}
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "answers", "message"),
+    [
+        ("x.tgz", b"", [(200, {}, PAGE)], "cannot download {}/x.tgz (a web page came, from {}/x.tgz); pass it"),
+        ("x.tgz", DATA[:9], [(200, {}, PAGE)], "cannot download {}/x.tgz (a web page came, from {}/x.tgz); pass it"),
+        (
+            "x.tgz",
+            b"",
+            [(302, {"Location": "/login"}, b""), (200, {}, PAGE)],
+            "cannot download {}/x.tgz (a web page came, from {}/login); pass it",
+        ),
+        ("x.tgz", b"", [(500, {}, b"")], "cannot download {}/x.tgz (HTTP Error 500: Internal Server Error); pass it"),
+        ("x.tgz", b"", [(200, {"Content-Length": "2000"}, DATA)], "(1000 bytes came of 2000); pass it"),
+        ("x.gz", b"", [(200, {}, GZ[:-9])], "{}/x.gz: not a whole .gz file (Compressed file ended before the end"),
+        ("x.gz", b"", [(200, {}, b"busy")], "{}/x.gz: not a whole .gz file (Not a gzipped file (b'bu')"),
+        ("sum.gz", b"", [(200, {}, GZ + GZ)], "{}/sum.gz: wrong SHA-256: expected"),
+        ("sum.gz", b"zzz", [(206, {}, GZ[3:])], "{}/sum.gz: wrong SHA-256: expected"),
+    ],
+)
+def test_what_cannot_be_used_is_fetched_anew(
+    tmp_path: Path, scripted: str, name: str, left: bytes, answers: list[Answer], message: str
+) -> None:
+    fetch = load("fetch").fetch
+    sums = tmp_path / "sums"
+    sums.write_text(f"{hashlib.sha256(GZ).hexdigest()}  sum.gz\n")
+    if left:
+        (tmp_path / f"{name}.download").write_bytes(left)
+    Scripted.answers[:] = answers
+    with pytest.raises(SystemExit) as error:
+        fetch(f"{scripted}/{name}", tmp_path / "made", sums, "pass it")
+    line = str(error.value)
+    assert message.replace("{}", scripted) in line and "\n" not in line
+    # Bytes that were wrong are still there, by another name, and the line says that.
+    assert ("run again to fetch it anew" in line) == (tmp_path / f"{name}.broken").exists() == ("cannot" not in line)
+    whole = DATA if name == "x.tgz" else GZ
+    had = tmp_path / f"{name}.download"
+    have = had.stat().st_size if had.exists() else 0
+    Scripted.answers[:] = [(206 if 0 < have < len(whole) else 200, {}, whole[have:] if have < len(whole) else whole)]
+    fetch(f"{scripted}/{name}", tmp_path / "made", sums, "")
+    assert (tmp_path / "made").read_bytes() == DATA
+    assert not had.exists()
+
+
+def links(archive: Path) -> Path:
+    """Write an archive with links of both kinds that lead nowhere, and a text."""
+    with tarfile.open(archive, "w") as tar:
+        for name, kind in (("a", tarfile.SYMTYPE), ("b", tarfile.LNKTYPE)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "../nowhere"
+            tar.addfile(link)
+        text = tarfile.TarInfo("c/x.de")
+        text.size = 4
+        tar.addfile(text, io.BytesIO(b"eins"))
+    return archive
+
+
+def test_links_in_an_archive_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["extract", str(links(tmp_path / "x.tar")), "c/x.de=x.de", "--out-dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    load("extract").main()
+    assert (tmp_path / "x.de").read_text() == "eins"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda archive: archive.write_bytes(PAGE), "not a whole archive (Not a gzipped file"),
+        (lambda archive: archive.write_bytes(archive.read_bytes()[:-20]), "not a whole archive (Compressed file ended"),
+        (lambda archive: pack(archive, {"d/y.de": "x"}), "the archive has no d/x.de"),
+    ],
+)
+@pytest.mark.parametrize("fetched", [True, False])
+def test_an_archive_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], object], message: str, fetched: bool
+) -> None:
+    """One that was fetched gets another name, so that it is fetched anew; one of the user's stays as it is."""
+    archive = pack(tmp_path / "x.tgz", {"d/x.de": "eins\n" * 99})
+    spoil(archive)
+    before = archive.read_bytes()
+    options = ["--out-dir", tmp_path, *(["--fetched"] if fetched else [])]
+    line = refused("extract", archive, "d/x.de=x.de", *options, monkeypatch=monkeypatch)
+    assert line.startswith(f"{archive}: {message}")
+    assert line.endswith("; it is now x.tgz.broken, run again to fetch it anew") == fetched
+    assert archive.exists() != fetched
+    assert (tmp_path / ("x.tgz.broken" if fetched else "x.tgz")).read_bytes() == before
 
 
 # Checks
