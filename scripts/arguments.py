@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import NoReturn
 
+LARGEST = 2**31 - 1
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -43,18 +44,26 @@ class Parser(argparse.ArgumentParser):
         sys.exit(f"{self.prog}: {message} (see --help)")
 
 
+def bounded(digits: str) -> int:
+    """Return the integer up to LARGEST that ASCII digits say."""
+    digits = digits.lstrip("0") or "0"
+    if len(digits) > len(str(LARGEST)) or int(digits) > LARGEST:
+        raise argparse.ArgumentTypeError(f"must be at most {LARGEST}, not '{digits}'")
+    return int(digits)
+
+
 def positive(text: str) -> int:
-    """Return the positive integer that a text says."""
-    if not (text.isascii() and text.isdigit() and int(text)):
+    """Return the positive integer, up to LARGEST, that a text says."""
+    if not (text.isascii() and text.isdigit() and text.strip("0")):
         raise argparse.ArgumentTypeError(f"must be a positive integer, not '{text}'")
-    return int(text)
+    return bounded(text)
 
 
 def natural(text: str) -> int:
-    """Return the integer >= 0 that a text says."""
+    """Return the integer from 0 to LARGEST that a text says."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"must be an integer >= 0, not '{text}'")
-    return int(text)
+    return bounded(text)
 
 
 def number(text: str) -> float:
