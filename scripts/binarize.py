@@ -1,6 +1,7 @@
 """Run fairseq-preprocess quietly, with bars for the words it counts and the files it writes; takes its options."""
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -27,7 +28,8 @@ def write_dictionary(texts: list[Path], target: Path, workers: int) -> None:
         (word for word in words.items() if word[0] not in SPECIAL), key=lambda entry: (-entry[1], entry[0])
     )
     missing = -(len(SPECIAL) + len(entries)) % PADDED_TO
-    entries += ((f"madeupword{number:04d}", 0) for number in range(missing))
+    made_up = (f"madeupword{number:04d}" for number in itertools.count())
+    entries += ((word, 0) for word in itertools.islice((word for word in made_up if word not in words), missing))
     with target.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{word} {number}\n" for word, number in entries)
 
@@ -75,16 +77,16 @@ def main() -> None:
     parser.add_argument("--log", type=Path, required=True)
     own, options = parser.parse_known_args()
     seen = argparse.ArgumentParser(allow_abbrev=False)
-    for name in ("--trainpref", "--validpref", "--testpref", "--destdir"):
+    for name in ("--trainpref", "--validpref", "--destdir"):
         seen.add_argument(name, required=True)
-    for name in ("--source-lang", "--target-lang"):  # neither for a text of one side, with --only-source
+    for name in ("--testpref", "--source-lang", "--target-lang"):  # the last two not for one side, --only-source
         seen.add_argument(name)
     seen.add_argument("--joined-dictionary", action="store_true")
     seen.add_argument("--workers", type=int, default=1)
     args, _ = seen.parse_known_args(options)
     folder = Path(args.destdir)
     folder.mkdir(parents=True, exist_ok=True)
-    prefixes = ",".join((args.trainpref, args.validpref, args.testpref)).split(",")
+    prefixes = ",".join(filter(None, (args.trainpref, args.validpref, args.testpref))).split(",")
     endings = [f".{lang}" for lang in (args.source_lang, args.target_lang) if lang] or [""]
     train = [Path(f"{args.trainpref}{ending}") for ending in endings]
     for option, ending, text in zip(("--srcdict", "--tgtdict"), endings, train, strict=False):
