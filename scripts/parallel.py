@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+BOM = "\ufeff"  # the byte order mark that some programs write at the start of a text
 TITLES = re.compile(r"</?(?:title|description)>")
 
 
@@ -26,6 +27,11 @@ def text_of(line: bytes, number: int, file: Path) -> str:
         )
 
 
+def no_breaks(line: str) -> str:
+    """Return the no-break spaces of a line: a line of these alone is blank for Python, and for sed it is not."""
+    return "".join(char for char in line if char in "\u00a0\u2007\u202f")
+
+
 def talks(lines: Iterable[str], notes: Iterable[str]) -> Iterator[str]:
     """Yield the sentences and titles of IWSLT's train.tags, as fairseq's prepare-iwslt14.sh takes them.
 
@@ -35,7 +41,7 @@ def talks(lines: Iterable[str], notes: Iterable[str]) -> Iterator[str]:
     """
     for line in lines:
         if not any(note in line for note in notes):
-            yield TITLES.sub("", line).strip()
+            yield TITLES.sub("", line).strip() or no_breaks(line)
 
 
 def segments(lines: Iterable[str], file: Path) -> Iterator[str]:
@@ -44,7 +50,8 @@ def segments(lines: Iterable[str], file: Path) -> Iterator[str]:
     for line in lines:
         if "<seg id" in line:
             found = True
-            yield re.sub(r"\s*</seg>\s*", "", re.sub(r'<seg id="[0-9]*">\s*', "", line)).replace("’", "'")
+            text = re.sub(r"\s*</seg>\s*", "", re.sub(r'<seg id="[0-9]*">\s*', "", line))
+            yield text.replace("’", "'") or no_breaks(line)
     if not found:
         sys.exit(f"{file.name}: no line with <seg id=...>, so no test set of IWSLT or WMT")
 

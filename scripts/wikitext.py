@@ -11,14 +11,14 @@ import argparse
 import hashlib
 import sys
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from parallel import text_of
+from arguments import positive
+from parallel import BOM, text_of
 from tqdm import tqdm
 
 SPLITS = ("train", "valid", "test")
@@ -39,21 +39,25 @@ def opened(source: Path, corpus: str, split: str) -> Iterator[tuple[IO[bytes], i
         with files[0].open("rb") as text:
             yield text, files[0].stat().st_size
         return
-    try:
-        with zipfile.ZipFile(source) as archive:
-            members = [member for member in archive.infolist() if Path(member.filename).name in names]
-            if not members:
-                sys.exit(f"{source} has no {' or '.join(names)}; is it the archive of the words, {corpus}-v1.zip?")
-            with archive.open(members[0]) as text:
-                yield text, members[0].file_size
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        sys.exit(f"{source}: not a whole .zip file ({error})")
+    with source.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = [member for member in archive.infolist() if Path(member.filename).name in names]
+                if not members:
+                    sys.exit(f"{source} has no {' or '.join(names)}; is it the archive of the words, {corpus}-v1.zip?")
+                if members[0].flag_bits & 1:
+                    sys.exit(f"{source} is encrypted; unpack it and pass the folder")
+                with archive.open(members[0]) as text:
+                    yield text, members[0].file_size
+        except Exception as error:  # a broken archive raises what zipfile, zlib, bz2 or lzma came upon
+            sys.exit(f"{source}: not a whole .zip file ({error})")
 
 
 def lines_of(source: Path, corpus: str, split: str, limit: int | None) -> Iterator[bytes]:
     """Give the lines of a split, each with one \\n: all, or the first `limit` of the training text.
 
-    Exits where it has fewer.
+    A byte order mark goes, and \\r inside a line becomes a space: fairseq would end the line there. Exits where there
+    are fewer lines than the limit.
     """
     limit = limit if split == "train" else None
     count = 0
@@ -62,8 +66,9 @@ def lines_of(source: Path, corpus: str, split: str, limit: int | None) -> Iterat
         tqdm(desc=split, total=size, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar,
     ):
         for line in islice(text, limit):
-            yield line.rstrip(b"\r\n") + b"\n"
             bar.update(len(line))
+            line = line if count else line.removeprefix(BOM.encode())
+            yield line.rstrip(b"\r\n").replace(b"\r", b" ") + b"\n"
             count += 1
     if limit and count < limit:
         sys.exit(f"{source}: {split} has {count:,} lines, fewer than the {limit:,} asked for")
@@ -102,7 +107,7 @@ def main() -> None:
     parser.add_argument("command", choices=("copy", "digest"))
     parser.add_argument("corpus", choices=TOKENS)
     parser.add_argument("source", type=Path)
-    parser.add_argument("--train-lines", type=int)
+    parser.add_argument("--train-lines", type=positive)
     parser.add_argument("--out-dir", type=Path)
     args = parser.parse_args()
     if args.command == "digest":

@@ -172,6 +172,46 @@ def test_a_bad_text_is_refused(tmp_path: Path, no_fairseq: dict[str, str], chang
     assert run("--from", write(source), "--out", out, **no_fairseq).returncode == 0  # goes on where it was
 
 
+def test_a_carriage_return_ends_no_line_and_a_byte_order_mark_goes(tmp_path: Path, no_fairseq: dict[str, str]) -> None:
+    source, out = (
+        write(tmp_path / "source", valid="\ufeff the \r cat\r\r\n sat \n", test=" the\0cat \n"),
+        tmp_path / "out",
+    )
+    result = run("--from", source, "--out", out)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert raw(out) == TEXTS | {"valid": " the   cat\n sat \n", "test": " the\0cat \n"}
+    words = Dictionary.load(str(out / "bin" / "dict.txt"))
+    assert data_utils.load_indexed_dataset(str(out / "bin" / "valid"), words).sizes.tolist() == [3, 2]
+    assert run("--from", source, "--out", out, **no_fairseq).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [
+        (0, 1, " is encrypted; unpack it and pass the folder"),
+        (2, 77, ": not a whole .zip file (That compression method is not supported)"),
+        (0, 32, ": not a whole .zip file (compressed patched data (flag bit 5))"),
+    ],
+)
+def test_an_archive_that_cannot_be_unpacked(tmp_path: Path, offset: int, value: int, message: str) -> None:
+    """The flags, or the method after them, in both headers of each member."""
+    archive = pack(tmp_path / "x.zip")
+    data = bytearray(archive.read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = -1
+        while (at := data.find(mark, at + 1)) >= 0:
+            data[at + flags + offset] = value
+    archive.write_bytes(data)
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        from wikitext import copy
+    finally:
+        sys.path.remove(str(SCRIPTS))
+    with pytest.raises(SystemExit) as error:
+        copy(archive, "wikitext-2", None, tmp_path)
+    assert str(error.value) == f"{archive}{message}"
+
+
 def test_other_sources_are_refused(tmp_path: Path, no_fairseq: dict[str, str]) -> None:
     out = tmp_path / "out"
     source = write(tmp_path / "source")
