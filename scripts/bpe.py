@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from arguments import positive
 from line_pool import map_files
 from subword_nmt import learn_bpe
 from subword_nmt.apply_bpe import BPE
@@ -19,6 +20,7 @@ from words import count_words
 
 # subword-nmt keeps the subwords of every word that it has met; so much of it, some 100 MB a process, is enough.
 CACHED_WORDS = 300_000
+NOTHING = "no two characters stand together twice inside the words of the training text: there is nothing to merge"
 
 
 def most_frequent(table: Any, key: object = None) -> Any:
@@ -33,8 +35,13 @@ def most_frequent(table: Any, key: object = None) -> Any:
 
 
 def learn(codes: Path, merges: int, files: list[Path], workers: int) -> None:
-    """Write the codes that `subword-nmt learn-bpe -s MERGES` learns from all files together."""
+    """Write the codes that `subword-nmt learn-bpe -s MERGES` learns from all files together.
+
+    Exits where it would learn none: then it fails itself, or `apply-bpe` does.
+    """
     words = count_words(files, workers, " ")
+    if not any(len(word) > 1 for word in words):
+        sys.exit(f"bpe: {NOTHING}")
     learn_bpe.max = most_frequent
     # Its tables of counts hold nothing that is changed in place: a shallow copy is as good as a deep one, and quick.
     learn_bpe.copy = types.SimpleNamespace(deepcopy=copy.copy)
@@ -43,6 +50,9 @@ def learn(codes: Path, merges: int, files: list[Path], workers: int) -> None:
     remark = io.StringIO()
     with codes.open("w", encoding="utf-8", newline="\n") as out, contextlib.redirect_stderr(remark):
         learn_bpe.learn_bpe(entries, out, merges, is_dict=True)
+    with codes.open("rb") as made:
+        if len(made.readlines(1000)) == 1:  # the version alone
+            sys.exit(f"bpe: {NOTHING}")
     if remark.getvalue():
         print(f"bpe: fewer than {merges} merges: {remark.getvalue().strip()}")
 
@@ -67,8 +77,8 @@ def main() -> None:
         command = commands.add_parser(name)
         command.add_argument("files", type=Path, nargs="+", metavar="FILE")
         command.add_argument("--codes", type=Path, required=True)
-        command.add_argument("--workers", type=int, default=1)
-    commands.choices["learn"].add_argument("--merges", type=int, required=True)
+        command.add_argument("--workers", type=positive, default=1)
+    commands.choices["learn"].add_argument("--merges", type=positive, required=True)
     commands.choices["apply"].add_argument("--out-dir", type=Path, required=True)
     args = parser.parse_args()
     if args.command == "learn":

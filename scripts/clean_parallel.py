@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from arguments import positive
 from parallel import Sides, pairs
 
 LONG_WORD = re.compile(r"\S{1001}")
@@ -29,8 +30,8 @@ def main() -> None:
     parser.add_argument("--langs", nargs=2, required=True, metavar="LANG")
     parser.add_argument("--out-dir", type=Path, required=True)
     parser.add_argument("--beside", nargs=2, type=Path, action="append", default=[], metavar=("PREFIX", "OUT_DIR"))
-    parser.add_argument("--min", type=int, default=1, help="tokens a line (default: 1)")
-    parser.add_argument("--max", type=int, required=True, help="tokens a line")
+    parser.add_argument("--min", type=positive, default=1, help="tokens a line (default: 1)")
+    parser.add_argument("--max", type=positive, required=True, help="tokens a line")
     parser.add_argument("--ratio", type=float, default=1.5, help="longer to shorter line, at most (default: 1.5)")
     args = parser.parse_args()
     texts = [(args.prefix, args.out_dir), *args.beside]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from arguments import positive
 from parallel import Sides, pairs
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("texts", nargs="+", metavar="NAME=PREFIX[,PREFIX...]", help="PREFIX: the files without .LANG")
     parser.add_argument("--langs", nargs=2, required=True, metavar="LANG")
     parser.add_argument("--out-dir", type=Path, required=True)
-    parser.add_argument("--every", type=int, metavar="N", help="each Nth pair of train goes to valid")
+    parser.add_argument("--every", type=positive, metavar="N", help="each Nth pair of train goes to valid")
     parser.add_argument("--notes", nargs="*", default=[], help="train is IWSLT's train.tags: lines with these go")
     parser.add_argument("--repair", action="store_true", help="go on where a line is not UTF-8")
     args = parser.parse_args()
