@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import NoReturn
 
-LARGEST = 2**31 - 1
+MOST = 2**31 - 1  # of an integer
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -32,7 +32,7 @@ def find_python(*modules: str) -> None:
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, without the usage above it."""
 
-    def __init__(self, description: str | None, **settings: object) -> None:
+    def __init__(self, description: str | None = None, **settings: object) -> None:
         super().__init__(
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -44,26 +44,21 @@ class Parser(argparse.ArgumentParser):
         sys.exit(f"{self.prog}: {message} (see --help)")
 
 
-def bounded(digits: str) -> int:
-    """Return the integer up to LARGEST that ASCII digits say."""
-    digits = digits.lstrip("0") or "0"
-    if len(digits) > len(str(LARGEST)) or int(digits) > LARGEST:
-        raise argparse.ArgumentTypeError(f"must be at most {LARGEST}, not '{digits}'")
-    return int(digits)
-
-
 def positive(text: str) -> int:
-    """Return the positive integer, up to LARGEST, that a text says."""
-    if not (text.isascii() and text.isdigit() and text.strip("0")):
+    """Return the positive integer that a text says."""
+    value = natural(text) if text.isascii() and text.isdigit() else 0
+    if not value:
         raise argparse.ArgumentTypeError(f"must be a positive integer, not '{text}'")
-    return bounded(text)
+    return value
 
 
 def natural(text: str) -> int:
-    """Return the integer from 0 to LARGEST that a text says."""
+    """Return the integer >= 0 that a text says."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"must be an integer >= 0, not '{text}'")
-    return bounded(text)
+    if len(text) > len(str(MOST)) or int(text) > MOST:
+        raise argparse.ArgumentTypeError(f"must be an integer up to {MOST}, not '{text}'")
+    return int(text)
 
 
 def number(text: str) -> float:

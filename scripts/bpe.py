@@ -1,6 +1,5 @@
 """Learn and apply byte pair encoding with subword-nmt, on all cores."""
 
-import argparse
 import contextlib
 import copy
 import functools
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from arguments import positive
+from arguments import Parser, positive
 from line_pool import map_files
 from subword_nmt import learn_bpe
 from subword_nmt.apply_bpe import BPE
@@ -71,7 +70,7 @@ def applier(codes: Path) -> Callable[[list[str]], list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("learn", "apply"):
         command = commands.add_parser(name)

@@ -1,12 +1,11 @@
 """Keep the pairs of tokenized lines that Moses' clean-corpus-n.perl keeps, and the lines of other texts beside them."""
 
-import argparse
 import contextlib
 import re
 import sys
 from pathlib import Path
 
-from arguments import positive
+from arguments import Parser, positive
 from parallel import Sides, pairs
 
 LONG_WORD = re.compile(r"\S{1001}")
@@ -25,7 +24,7 @@ def keeps(pair: tuple[str, str], shortest: int, longest: int, ratio: float) -> b
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("prefix", type=Path, metavar="PREFIX", help="the files without .LANG; without | in them")
     parser.add_argument("--langs", nargs=2, required=True, metavar="LANG")
     parser.add_argument("--out-dir", type=Path, required=True)

@@ -1,6 +1,5 @@
 """Take files out of a published archive, or out of an archive that it holds, in one pass; those in .gz are unpacked."""
 
-import argparse
 import contextlib
 import gzip
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from arguments import Parser
 from fetch import BLOCK, refuse
 from tqdm import tqdm
 from tqdm.utils import CallbackIOWrapper
@@ -50,7 +50,7 @@ def take(stream: IO[bytes], name: str, wanted: dict[str, Path], inner: str) -> N
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("archive", type=Path, metavar="ARCHIVE", help=".tar, .tgz or .tar.gz")
     parser.add_argument("members", nargs="+", metavar="MEMBER=NAME", help="path in the archive, file to make of it")
     parser.add_argument("--inner", default="", metavar="PATH", help="archive in the archive that may hold them")

@@ -1,6 +1,5 @@
 """Put files from an address or a local path in a folder: SHA-256 checked, and unpacked where they are .gz alone."""
 
-import argparse
 import gzip
 import http
 import http.client
@@ -13,6 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Any, NoReturn
 
+from arguments import Parser
 from digest import sha256
 from tqdm import tqdm
 
@@ -108,7 +108,7 @@ def fetch(source: str, target: Path, table: Path | None, instead: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("files", nargs="+", metavar="NAME=SOURCE", help="SOURCE: an address or a path")
     parser.add_argument("--out-dir", type=Path, required=True)
     parser.add_argument("--sums", type=Path, metavar="FILE", help="checksums as sha256sum writes them")

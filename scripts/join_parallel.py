@@ -1,11 +1,10 @@
 """Join parallel texts into one, with published mark-up removed, and split every Nth pair of train off to valid."""
 
-import argparse
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from arguments import positive
+from arguments import Parser, positive
 from parallel import Sides, pairs
 
 
@@ -24,7 +23,7 @@ def join(name: str, texts: Iterator[tuple[str, str]], langs: list[str], out_dir:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("texts", nargs="+", metavar="NAME=PREFIX[,PREFIX...]", help="PREFIX: the files without .LANG")
     parser.add_argument("--langs", nargs=2, required=True, metavar="LANG")
     parser.add_argument("--out-dir", type=Path, required=True)

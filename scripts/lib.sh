@@ -8,8 +8,8 @@ ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 SCRIPTS=$ROOT/scripts
 
 # What a prepare script sets otherwise where its data differ: tokens in lower case; one BPE and one dictionary for both
-# languages.
-lowercase=no joint=yes
+# languages; options of check_parallel.py.
+lowercase=no joint=yes checks=()
 
 # die MESSAGE: one line on stderr, and out.
 die() {
@@ -282,11 +282,12 @@ make_raw() {
     fi
     mkdir "$whole"
     tool fetch ${known[@]+"${known[@]}"} --out-dir "$whole" "${sources[@]}"
-    tool check_parallel --langs "$src" "$tgt" --out-dir "$1" ${head[@]+"${head[@]}"} "$whole/train"
+    checks+=(--langs "$src" "$tgt" --out-dir "$1")
+    tool check_parallel "${checks[@]}" ${head[@]+"${head[@]}"} "$whole/train"
     for name in "${names[@]:1}"; do
         others+=("$whole/$name")
     done
-    tool check_parallel --langs "$src" "$tgt" --out-dir "$1" "${others[@]}"
+    tool check_parallel "${checks[@]}" "${others[@]}"
     rm -r "$whole"
     about "${names[@]:2}"
 }

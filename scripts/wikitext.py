@@ -7,7 +7,6 @@ SOURCE is the published archive, or a folder with its files wiki.train.tokens, .
 --train-lines N both take the first N lines of the training text alone.
 """
 
-import argparse
 import hashlib
 import sys
 import zipfile
@@ -17,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from arguments import positive
+from arguments import Parser, positive
 from parallel import BOM, text_of
 from tqdm import tqdm
 
@@ -103,7 +102,7 @@ def digest(source: Path, corpus: str, limit: int | None) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("command", choices=("copy", "digest"))
     parser.add_argument("corpus", choices=TOKENS)
     parser.add_argument("source", type=Path)

@@ -48,6 +48,39 @@ def test_lower_case_as_in_perl(tmp_path: Path) -> None:
     assert "made with lowercase: yes, not with lowercase: no" in refused(SCRIPT, *options)
 
 
+def test_without_a_test_set_and_without_the_pairs_that_have_an_empty_side(tmp_path: Path) -> None:
+    """Of a pair whose source has the name of a second reference, with a byte order mark and carriage returns."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for lang, word in (("en0", "nosy"), ("en", "neat")):
+        for name, start in (("train", "\ufeff"), ("valid", "")):
+            rows = [f"{word} {number}\rin {name}\r\n" for number in range(6)]
+            (source / f"{name}.{lang}").write_bytes(
+                (start + "".join(rows) + ("\n" if lang == "en" else "x\n")).encode()
+            )
+    options = ("--from", source, "--pair", "en0-en", "--out", out)
+    assert f"{source} has no test.en0; --no-test prepares train and valid alone" in refused(SCRIPT, *options)
+    assert "train.en: nothing on line 7" in refused(SCRIPT, *options, "--no-test")
+    printed = prepared(SCRIPT, *options, "--no-test", "--drop-empty")
+    assert "train: 6 pairs; 1 of 7 left out, for they had nothing on a side\n" in printed
+    assert "train.en: the byte order mark at its start is left out\n" in printed
+    assert "drop-empty: yes" in lines(out / "settings") and "no-test: yes" in lines(out / "settings")
+    assert lines(out / "tok" / "train.en0") == [f"nosy {number} in train" for number in range(6)]
+    assert lines(out / "tok" / "valid.en") == [f"neat {number} in valid" for number in range(6)]
+    assert "[en0] bpe/train.en0: 6 sents" in (out / "bin" / "preprocess.log").read_text()
+    assert (out / "testsets").read_bytes() == b""
+    assert {path.name.split(".")[0] for path in (out / "bin").iterdir()} == {"train", "valid", "dict", "preprocess"}
+    before = content(out)
+    assert prepared(SCRIPT, *options, "--no-test", "--drop-empty").count("done before") == 4
+    assert "was made with drop-empty: yes, not with no drop-empty" in refused(SCRIPT, *options, "--no-test")
+    assert content(out) == before
+    settings = out / "settings"
+    settings.write_text("".join(f"{line}\n" for line in lines(settings) if "drop-empty" not in line))
+    assert prepared(SCRIPT, *options, "--no-test").count("done before") == 4
+    message = refused(SCRIPT, *options, "--no-test", "--drop-empty")
+    assert "was made with no drop-empty, not with drop-empty: yes" in message
+
+
 @pytest.mark.parametrize(
     ("gone", "options", "message"),
     [

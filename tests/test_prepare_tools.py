@@ -1,5 +1,6 @@
 """The Python tools under scripts/ that the prepare scripts share: BPE, checks, the pool of workers."""
 
+import argparse
 import gzip
 import hashlib
 import http.server
@@ -125,6 +126,14 @@ def test_fewer_merges_than_asked_for_are_told(tmp_path: Path) -> None:
     assert result.stdout == "bpe: fewer than 50 merges: no pair has frequency >= 2. Stopping\n"
 
 
+@pytest.mark.parametrize("text", ["我 爱 你\n你 爱 我\n", "ab cd\n", " \n"])
+def test_text_in_which_there_is_nothing_to_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Words of one character, pairs that stand there once, no word."""
+    (tmp_path / "text.zh").write_text(text, encoding="utf-8")
+    options = ("learn", "--codes", tmp_path / "codes", "--merges", 5, tmp_path / "text.zh")
+    assert "there is nothing to merge" in refused("bpe", *options, monkeypatch=monkeypatch)
+
+
 def test_merges_equal_subword_nmt_where_it_goes_back_to_all_counts(tmp_path: Path) -> None:
     """With so many merges subword-nmt prunes its counts and copies them anew."""
     words = ["".join("abcdef"[number // 6**place % 6] for place in range(4)) for number in range(6**4)]
@@ -142,6 +151,34 @@ def test_the_cache_of_words_is_bounded(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "codes").write_text("#version: 0.2\na b</w>\n")
     apply = bpe.applier(tmp_path / "codes")
     assert [apply([word]) for word in ("ab", "cab", "dab", "eab")] == [["ab"], ["c@@ ab"], ["d@@ ab"], ["e@@ ab"]]
+
+
+# The dictionary
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "madeupword0000 madeupword0002 b a\nmadeupword0002 é\n",
+        "<s> <pad> </s> <unk> <unk>\n",
+        "b a c a c b\nab\u00a0ba \ufeff a\0 a\0\n\n#fairseq:overwrite 7 \U0001f600 ｆ\n",
+        " \n",
+        " ".join(f"w{number}" for number in range(12)) + "\n",
+    ],
+    ids=["padding", "special", "odd", "nothing", "full"],
+)
+def test_dictionary_equals_that_of_fairseq(tmp_path: Path, text: str) -> None:
+    from fairseq.data import Dictionary
+    from fairseq.tokenizer import tokenize_line
+
+    (tmp_path / "text").write_text(text, encoding="utf-8")
+    load("binarize").write_dictionary([tmp_path / "text"], tmp_path / "made", 1)
+    expected = Dictionary()
+    Dictionary.add_file_to_dictionary(str(tmp_path / "text"), expected, tokenize_line, 1)
+    expected.finalize(padding_factor=8)
+    expected.save(str(tmp_path / "expected"))
+    assert (tmp_path / "made").read_bytes() == (tmp_path / "expected").read_bytes()
+    assert Dictionary.load(str(tmp_path / "made")).symbols == expected.symbols
 
 
 # Cleaning
@@ -392,6 +429,70 @@ def test_many_empty_lines_are_counted(tmp_path: Path) -> None:
     assert result.stderr == "x.de: nothing on line 2, 3, 4, 5, 6 and 3 more\n"
 
 
+def check(tmp_path: Path, texts: dict[str, bytes], *options: object) -> subprocess.CompletedProcess[str]:
+    """Run check_parallel on the two sides of x, with its result in `out`."""
+    (tmp_path / "out").mkdir()
+    for lang, text in texts.items():
+        (tmp_path / f"x.{lang}").write_bytes(text)
+    return tool("check_parallel", "--langs", *texts, "--out-dir", tmp_path / "out", *options, tmp_path / "x")
+
+
+def test_pairs_with_an_empty_side_can_go(tmp_path: Path) -> None:
+    texts = {"de": b"a\n \t\nc\nd\n\n", "en": b"A\nB\n\xc2\xa0\nD\n\n"}
+    result = check(tmp_path, texts, "--drop-empty")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "x: 2 pairs; 3 of 5 left out, for they had nothing on a side\n"
+    assert (tmp_path / "out" / "x.de").read_bytes() == b"a\nd\n"
+    assert (tmp_path / "out" / "x.en").read_bytes() == b"A\nD\n"
+    options = ("--langs", "de", "en", "--out-dir", tmp_path / "out", "--drop-empty", "--lines")
+    assert tool("check_parallel", *options, 2, tmp_path / "x").returncode == 0
+    result = tool("check_parallel", *options, 3, tmp_path / "x")
+    assert result.stderr == "x.de has 2 pairs with text on both sides, fewer than the 3 asked for\n"
+
+
+def test_a_byte_order_mark_can_go(tmp_path: Path) -> None:
+    texts = {"de": "\ufeffeins\n\ufeffzwei\n".encode(), "en": b"one\ntwo\n"}
+    result = check(tmp_path, texts, "--drop-bom")
+    assert result.stdout == "x.de: the byte order mark at its start is left out\nx: 2 pairs\n"
+    assert (tmp_path / "out" / "x.de").read_bytes() == "eins\n\ufeffzwei\n".encode()
+    assert tool("check_parallel", "--langs", "de", "en", "--out-dir", tmp_path / "out", tmp_path / "x").returncode == 0
+    assert (tmp_path / "out" / "x.de").read_bytes() == texts["de"]  # published text stays as it is
+
+
+@pytest.mark.parametrize(
+    ("german", "message"),
+    [
+        (b"a\nb\0c\n", "x.de: line 2 holds a NUL byte: is it UTF-8?"),
+        ("a\nb\n".encode("utf-16"), "x.de: line 1 is not UTF-8 (byte 0xff at position 1)"),
+        ("a\nb\n".encode("utf-16-be"), "x.de: line 1 holds a NUL byte: is it UTF-8?"),
+        (b"a\nb\xc3\n", "x.de: line 2 is not UTF-8 (byte 0xc3 at position 2)"),
+        (b"\n\n", "x: none of its 2 pairs has text on both sides"),
+    ],
+)
+def test_text_that_is_refused(tmp_path: Path, german: bytes, message: str) -> None:
+    result = check(tmp_path, {"de": german, "en": b"A\nB\n"}, "--drop-empty", "--drop-bom")
+    assert (result.returncode, result.stderr) == (1, f"{message}\n")
+
+
+def test_only_newlines_end_a_line(tmp_path: Path) -> None:
+    result = check(tmp_path, {"de": "a\rb\r\r\nc\x0bd\x85\u2028e".encode(), "en": b"A\nB\n"})
+    assert result.stdout == "x: 2 pairs\n"
+    assert (tmp_path / "out" / "x.de").read_bytes() == "a\rb\nc\x0bd\x85\u2028e\n".encode()
+
+
+def test_lines_of_no_break_spaces_are_not_made_empty(tmp_path: Path) -> None:
+    """Such a line stays for sed and for Moses' Perl scripts; other white space around a text goes."""
+    for lang in ("de", "en"):
+        segs = ("\u00a0", " \u202f ", " ", " x\u00a0", "\r")
+        body = "".join(f'<seg id="{number}">{seg}</seg>\n' for number, seg in enumerate(segs))
+        (tmp_path / f"test.xml.{lang}").write_text(body, encoding="utf-8", newline="\n")
+        (tmp_path / f"train.{lang}").write_text("<url>\n\u00a0\n \n x \n", encoding="utf-8")
+    pairs = load("parallel").pairs
+    assert [one for one, _ in pairs(tmp_path / "test.xml", ("de", "en"))] == ["\u00a0", "\u202f", "", "x", ""]
+    assert [one for one, _ in pairs(tmp_path / "train", ("de", "en"), notes=["<url>"])] == ["\u00a0", "", "x"]
+    assert load("moses").tokenizer("de")(["\u00a0"]) == ["\u00a0"]
+
+
 def test_a_gz_that_is_cut_short(tmp_path: Path) -> None:
     (tmp_path / "x.de.gz").write_bytes(b"\x1f\x8b\x08\x00")
     result = tool("fetch", "--out-dir", tmp_path, f"x.de={tmp_path}/x.de.gz")
@@ -482,3 +583,41 @@ def test_a_text_with_fewer_lines_than_its_source_is_refused(tmp_path: Path) -> N
     (tmp_path / "out").mkdir()
     with pytest.raises(SystemExit, match="out/x: 1 lines made of the 2 of "):
         load("line_pool").map_files(lambda: lambda lines: lines[1:], [tmp_path / "x"], tmp_path / "out", 1)
+# Numbers on the command line
+
+
+@pytest.mark.parametrize("kind", ["positive", "natural"])
+def test_integers_have_a_bound(kind: str) -> None:
+    read = getattr(load("arguments"), kind)
+    assert [read(text) for text in ("1", "007", str(2**31 - 1))] == [1, 7, 2**31 - 1]
+    for text in (str(2**31), "9" * 20, "1" * 5000):
+        with pytest.raises(argparse.ArgumentTypeError, match="must be an integer up to 2147483647, not '"):
+            read(text)
+    for text in ("", "-1", "1.5", "1_000", "²", "٣", " 1", "many", *(["0", "00"] if kind == "positive" else [])):
+        with pytest.raises(argparse.ArgumentTypeError, match=rf"must be an? .*integer.*, not '{text}'"):
+            read(text)
+    if kind == "natural":
+        assert read("00") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("check_parallel", ["--lines", "9" * 20, "x"], "check_parallel: argument --lines: must be an integer up to"),
+        ("clean_parallel", ["--max", "0", "x"], "clean_parallel: argument --max: must be a positive integer, not '0'"),
+        (
+            "join_parallel",
+            ["--every", "x", "x"],
+            "join_parallel: argument --every: must be a positive integer, not 'x'",
+        ),
+        ("bpe", ["learn", "--merges", "9" * 20, "x"], "bpe learn: argument --merges: must be an integer up to"),
+        ("bpe", ["apply", "--workers", "²", "x"], "bpe apply: argument --workers: must be a positive integer, not '²'"),
+        ("wikitext", ["copy", "wikitext-2", "x", "--train-lines", "-1"], "wikitext: argument --train-lines: "),
+        ("fetch", ["x"], "fetch: the following arguments are required: --out-dir"),
+        ("extract", ["x"], "extract: the following arguments are required: MEMBER=NAME, --out-dir"),
+    ],
+)
+def test_a_bad_value_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, arguments: list[str], message: str
+) -> None:
+    assert refused(name, *arguments, monkeypatch=monkeypatch).startswith(message)
