@@ -44,6 +44,14 @@ class Run:
         """The folder of the prepared data, which holds raw/, tok/ and bin/."""
         return (ROOT / self.bin).parent
 
+    @property
+    def testsets(self) -> list[str]:
+        """The names of the test sets, in the order of bin's test, test1, ...; exits where there is none."""
+        names = list(filter(None, read_lines(self.data / "testsets")))
+        if not names:
+            sys.exit(f"{self.data} was prepared without a test set: there is nothing to evaluate on")
+        return names
+
     def references(self, kind: str, name: str) -> list[list[str]]:
         """Return the references of a text, `kind` raw or tok: NAME.LANG, NAME.LANG0, NAME.LANG1, as multi-bleu.perl."""
         stem = f"{self.data}/{kind}/{name}.{self.target}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import arguments
 import decoding
-from score import describe, plain_text, read_lines, scores, write_scored
+from score import describe, plain_text, scores, write_scored
 
 
 def evaluate(run: decoding.Run, checkpoint: Path, how: dict[str, Any], name: str, out: Path) -> None:
@@ -16,7 +16,7 @@ def evaluate(run: decoding.Run, checkpoint: Path, how: dict[str, Any], name: str
         how: what `decoding.decoding_of` gives.
         name: what the scores call the checkpoint.
     """
-    for index, testset in enumerate(read_lines(run.data / "testsets")):
+    for index, testset in enumerate(run.testsets):
         print(f"Decoding {testset}: {name}, {', '.join(f'{key} {value}' for key, value in how.items())}", flush=True)
         hypotheses = decoding.generate(run, checkpoint, f"test{index or ''}", how, out)
         tokens = [of_sentence[0].text for of_sentence in hypotheses]

@@ -219,6 +219,10 @@ def _no_data(run_folder: Path) -> None:
     shutil.rmtree(run_folder.parent / "data")
 
 
+def _no_testset(run_folder: Path) -> None:
+    (run_folder.parent / "data/testsets").write_text("")
+
+
 def _no_reference(run_folder: Path) -> None:
     (run_folder.parent / "data/tok/made_up.en").unlink()
 
@@ -253,6 +257,7 @@ def _generation(old: str, new: str):
         (_cut_best, "checkpoint_best.pt is cut short; --average N decodes without it"),
         (_no_best, "checkpoint_best.pt; has the run reached its first validation?"),
         (_no_data, "holds no prepared data (no file testsets)"),
+        (_no_testset, "data was prepared without a test set: there is nothing to evaluate on"),
         (_no_reference, "there is no reference"),
         (_short_reference, "made_up: 9 hypotheses, a reference of 1 lines"),
         (_other_dictionary, "decoding test with"),
