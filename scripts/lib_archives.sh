@@ -25,6 +25,7 @@ archive_options() {
     [[ -n $pair ]] || die "no pair given; there are $pairs"
     [[ " $pairs " == *" $pair "* ]] || die "unknown pair '$pair'; there are $pairs"
     [[ -z $from || -e $from ]] || die "--from: there is no '$from'"
+    [[ -z $from || -f $from || -d $from ]] || die "--from: '$from' is neither a file nor a folder"
     [[ -z $from || -r $from ]] || die "--from: '$from' cannot be read"
     local script=scripts/tokenizer/tokenizer.perl
     [[ -z $moses || -f $moses/$script ]] || die "--moses: '$moses' is no checkout of Moses: it has no $script"

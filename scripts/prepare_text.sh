@@ -16,8 +16,8 @@
 #   --workers N      processes (default: one a core)
 #
 # The result has the form that scripts/prepare_multi30k.sh describes; in settings "lowercase: yes" marks lower-cased
-# data. A line without text (but with --drop-empty), or sides of different length, is an error. A byte order mark at the
-# start of a file is left out.
+# data. Sides of different length are an error, and so is a line without text unless --drop-empty is given. A byte order
+# mark at the start of a file is left out.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

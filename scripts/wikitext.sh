@@ -20,6 +20,7 @@ prepare_wikitext() {
         shift 2
     done
     [[ -z $from || -e $from ]] || die "--from: there is no '$from'"
+    [[ -z $from || -f $from || -d $from ]] || die "--from: '$from' is neither a file nor a folder"
     [[ -z $from || ! -f $from/$archive ]] || from=$from/$archive
     [[ ${from##*/} != wikitext-+([0-9])-v1.zip || ${from##*/} == "$archive" ]] || die "--from: ${from##*/} is not $archive"
     find_python fairseq tqdm

@@ -349,6 +349,7 @@ def test_a_stopped_run_goes_on(whole: tuple[Path, Path], tmp_path: Path, no_fair
         (IWSLT14, [], "no pair given; there are de-en en-de es-en en-es"),
         (IWSLT14, ["de-en", "en-de"], "two pairs: de-en and en-de"),
         (IWSLT14, ["de-en", "--from", "/no/such"], "--from: there is no '/no/such'"),
+        (IWSLT14, ["de-en", "--from", "/dev/zero"], "--from: '/dev/zero' is neither a file nor a folder"),
         (IWSLT14, ["de-en", "--moses", "/no/such"], "'/no/such' is no checkout of Moses: it has no scripts/tokenizer"),
         (IWSLT14, ["de-en", "--from"], "--from needs a value"),
         (IWSLT14, ["de-en", "--bpe", "many"], "--bpe must be a positive integer, not 'many'"),

@@ -224,6 +224,7 @@ def test_other_sources_are_refused(tmp_path: Path, no_fairseq: dict[str, str]) -
     assert f"{cut}: not a whole .zip file" in refused("--from", cut, "--out", out, **no_fairseq)
     other = pack(tmp_path / "wikitext-103-v1.zip")
     assert "wikitext-103-v1.zip is not wikitext-2-v1.zip" in refused("--from", other, "--out", out, **no_fairseq)
+    assert "--from: '/dev/zero' is neither a file nor a folder" in refused("--from", "/dev/zero", "--out", out)
     assert "--from: there is no '/nowhere'" in refused("--from", "/nowhere", "--out", out, **no_fairseq)
     assert "unknown option '--form'" in refused("--form", source)
 
