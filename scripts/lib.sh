@@ -158,16 +158,18 @@ check_settings() {
         done <"$OUT/settings"
     fi
     for line in "${settings[@]}"; do
+        ours[${line%%: *}]=$line
+    done
+    for name in "${!made[@]}"; do # options first: the sources may differ because of one
+        [[ -n ${ours[$name]-} || $name == *.* || $name == texts ]] ||
+            die "$OUT was made with ${made[$name]}, not with no $name; use another --out"
+    done
+    for line in "${settings[@]}"; do
         name=${line%%: *}
-        ours[$name]=$line
         if [[ $name != script || -n ${made[script]-} ]]; then
             [[ ${made[$name]-} == "$line" ]] ||
                 die "$OUT was made with ${made[$name]-no $name}, not with $line; use another --out"
         fi
-    done
-    for name in "${!made[@]}"; do
-        [[ -n ${ours[$name]-} || $name == *.* || $name == texts ]] ||
-            die "$OUT was made with ${made[$name]}, not with no $name; use another --out"
     done
 }
 
