@@ -2,7 +2,8 @@
 
 children.py PARENT MODULE ARGUMENT...: run a Python module, as "python -m" does, until process PARENT has ended.
 
-A shell script starts a tool so with RDROP_PARENT=$BASHPID in its environment; tool.py reads that.
+A shell script starts a tool so with the number of its own process as RDROP_PARENT in the environment, which tool.py
+reads. That is $$ for the script; for a subshell of it, $BASHPID as it was before what follows is started.
 """
 
 import os

@@ -19,7 +19,7 @@ while [[ $# -gt 0 ]]; do
     esac
     shift
 done
-find_python fairseq sacrebleu matplotlib tensorboard
+find_python fairseq sacrebleu matplotlib
 cd "$ROOT"
 data=data/demo variants=(baseline rdrop)
 run_of() { echo "runs/demo/$1/seed$seed"; }
@@ -29,10 +29,11 @@ scripts/prepare_demo.sh
 # Both runs at once, each with half of the cores.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((($(cores) + 1) / 2))}
 pids=()
-trap 'kill "${pids[@]}" 2>/dev/null; exit 130' INT TERM
+problems=$(mktemp -d)
+trap 'rm -rf "$problems"' EXIT
+trap 'kill "${pids[@]}" 2>/dev/null; exit 130' INT TERM HUP
 for variant in "${variants[@]}"; do
-    mkdir -p "$(run_of "$variant")"
-    scripts/train.sh "configs/demo/$variant.yaml" --seed "$seed" >"$(run_of "$variant")/demo.log" 2>&1 &
+    RDROP_PARENT=$$ scripts/train.sh "configs/demo/$variant.yaml" --seed "$seed" 2>"$problems/$variant" >/dev/null &
     pids+=($!)
 done
 last_logged() { # KEY FILE: the value of a key when it was last logged
@@ -47,7 +48,7 @@ while sleep 10 && [[ -n $(jobs -rp) ]]; do
     echo "$line"
 done
 for i in "${!variants[@]}"; do
-    wait "${pids[i]}" || die "training failed: $(tail -n 1 "$(run_of "${variants[i]}")/demo.log")"
+    wait "${pids[i]}" || die "$(tail -n 1 "$problems/${variants[i]}")"
 done
 
 for variant in "${variants[@]}"; do

@@ -9,6 +9,7 @@ beside a second run. These stay, and hold a lock on the folder.
 
 import argparse
 import fcntl
+import importlib.util
 import os
 import re
 import shlex
@@ -23,17 +24,34 @@ from dataclasses import fields
 from pathlib import Path
 from typing import IO, NoReturn
 
+import children
 import torch
-from make_run import check_data, make_folder, refuse_other_config, run_config
+from make_run import (
+    check_data,
+    make_folder,
+    note_finished,
+    refuse_other_config,
+    refuse_other_dictionaries,
+    run_config,
+)
 from omegaconf import DictConfig, OmegaConf
-from processes import Batch, Job, Options, find_batch, find_job, size_key
+from processes import SIZES, TORCHRUN, Batch, Job, Options, find_batch, find_job, size_key
+from reason import Reason
+from resume import is_finished, mend_last_checkpoint
+from settings import differences, read, refuse_what_breaks_a_run, setting
 
 MODULE = "fairseq_cli.hydra_train"
 PATIENCE = 10  # seconds for processes that were told to end, or those of a killed run, to be gone
 WAIT_FOR_RANK_0 = 300  # seconds until it has made the run folder
-REASON = re.compile(r"(?:error|[\w.]*(?:Error|Exception)): ")  # how the line begins that says why Python ended
 NO_MEMORY = re.compile("does not fit into memory|out of memory|can't allocate memory")
 AGAIN = "the same command goes on from the last checkpoint"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What fairseq says where a sentence of the validation text is too long, before it trains, and what to do then.
+TOO_LONG = {
+    "should not exceed max_tokens": "a validation sentence is longer: add dataset.max_tokens_valid=N with a larger N",
+    "skip-invalid-size-inputs-valid-test": "a validation sentence is longer than the model allows: add "
+    "dataset.skip_invalid_size_inputs_valid_test=true to leave such out",
+}
 
 
 class Rank:
@@ -41,10 +59,11 @@ class Rank:
 
     def __init__(self, number: int, command: list[str], env: dict[str, str], log: IO[bytes], locks: list[int]) -> None:
         self.number = number
-        self.reason = ""  # the last line that looks like one
+        self.reason = Reason()
         self.unwritable = ""  # why what it prints cannot be written, if so
         self.devices: int | None = None  # how many processes fairseq says that it trains on
         self.skipped_batch = False  # for lack of memory
+        self.loading = False  # a checkpoint
         self.process = subprocess.Popen(
             command,
             env={**os.environ, **env},
@@ -65,12 +84,14 @@ class Rank:
             except OSError as error:
                 self.unwritable = f"its output cannot be written: {error}"
                 return self.process.kill()
-            text = line.decode(errors="replace").strip()
-            if REASON.match(text):
-                self.reason = text
+            text = line.decode(errors="replace")
+            self.reason.read(text)
             if found := re.search(r"training on (\d+) devices", text):
                 self.devices = int(found[1])
             self.skipped_batch |= "attempting to recover from OOM" in text
+            self.loading = "Preparing to load checkpoint" in text or (
+                self.loading and not re.search("Loaded checkpoint|No existing checkpoint found", text)
+            )
 
     def has_ended(self) -> bool:
         """Whether the process has; then its last lines are read too."""
@@ -83,7 +104,9 @@ class Rank:
         """Say why the process failed."""
         status = self.process.returncode
         killed = f"killed by {signal.Signals(-status).name}" if status < 0 else ""
-        return self.unwritable or killed or self.reason or f"exit status {status}"
+        reason = str(self.reason)
+        cure = next((f"; {what}" for words, what in TOO_LONG.items() if words in reason), "")
+        return self.unwritable or killed or reason + cure or f"exit status {status}"
 
 
 def start(job: Job, arguments: list[str], log: IO[bytes], locks: list[int]) -> Iterator[Rank]:
@@ -97,7 +120,7 @@ def start(job: Job, arguments: list[str], log: IO[bytes], locks: list[int]) -> I
     for i in range(job.local):
         if job.world_size > 1:
             env |= {"RANK": str(job.first_rank + i), "LOCAL_RANK": str(job.local_rank + i)}
-        yield Rank(job.first_rank + i, [sys.executable, "-m", MODULE, *arguments], env, log, locks)
+        yield Rank(job.first_rank + i, children.command(MODULE, *arguments), env, log, locks)
 
 
 def free_port() -> int:
@@ -116,7 +139,7 @@ def watch(ranks: list[Rank], job: Job, batch: Batch) -> str:
             failed = [rank for rank in ranks if rank.has_ended() and rank.process.returncode]
             # Others fail soon after the first, for want of it. A process that was killed cannot be one of those.
             first = min(failed, key=lambda rank: rank.process.returncode)
-            if NO_MEMORY.search(first.reason):
+            if NO_MEMORY.search(str(first.reason)):
                 return out_of_memory(batch, job)
             return f"rank {first.number} of {job.world_size}: {first.fate()}" if job.world_size > 1 else first.fate()
         if any(rank.skipped_batch for rank in ranks):  # with a stock task, which does not end by itself
@@ -142,7 +165,7 @@ def out_of_memory(batch: Batch, job: Job) -> str:
 
 
 def end(ranks: list[Rank]) -> None:
-    """End the processes that still run."""
+    """End the processes that still run, and read what they have printed to its end."""
     for rank in ranks:
         if rank.process.poll() is None:
             rank.process.terminate()
@@ -152,6 +175,7 @@ def end(ranks: list[Rank]) -> None:
         except subprocess.TimeoutExpired:
             rank.process.kill()
             rank.process.wait()
+        rank.reader.join(1)
 
 
 def command_line(job: Job, arguments: list[str]) -> str:
@@ -184,23 +208,31 @@ def take_lock(run: Path) -> int:
             return descriptor
 
 
-def open_folder(run: Path, recipe: DictConfig, job: Job) -> list[int]:
+def open_folder(run: Path, recipe: DictConfig, job: Job) -> list[int] | None:
     """Lock the run folder and make it or check it; where rank 0 is not, wait until it has done so.
 
-    Returns the file descriptors that the processes must keep open.
+    Returns the file descriptors that the processes must keep open; None if the run is finished, and then leaves the
+    folder as it is.
     """
+    refuse_other_config(recipe, run)
+    refuse_other_dictionaries(recipe, run)
+    if is_finished(recipe, run):
+        return None
     if job.first_rank == 0:
         run.mkdir(parents=True, exist_ok=True)
         lock = take_lock(run)
+        mend_last_checkpoint(run)
+        if is_finished(recipe, run):  # as it is now, mended or left by the one that had the lock
+            return None
         make_folder(recipe, run)
         return [lock]
     saved = run / "train.yaml"
     deadline = time.monotonic() + WAIT_FOR_RANK_0
-    while not saved.exists():
+    while not saved.exists() or differences(read(saved), recipe):
+        refuse_other_config(recipe, run)
         if time.monotonic() > deadline:
-            sys.exit(f"there is no {saved}, which rank 0 makes; do all machines see the same folder?")
+            sys.exit(f"there is no {saved} of this config, which rank 0 makes; do all machines see the same folder?")
         time.sleep(0.2)
-    refuse_other_config(recipe, saved)
     return []
 
 
@@ -212,12 +244,16 @@ def read_recipe(config: Path, run: Path, seed: int, overrides: list[str]) -> tup
     keys = {override.split("=")[0] for override in overrides}
     if "distributed_training.distributed_world_size" in keys:
         sys.exit("distributed_training.distributed_world_size is the recipe's number of GPUs: use --gpus")
+    refuse_what_breaks_a_run(run_config(config, run, seed, overrides))
     key = size_key(run_config(config, run, seed, []))
     sizes = [override for override in overrides if override.split("=")[0] == key]
-    if "optimization.update_freq" in keys:
-        sizes = []
+    asked = setting(OmegaConf.from_dotlist(sizes), key) if key and sizes else None
+    if asked is None or "optimization.update_freq" in keys:
+        sizes, asked = [], None
     recipe = run_config(config, run, seed, [override for override in overrides if override not in sizes])
-    return recipe, find_batch(recipe, OmegaConf.select(OmegaConf.from_dotlist(sizes), key) if key and sizes else None)
+    if size_key(recipe) is None:
+        sys.exit(f"the size of a batch on one GPU is missing: set {' or '.join(SIZES)}")
+    return recipe, find_batch(recipe, asked)
 
 
 def parse() -> argparse.Namespace:
@@ -232,23 +268,50 @@ def parse() -> argparse.Namespace:
 
 
 def stop(number: int, _: object) -> NoReturn:
-    """Exit because of a signal."""
-    signal.signal(number, signal.SIG_IGN)
+    """Exit because of a signal; others that come meanwhile do not keep the processes from being ended."""
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
     sys.exit(f"stopped by {signal.Signals(number).name}; {AGAIN}")
 
 
+def how_to_go_on(run: Path, ranks: list[Rank]) -> str:
+    """Say what a run that has failed can do."""
+    last = run / "checkpoints/checkpoint_last.pt"
+    if not last.exists():
+        return ""
+    if any(rank.loading for rank in ranks):
+        return f"; without {last} the same command goes on from another checkpoint, or starts anew"
+    return f"; {AGAIN}"
+
+
+def next_step(run: Path, recipe: DictConfig) -> str:
+    """Say what to do with a run that is finished."""
+    kind = "lm" if "language_modeling" in str(setting(recipe, "task._name")) else "translation"
+    return f"Next: scripts/evaluate_{kind}.sh {run}"
+
+
 def main() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, stop)
+    if all(name in os.environ for name in TORCHRUN):
+        children.end_with(os.getppid())
     args = parse()
     recipe, batch = read_recipe(args.config, args.run, args.seed, args.overrides)
     check_data(recipe, args.config)
     options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
     gpus = torch.cuda.device_count()
-    job = find_job(options, os.environ, gpus, bool(OmegaConf.select(recipe, "common.cpu")), batch)
-    if job.cpu and OmegaConf.select(recipe, "common.fp16"):
+    job = find_job(options, os.environ, gpus, bool(setting(recipe, "common.cpu")), batch)
+    if job.cpu and setting(recipe, "common.fp16"):
         sys.exit("common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true")
     locks = open_folder(args.run, recipe, job)
+    if locks is None:
+        if job.first_rank == 0:
+            print(
+                f"{args.run} is finished, and stays as it is; with a larger limit, such as optimization.max_update=N, "
+                f"it goes on. {next_step(args.run, recipe)}"
+            )
+        return
 
     arguments = ["--config-dir", str(args.run), "--config-name", "train", *job.overrides()]
     freq = batch.update_freq_on(job.world_size)
@@ -259,6 +322,8 @@ def main() -> None:
     log = args.run / ("train.log" if job.first_rank == 0 else f"train.{job.first_rank}.log")
     if job.first_rank == 0:
         print(f"Training {args.run} (log: {log})")
+        if importlib.util.find_spec("tensorboard") is None:
+            print("tensorboard is not installed: training goes without its log")
         if batch.on(job.world_size) != str(batch):
             print(f"The batch of an update is the recipe's, {batch}: here {batch.on(job.world_size)}")
         if job.world_size == job.local < gpus and options.gpus is None and not job.cpu:
@@ -273,8 +338,7 @@ def main() -> None:
         finally:
             end(ranks)
     if problem:
-        again = f"; {AGAIN}" if (args.run / "checkpoints/checkpoint_last.pt").exists() else ""
-        sys.exit(f"training failed: {problem}. The log is {log}{again}")
+        sys.exit(f"training failed: {problem}. The log is {log}{how_to_go_on(args.run, ranks)}")
     if job.first_rank == 0:
-        kind = "lm" if "language_modeling" in OmegaConf.select(recipe, "task._name", default="") else "translation"
-        print(f"Done. Next: scripts/evaluate_{kind}.sh {args.run}")
+        note_finished(recipe, args.run)
+        print(f"Done. {next_step(args.run, recipe)}")

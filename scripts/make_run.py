@@ -4,25 +4,30 @@ make_run.py --seed N CONFIG RUN [key=value ...]
 """
 
 import argparse
+import hashlib
 import os
-import shutil
 import sys
-import zipfile
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from resume import FINISHED, checkpoints_of, limits_of
+from settings import bound, differences, flat, read, refuse_other_than, setting, with_overrides
 from versions import versions
-from yaml import YAMLError
+
+# What sets the settings that each run gets.
+INSTEAD = {"common.seed": "--seed sets it", "common.user_dir": "it is the plugin's, rdrop_fairseq"}
+INSTEAD |= dict.fromkeys(("checkpoint.save_dir", "common.tensorboard_logdir"), "--out sets it, as a folder of the run")
+LARGEST_SEED = 2**31 - 1
 
 
 def run_config(config: Path, run: Path, seed: int, overrides: list[str]) -> DictConfig:
     """Return the config of a run: the file, the overrides, and where the run keeps its files."""
-    try:
-        cfg = OmegaConf.merge(OmegaConf.load(config), OmegaConf.from_dotlist(overrides))
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        sys.exit(f"{config}: {' '.join(str(error).split())}")
-    fixed = {
+    if seed > LARGEST_SEED:
+        sys.exit(f"--seed {seed}: the largest seed allowed is {LARGEST_SEED}")
+    for sign in (":", "${"):
+        if sign in str(run):
+            sys.exit(f"{run}: fairseq cannot use a run folder with '{sign}' in its path; use another --out")
+    fixed: dict[str, object] = {
         "common": {"seed": seed, "user_dir": "rdrop_fairseq", "tensorboard_logdir": f"{run}/tensorboard"},
         "checkpoint": {"save_dir": f"{run}/checkpoints"},
         # fairseq's working directory stays; the log is written by train.sh, which also sees what is printed on a crash.
@@ -32,80 +37,83 @@ def run_config(config: Path, run: Path, seed: int, overrides: list[str]) -> Dict
             "job_logging": {"handlers": {"file": {"filename": os.devnull}}},
         },
     }
+    cfg = with_overrides(config, overrides)
+    refuse_other_than(cfg, fixed, INSTEAD)
     return OmegaConf.merge(cfg, fixed)  # type: ignore[return-value]
 
 
-def flat(cfg: DictConfig | ListConfig) -> dict[str, object]:
-    """Return {dotted key: value} of every leaf."""
-    leaves: dict[str, object] = {}
-
-    def walk(prefix: str, value: object) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(f"{prefix}.{key}" if prefix else str(key), item)
-        else:
-            leaves[prefix] = value
-
-    walk("", OmegaConf.to_container(cfg))
-    return leaves
-
-
-def refuse_other_config(cfg: DictConfig, saved: Path) -> None:
-    """Exit if the run that wrote `saved` had another config."""
-    old, new = flat(OmegaConf.load(saved)), flat(cfg)
-    differences = [
-        f"{key} ({old.get(key, 'absent')} there, {new.get(key, 'absent')} now)"
-        for key in {**old, **new}
-        if old.get(key) != new.get(key)
-    ]
-    if differences:
-        sys.exit(f"{saved.parent} holds a run of another config: {', '.join(differences)}; use another --out")
-
-
-def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end: torch's files are zip archives, whose index stands at the end."""
-    return zipfile.is_zipfile(checkpoint)
-
-
-def mend_last_checkpoint(checkpoints: Path) -> None:
-    """Where a killed run left `checkpoint_last.pt` cut short, put the newest whole checkpoint in its place."""
-    last = checkpoints / "checkpoint_last.pt"
-    if not last.exists() or is_whole(last):
+def refuse_other_config(cfg: DictConfig, run: Path) -> None:
+    """Exit if the run has trained with another config, apart from what can change in a run."""
+    saved = run / "train.yaml"
+    if not (saved.exists() and checkpoints_of(run)):
         return
-    saved = sorted(checkpoints.glob("checkpoint_*_*.pt"), key=lambda path: path.stat().st_mtime, reverse=True)
-    whole = next((path for path in saved if path.stem[-1].isdigit() and is_whole(path)), None)
-    if whole is None:
-        sys.exit(f"{last} is cut short and no other checkpoint is whole; delete {checkpoints} to start anew")
-    print(f"{last} is cut short (its run was killed while it was written): going on from {whole.name}")
-    copy = last.with_suffix(".part")
-    shutil.copyfile(whole, copy)
-    copy.rename(last)
+    before = read(saved)
+    keys = bound(differences(before, cfg), cfg)
+    if keys:
+        old, new = flat(before), flat(cfg)
+        told = [f"{key} ({old.get(key, 'absent')} there, {new.get(key, 'absent')} now)" for key in keys]
+        sys.exit(f"{run} holds a run of another config: {', '.join(told)}; use another --out")
+
+
+def refuse_other_dictionaries(cfg: DictConfig, run: Path) -> None:
+    """Exit if the run has trained with other dictionaries than the data has now."""
+    saved = run / "dictionaries.txt"
+    if saved.exists() and checkpoints_of(run) and saved.read_text(encoding="utf-8") != dictionaries(cfg):
+        data = setting(cfg, "task.data")
+        sys.exit(f"{data} has other dictionaries than {saved} says; prepare the data as before, or use another --out")
+
+
+def dictionaries(cfg: DictConfig) -> str:
+    """Return the checksums of the dictionaries of the data, as sha256sum writes them."""
+    files = sorted(Path(str(setting(cfg, "task.data"))).glob("dict*.txt"))
+    return "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    part = path.with_suffix(".part")
+    """Write a file that is there whole or not at all, unless it holds the text already."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    part = path.with_name(f"{path.name}.part")
     part.write_text(text, encoding="utf-8")
     part.rename(path)
 
 
 def check_data(cfg: DictConfig, config: Path) -> None:
     """Exit if the data of a config is not there."""
-    data = OmegaConf.select(cfg, "task.data")
-    if data is None or not Path(data).is_dir():
+    data = str(setting(cfg, "task.data"))
+    if ":" in data:
+        sys.exit(f"task.data {data}: fairseq takes a colon for the end of a path; use a folder without one")
+    if not Path(data).is_dir():
         sys.exit(f"task.data {data}: no such folder; the first lines of {config} say how to make it")
 
 
 def make_folder(cfg: DictConfig, run: Path) -> None:
     """Make the folder of a run, or check that it is this run's and can go on."""
+    refuse_other_config(cfg, run)
+    refuse_other_dictionaries(cfg, run)
     saved = run / "train.yaml"
-    if saved.exists():
-        refuse_other_config(cfg, saved)
-        mend_last_checkpoint(run / "checkpoints")
-    else:
-        run.mkdir(parents=True, exist_ok=True)
-        write(saved, OmegaConf.to_yaml(cfg))
+    run.mkdir(parents=True, exist_ok=True)
+    if saved.exists() and not checkpoints_of(run) and differences(read(saved), cfg):
+        for name in ("train.log", "tensorboard"):  # of a start with another config, which has come to nothing
+            if (run / name).exists():
+                set_aside(run / name)
+    write(saved, OmegaConf.to_yaml(cfg))
+    write(run / "dictionaries.txt", dictionaries(cfg))
     write(run / "versions.txt", versions())
+    (run / FINISHED).unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file or folder to a name that is free."""
+    number = 1
+    while (other := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    path.rename(other)
+
+
+def note_finished(cfg: DictConfig, run: Path) -> None:
+    """Write down that the training of a run has ended, and with which limits."""
+    write(run / FINISHED, OmegaConf.to_yaml(OmegaConf.create(limits_of(cfg))))
 
 
 def main() -> None:

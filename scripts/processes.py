@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from subprocess import DEVNULL, CalledProcessError, check_output
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from settings import setting
 
 SIZES = ("dataset.max_tokens", "dataset.batch_size")  # of a batch on one GPU
+MOST = 10**12  # tokens or sentences in an update
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what it sets for each process
 
 
@@ -64,21 +66,26 @@ class Batch:
 def find_batch(recipe: DictConfig, asked: Any = None) -> Batch:
     """Return the batch of a recipe, for a size on one GPU if one is asked for; exits if a number of it is bad."""
     key = size_key(recipe)
-    size = OmegaConf.select(recipe, key) if key else 1
+    size: Any = setting(recipe, key) if key else 1
     asked = size if asked is None else asked
-    gpus = OmegaConf.select(recipe, "distributed_training.distributed_world_size", default=1)
-    freq = OmegaConf.select(recipe, "optimization.update_freq", default=[1])
-    freq = list(freq) if OmegaConf.is_list(freq) or isinstance(freq, list) else [freq]
-    settings = [(key, size), (key, asked), ("distributed_training.distributed_world_size", gpus)]
-    for name, value in settings + [("optimization.update_freq", value) for value in freq]:
+    gpus: Any = setting(recipe, "distributed_training.distributed_world_size", 1)
+    freq: Any = setting(recipe, "optimization.update_freq", [1])
+    freq = freq if isinstance(freq, list) else [freq]
+    if not freq:
+        sys.exit("optimization.update_freq=[]: must be a list of positive integers, one for each epoch")
+    values = [(key, size), (key, asked), ("distributed_training.distributed_world_size", gpus)]
+    for name, value in values + [("optimization.update_freq", value) for value in freq]:
         if type(value) is not int or value < 1:
             sys.exit(f"{name}={value}: must be a positive integer")
-    return Batch(gpus, freq, key, size, asked)
+    batch = Batch(gpus, freq, key, size, asked)
+    if gpus * max(freq) * max(size, asked) > MOST:
+        sys.exit(f"an update of {batch.words(gpus, [max(freq)], max(size, asked))} holds more than {MOST}; use less")
+    return batch
 
 
 def size_key(recipe: DictConfig) -> str | None:
     """Return which of SIZES a recipe sets."""
-    return next((key for key in SIZES if OmegaConf.select(recipe, key) is not None), None)
+    return next((key for key in SIZES if setting(recipe, key) is not None), None)
 
 
 def divisors(number: int) -> list[int]:
@@ -154,22 +161,26 @@ def find_job(options: Options, env: Mapping[str, str], gpus_here: int, cpu: bool
     ``gpus_here``: the GPUs that can be seen; ``cpu``: whether they stay unused.
     """
     batch.check()
-    tasks, slurm_nodes = (int(env.get(f"SLURM_STEP_NUM_{name}", 1)) for name in ("TASKS", "NODES"))
+    tasks, slurm_nodes = (number_in(env, f"SLURM_STEP_NUM_{name}", 1) for name in ("TASKS", "NODES"))
     launcher = "torchrun" if all(name in env for name in TORCHRUN) else "srun" if tasks > slurm_nodes else None
     if launcher and options != Options():
         sys.exit(f"{launcher} started this as one of its processes: leave out --gpus, --cpu-processes and --nodes")
     if not launcher and tasks > 1:  # one task a machine
-        options = replace(options, nodes=tasks, node_rank=int(env["SLURM_NODEID"]))
+        options = replace(options, nodes=tasks, node_rank=number_in(env, "SLURM_NODEID"))
         options = replace(options, master=options.master or slurm_master(env))
     options.check(gpus_here, cpu)
     cpu = cpu or not gpus_here or options.cpu_processes is not None
     if launcher == "torchrun":
-        rank, world_size, local_rank = (int(env[name]) for name in TORCHRUN[:3])
-        nodes = world_size // int(env.get("LOCAL_WORLD_SIZE", world_size))
-        job = Job(world_size, 1, rank, local_rank, nodes, f"{env['MASTER_ADDR']}:{env['MASTER_PORT']}")
+        rank, world_size, local_rank = (number_in(env, name) for name in TORCHRUN[:3])
+        port = number_in(env, "MASTER_PORT")
+        refuse_rank("RANK", rank, world_size)
+        nodes = max(1, world_size // max(1, number_in(env, "LOCAL_WORLD_SIZE", world_size)))
+        job = Job(world_size, 1, rank, local_rank, nodes, f"{env['MASTER_ADDR']}:{port}")
     elif launcher:
-        local_rank = int(env["SLURM_LOCALID"]) if gpus_here > 1 else 0  # a task may see its own GPU alone
-        job = Job(tasks, 1, int(env["SLURM_PROCID"]), local_rank, slurm_nodes, slurm_master(env))
+        local_rank = number_in(env, "SLURM_LOCALID") if gpus_here > 1 else 0  # a task may see its own GPU alone
+        rank = number_in(env, "SLURM_PROCID")
+        refuse_rank("SLURM_PROCID", rank, tasks)
+        job = Job(tasks, 1, rank, local_rank, slurm_nodes, slurm_master(env))
     else:
         nodes, possible = options.nodes or 1, batch.processes()
         local = options.gpus or options.cpu_processes or (1 if cpu else gpus_here)
@@ -184,6 +195,20 @@ def find_job(options: Options, env: Mapping[str, str], gpus_here: int, cpu: bool
             f"in all, or another {batch.key or 'optimization.update_freq'}"
         )
     return replace(job, cpu=cpu)
+
+
+def number_in(env: Mapping[str, str], name: str, default: int | None = None) -> int:
+    """Return the integer >= 0 that torchrun or SLURM has set in the environment; exits where it is none."""
+    text = env.get(name, "" if default is None else str(default))
+    if not (text.isascii() and text.isdigit()):
+        sys.exit(f"{name}={text} in the environment: must be an integer >= 0, as torchrun or srun sets it")
+    return int(text)
+
+
+def refuse_rank(name: str, rank: int, world_size: int) -> None:
+    """Exit if the number of a process in the environment is none of the job's."""
+    if rank >= world_size:
+        sys.exit(f"{name}={rank} in the environment: must be 0 to {world_size - 1} with {world_size} processes")
 
 
 def slurm_master(env: Mapping[str, str]) -> str:

@@ -21,11 +21,16 @@
 # On several machines it also works as `srun scripts/train.sh ...`, with a task for each machine or each GPU, and as
 # `torchrun ... --no-python scripts/train.sh ...`: the number of processes is theirs then.
 #
-# RUN holds train.yaml (the whole config), train.log, checkpoints/, tensorboard/ and versions.txt. A folder that holds a
-# run of another config is refused; another number of GPUs is no other config. Relative paths in a config start at the
-# repository.
+# RUN holds train.yaml (the whole config), train.log, checkpoints/, tensorboard/ (where tensorboard is installed),
+# versions.txt, dictionaries.txt (checksums of the data's dictionaries) and, at the end, finished.yaml. A finished run is
+# left as it is; with a larger optimization.max_update, max_epoch, stop_time_hours or checkpoint.patience it goes on. A
+# folder that holds a run of another config is refused once the run has saved a checkpoint; another number of GPUs, those
+# limits and what is logged or kept are no other config. Relative paths in a config start at the repository.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# [0-9] means more than ten digits in some languages.
+is_natural() { [[ $1 =~ ^[0123456789]{1,18}$ ]]; }
 
 config= seed=1 out= options=() overrides=()
 while [[ $# -gt 0 ]]; do
@@ -34,21 +39,21 @@ while [[ $# -gt 0 ]]; do
         --out) take out "$@"; out=$(realpath -m -- "$out"); shift ;;
         --gpus | --cpu-processes | --nodes) take_positive value "$@"; options+=("$1" "$value"); shift ;;
         --node-rank) take value "$@"; options+=("$1=$value"); shift
-            [[ $value =~ ^[0-9]+$ ]] || die "--node-rank must be an integer >= 0, not '$value'" ;;
+            is_natural "$value" || die "--node-rank must be an integer >= 0, not '$value'" ;;
         --master) take value "$@"; options+=("$1" "$value"); shift ;;
         -h | --help) usage && exit ;;
         -*) die "unknown option $1 (see --help)" ;;
-        *=*) overrides+=("$1") ;;
+        *=*) if [[ -z $config && -f $1 ]]; then config=$1; else overrides+=("$1"); fi ;;
         *) [[ -z $config ]] || die "two configs: $config and $1"
            config=$1 ;;
     esac
     shift
 done
 [[ -n $config ]] || die "no config given (see --help)"
-[[ $seed =~ ^[0-9]+$ ]] || die "--seed must be an integer >= 0, not '$seed'"
+is_natural "$seed" || die "--seed must be an integer >= 0, not '$seed'"
 [[ -f $config ]] || die "there is no config $config; there are: $(cd "$ROOT" && echo configs/*/*.yaml)"
 config=$(realpath -- "$config")
-find_python fairseq tensorboard
+find_python fairseq
 
 name=${config%.yaml}
 [[ -n $out ]] || out=$ROOT/runs/$(basename "$(dirname "$name")")/$(basename "$name")/seed$seed

@@ -1,0 +1,50 @@
+"""Why a Python program failed, told in one line from what it printed."""
+
+import re
+
+LONGEST = 500  # characters
+MOST_LINES = 4  # of a message
+RANK = re.compile(r"\[rank\d+\]: ?")  # what PyTorch puts before a traceback of one of several processes
+LOGGED = re.compile(r"\[?\d{4}-\d\d-\d\d|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):|\{")
+TRACEBACK = "Traceback (most recent call last):"
+# How a line begins that says why: a script's or argparse's own, or the last line of a traceback.
+MESSAGE = re.compile(r"(?:[\w.-]+: )?error: |[\w.]*(?:Error|Exception)(?:: |$)")
+HYDRA_ENDS = (
+    "Set the environment variable HYDRA_FULL_ERROR"  # after a config that it does not take, without a traceback
+)
+HYDRA_BEGINS = re.compile("Error merging '.*' with schema$")
+
+
+class Reason:
+    """Reads what a program prints line by line; ``str`` of it is the last reason for an end, or empty."""
+
+    def __init__(self) -> None:
+        self.message: list[str] = []
+        self.plain: list[str] = []  # lines since the last one that was logged
+        self.within = ""  # traceback or message: what the next line may belong to
+
+    def read(self, line: str) -> None:
+        line = RANK.sub("", line.rstrip(), count=1)
+        text = line.strip()
+        if text == TRACEBACK:
+            self.within = "traceback"
+        elif MESSAGE.match(line) or (self.within == "traceback" and text and text == line):
+            self.message, self.within = [text], "message"
+        elif not text or LOGGED.match(line):
+            self.within = "" if self.within == "message" else self.within
+            self.plain = self.plain if not text else []
+        elif self.within == "message":
+            self.add(self.message, text)
+        elif text.startswith(HYDRA_ENDS):
+            self.message = self.message or self.plain
+        elif self.within != "traceback" and not HYDRA_BEGINS.match(text):
+            self.add(self.plain, text)
+
+    def add(self, lines: list[str], text: str) -> None:
+        """Add a line of a message, unless it is what OmegaConf adds for programmers."""
+        if len(lines) < MOST_LINES and not text.startswith(("reference_type=", "object_type=")):
+            lines.append(text)
+
+    def __str__(self) -> str:
+        text = " ".join(self.message)
+        return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -1,0 +1,162 @@
+"""The settings of a run: read, checked, and compared with those that a run was made with."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+SECTIONS = ("common", "checkpoint", "dataset", "distributed_training", "hydra", "optimization")
+LARGEST = 2**63 - 1  # of the integers that PyTorch and NumPy hold
+
+# When training ends. A run can go on with others: they do not change what an update does.
+LIMITS = (
+    "optimization.max_update",
+    "optimization.max_epoch",
+    "optimization.stop_time_hours",
+    "optimization.stop_min_lr",
+    "checkpoint.patience",
+)
+# What can change in a run as well: what is logged and kept, and how the work is shared out.
+FREE = (
+    *LIMITS,
+    "common.log_file",
+    "common.log_format",
+    "common.log_interval",
+    "common.no_progress_bar",
+    "common.wandb_project",
+    "checkpoint.keep_best_checkpoints",
+    "checkpoint.keep_interval_updates",
+    "checkpoint.keep_interval_updates_pattern",
+    "checkpoint.keep_last_epochs",
+    "dataset.batch_size_valid",
+    "dataset.data_buffer_size",
+    "dataset.max_tokens_valid",
+    "dataset.num_workers",
+)
+# fairseq's schedulers of the learning rate that end at optimization.max_update unless this setting of theirs is a number.
+ENDS_AT_MAX_UPDATE = {"cosine": "max_update", "polynomial_decay": "total_num_update", "tri_stage": "max_update"}
+
+# What would break a run or be overruled without a word, and what to use instead.
+RESTART = (
+    "checkpoint.finetune_from_model=FILE starts a run from a model, and checkpoint.continue_once=FILE from its state"
+)
+NEEDED = "a run needs its checkpoints to go on and to be evaluated"
+PROCESSES = "--gpus, --cpu-processes, --nodes and --master set it"
+REFUSED = {
+    "checkpoint.restore_file": f"the run would start from that file each time; {RESTART}",
+    "checkpoint.reset_dataloader": f"it would be reset each time the run goes on; {RESTART}",
+    "checkpoint.reset_lr_scheduler": f"it would be reset each time the run goes on; {RESTART}",
+    "checkpoint.reset_meters": f"they would be reset each time the run goes on; {RESTART}",
+    "checkpoint.reset_optimizer": f"it would be reset each time the run goes on; {RESTART}",
+    "checkpoint.no_save": NEEDED,
+    "checkpoint.no_last_checkpoints": NEEDED,
+    "checkpoint.no_save_optimizer_state": NEEDED,
+    "checkpoint.checkpoint_suffix": NEEDED,
+    "checkpoint.write_checkpoints_asynchronously": NEEDED,
+    "common.suppress_crashes": "a training that fails would look like one that has ended",
+    "distributed_training.device_id": PROCESSES,
+    "distributed_training.distributed_init_method": PROCESSES,
+    "distributed_training.distributed_no_spawn": PROCESSES,
+    "distributed_training.distributed_num_procs": PROCESSES,
+    "distributed_training.distributed_port": PROCESSES,
+    "distributed_training.distributed_rank": PROCESSES,
+    "distributed_training.nprocs_per_node": PROCESSES,
+}
+HARMLESS = (None, False, "", "checkpoint_last.pt")  # values of these that are fairseq's defaults
+
+
+def in_one_line(error: object) -> str:
+    """Return the text of an error on one line."""
+    return " ".join(str(error).split())
+
+
+def read(file: Path) -> DictConfig:
+    """Return the settings in a YAML file; exits where it holds none."""
+    try:
+        cfg = OmegaConf.load(file)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        sys.exit(f"{file}: {in_one_line(error)}")
+    if not isinstance(cfg, DictConfig):
+        sys.exit(f"{file}: must hold sections of settings, such as 'optimization: {{max_update: 1000}}'")
+    check_sections(cfg, file)
+    return cfg
+
+
+def with_overrides(file: Path, overrides: list[str]) -> DictConfig:
+    """Return the settings in a YAML file with other values for some."""
+    try:
+        cfg = OmegaConf.merge(read(file), OmegaConf.from_dotlist(overrides))
+        assert isinstance(cfg, DictConfig)
+        check_sections(cfg, file)
+    except (ValueError, YAMLError, OmegaConfBaseException) as error:
+        sys.exit(f"{' '.join(map(str, [file, *overrides]))}: {in_one_line(error)}")
+    for key, value in flat(cfg).items():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, int) and abs(part) > LARGEST:
+                sys.exit(f"{key}={part}: the largest integer allowed is {LARGEST}")
+    return cfg
+
+
+def check_sections(cfg: DictConfig, file: Path) -> None:
+    """Exit where a section of settings is something else."""
+    for section, value in OmegaConf.to_container(cfg).items():  # type: ignore[union-attr]
+        if section in SECTIONS and not isinstance(value, dict):
+            sys.exit(f"{file}: {section} must be a section of settings, not {value!r}")
+
+
+def setting(cfg: DictConfig, key: str, default: object = None) -> object:
+    """Return the value of a setting; exits where it refers to another that is not there."""
+    try:
+        value = OmegaConf.select(cfg, key, default=default)
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    except OmegaConfBaseException as error:
+        sys.exit(f"{key}: {in_one_line(error)}")
+
+
+def flat(cfg: DictConfig) -> dict[str, object]:
+    """Return {dotted key: value} of every leaf."""
+    leaves: dict[str, object] = {}
+
+    def walk(prefix: str, value: object) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(f"{prefix}.{key}" if prefix else str(key), item)
+        else:
+            leaves[prefix] = value
+
+    walk("", OmegaConf.to_container(cfg))
+    return leaves
+
+
+def refuse_what_breaks_a_run(cfg: DictConfig) -> None:
+    """Exit if a setting does not go with a run that train.sh starts and goes on with."""
+    for key, value in flat(cfg).items():
+        if key in REFUSED and value not in HARMLESS:
+            sys.exit(f"{key}={value}: leave it out: {REFUSED[key]}")
+
+
+def refuse_other_than(cfg: DictConfig, fixed: dict[str, object], instead: dict[str, str]) -> None:
+    """Exit if a setting has another value than the one it will get; `instead` says what sets it."""
+    own = flat(OmegaConf.create(fixed))
+    for key, value in flat(cfg).items():
+        section = key.split(".")[0]
+        if (key in own or section == "hydra") and value != own.get(key):
+            sys.exit(f"{key}={value}: leave it out: {instead.get(key, 'train.sh sets it')}")
+
+
+def differences(old: DictConfig, new: DictConfig) -> list[str]:
+    """Return the keys with another value in one than in the other."""
+    before, after = flat(old), flat(new)
+    return [key for key in {**before, **after} if before.get(key) != after.get(key)]
+
+
+def bound(keys: Iterable[str], cfg: DictConfig) -> list[str]:
+    """Return those of the keys that must not change once a run has trained."""
+    values, free = flat(cfg), set(FREE)
+    end = ENDS_AT_MAX_UPDATE.get(str(values.get("lr_scheduler._name", values.get("lr_scheduler"))))
+    if end and not isinstance(values.get(f"lr_scheduler.{end}"), int | float):
+        free.remove("optimization.max_update")
+    return [key for key in keys if key not in free]
