@@ -9,9 +9,8 @@ LOGGED = re.compile(r"\[?\d{4}-\d\d-\d\d|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):|
 TRACEBACK = "Traceback (most recent call last):"
 # How a line begins that says why: a script's or argparse's own, or the last line of a traceback.
 MESSAGE = re.compile(r"(?:[\w.-]+: )?error: |[\w.]*(?:Error|Exception)(?:: |$)")
-HYDRA_ENDS = (
-    "Set the environment variable HYDRA_FULL_ERROR"  # after a config that it does not take, without a traceback
-)
+# What hydra prints around what it says of a config that it does not take.
+HYDRA_ENDS = "Set the environment variable HYDRA_FULL_ERROR"
 HYDRA_BEGINS = re.compile("Error merging '.*' with schema$")
 
 
@@ -37,7 +36,9 @@ class Reason:
             self.add(self.message, text)
         elif text.startswith(HYDRA_ENDS):
             self.message = self.message or self.plain
-        elif self.within != "traceback" and not HYDRA_BEGINS.match(text):
+        elif HYDRA_BEGINS.match(text):
+            self.plain = []
+        elif self.within != "traceback":
             self.add(self.plain, text)
 
     def add(self, lines: list[str], text: str) -> None:

@@ -87,9 +87,7 @@ def mend_last_checkpoint(run: Path) -> None:
     whole = {path: progress for path in found if path != last and (progress := progress_of(path))}
     wrong = "is cut short (its run was killed while it was written)" if last.exists() else "is missing"
     if not whole:
-        sys.exit(
-            f"{last} {wrong}, and training cannot go on from another checkpoint; delete {last.parent} to start anew"
-        )
+        sys.exit(f"{last} {wrong}, and training can go on from no other checkpoint; delete {last.parent} to start anew")
     newest = max(whole, key=lambda path: whole[path])
     print(f"{last} {wrong}: going on from {newest.name}")
     copy = last.with_suffix(".part")

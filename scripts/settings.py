@@ -36,7 +36,7 @@ FREE = (
     "dataset.max_tokens_valid",
     "dataset.num_workers",
 )
-# fairseq's schedulers of the learning rate that end at optimization.max_update unless this setting of theirs is a number.
+# fairseq's schedulers of the learning rate that end at optimization.max_update unless this setting of theirs says when.
 ENDS_AT_MAX_UPDATE = {"cosine": "max_update", "polynomial_decay": "total_num_update", "tri_stage": "max_update"}
 
 # What would break a run or be overruled without a word, and what to use instead.

@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import HANG, is_gone, wait_until
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 # A program that forks once, says who both processes are, and waits for ever.
@@ -28,12 +28,6 @@ PYTHON_PARENT = "import children, subprocess; subprocess.run(children.command('p
 SHELL_PARENT = 'RDROP_PARENT=$BASHPID "$1" "$2/tool.py" program "an argument"; true'
 
 
-def is_gone(process: int) -> bool:
-    """Whether a process has ended; nobody may have waited for it yet."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
-    return not state.stdout or state.stdout.startswith("Z")
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 @pytest.mark.parametrize(
     "parent", [[sys.executable, "-c", PYTHON_PARENT], ["bash", "-c", SHELL_PARENT, "bash", sys.executable, SCRIPTS]]
@@ -49,14 +43,11 @@ def test_a_child_and_what_it_forks_end_when_the_parent_is_killed_alone(parent, n
     running = [int(words[1]) for words in said]
     process.send_signal(number)
     process.wait()
-    deadline = time.monotonic() + 60
-    while not all(map(is_gone, running)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: all(map(is_gone, running)))
 
 
 def test_a_child_whose_parent_ended_before_it_was_watched_ends(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, SCRIPTS / "children.py", "1000000000", "program"]
-    result = subprocess.run(command, cwd=tmp_path, timeout=100, stdout=subprocess.DEVNULL, check=False)
+    result = subprocess.run(command, cwd=tmp_path, timeout=HANG, stdout=subprocess.DEVNULL, check=False)
     assert result.returncode == 1

@@ -13,7 +13,7 @@ import learned_run
 import pytest
 import toy_run
 from toy_run import SCRIPTS, refused, run
-from waiting import HANG, wait_until
+from waiting import HANG, is_gone, wait_until
 
 sys.path.append(str(SCRIPTS))
 import launch
@@ -256,37 +256,40 @@ def test_one_process_takes_the_batch_of_two_and_its_command_trains_the_same(conf
     assert pasted(result.stdout, tmp_path, "optimization.max_update=2") == first(2, logged)
 
 
-def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(config, whole):
-    folder = config.parent / "killed"
+@pytest.mark.parametrize("killed", ["rank 1", "launcher"])
+def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(config, whole, killed):
+    folder = config.parent / f"killed {killed}"
     command = (SCRIPTS / "train.sh", config, "--seed", 3, "--out", folder, "--cpu-processes", 2)
     process = start(*command)
     wait_for(process, folder, "train.log")
     ranks = two_children(process)
     wait_for(process, folder, "checkpoints/checkpoint_*_10.pt")
-    os.kill(ranks[1], signal.SIGKILL)
+    os.kill(ranks[1] if killed == "rank 1" else process.pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=HANG)
-    assert process.returncode == 1
-    assert errors == (
-        f"training failed: rank 1 of 2: killed by SIGKILL. The log is {folder}/train.log; "
-        "the same command goes on from the last checkpoint\n"
-    )
+    if killed == "rank 1":
+        assert process.returncode == 1
+        assert errors == (
+            f"training failed: rank 1 of 2: killed by SIGKILL. The log is {folder}/train.log; "
+            "the same command goes on from the last checkpoint\n"
+        )
+    wait_until(lambda: all(map(is_gone, ranks)))
     assert max(losses(folder / "train.log")) < 25
     result = run(command[0].name, *command[1:])
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     assert losses(folder / "train.log") == losses(whole[0] / "train.log")
 
 
-def test_a_job_that_is_told_to_stop_ends_its_processes(config, tmp_path):
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGHUP, signal.SIGTERM]])
+def test_a_job_that_is_told_to_stop_ends_its_processes(config, tmp_path, signals):
     process = start(SCRIPTS / "train.sh", config, "--out", tmp_path / "run", "--cpu-processes", 2)
     wait_for(process, tmp_path, "run/checkpoints/*")
     ranks = two_children(process)
-    process.terminate()
+    for number in signals:
+        process.send_signal(number)
     output, errors = process.communicate(timeout=HANG)
     assert process.returncode == 1
-    for rank in ranks:
-        with pytest.raises(ProcessLookupError):
-            os.kill(rank, 0)
-    assert errors == "stopped by SIGTERM; the same command goes on from the last checkpoint\n"
+    wait_until(lambda: all(map(is_gone, ranks)))
+    assert errors == f"stopped by {signals[0].name}; the same command goes on from the last checkpoint\n"
     assert "Done" not in output
 
 

@@ -87,6 +87,12 @@ def test_the_batch_of_a_recipe(recipe, batch):
     assert find_batch(OmegaConf.create(recipe)) == batch
 
 
+def test_a_batch_of_too_many_tokens_is_refused_at_once():
+    recipe = {"dataset": {"max_tokens": 4096}, "optimization": {"update_freq": [1, 12345678901234567890]}}
+    with pytest.raises(SystemExit, match="update_freq 12345678901234567890 x max_tokens 4096 holds more than 10000"):
+        find_batch(OmegaConf.create(recipe))
+
+
 @pytest.mark.parametrize("asked", [0, -1, "many", 1.5, True])
 def test_a_size_that_is_no_positive_integer_is_refused(asked):
     with pytest.raises(SystemExit, match=f"dataset.max_tokens={asked}: must be a positive integer"):
@@ -159,6 +165,16 @@ def test_the_job(scontrol, options, env, gpus_here, batch, job):
         (Options(gpus=2), TASK_A_GPU, 8, False, "srun started this as one of its processes: leave out --gpus"),
         (Options(), TORCHRUN | {"LOCAL_RANK": "4"}, 4, False, "rank 9 wants GPU 4, but this machine shows only 4"),
         (Options(), TORCHRUN | {"WORLD_SIZE": "24"}, 8, False, "24 processes do not divide"),
+        (Options(), TORCHRUN | {"RANK": "one"}, 8, False, "^RANK=one in the environment: must be an integer >= 0"),
+        (Options(), TORCHRUN | {"WORLD_SIZE": "-1"}, 8, False, "^WORLD_SIZE=-1 in the environment"),
+        (Options(), TORCHRUN | {"LOCAL_WORLD_SIZE": ""}, 8, False, "^LOCAL_WORLD_SIZE= in the environment"),
+        (Options(), TORCHRUN | {"MASTER_PORT": "²"}, 8, False, "^MASTER_PORT=² in the environment"),
+        (Options(), TORCHRUN | {"RANK": "16"}, 8, False, "^RANK=16 in the environment: must be 0 to 15 with 16"),
+        (Options(), TASK_A_GPU | {"SLURM_PROCID": "16"}, 8, False, "^SLURM_PROCID=16 .* must be 0 to 15 with 16"),
+        (Options(), TASK_A_GPU | {"SLURM_LOCALID": "x"}, 8, False, "^SLURM_LOCALID=x in the environment"),
+        (Options(), TASK_A_NODE | {"SLURM_STEP_NUM_TASKS": "2.0"}, 8, False, "^SLURM_STEP_NUM_TASKS=2.0 in the"),
+        (Options(), TASK_A_NODE | {"SLURM_NODEID": "2"}, 8, False, "--node-rank 2: must be 0 to 1 with --nodes 2"),
+        (Options(), {"SLURM_STEP_NUM_TASKS": "2"}, 8, False, "^SLURM_LOCALID= in the environment"),
         (Options(), TASK_A_GPU | {"SLURM_STEP_NODELIST": "x"}, 8, False, "scontrol does not say which machine"),
     ],
 )

@@ -1,5 +1,6 @@
 """How the tests wait. No test fails because a machine is slow: HANG ends only what would never end."""
 
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -12,3 +13,9 @@ def wait_until(happened: Callable[[], object], alive: Callable[[], bool] = lambd
     while not happened():
         assert alive() and time.monotonic() < limit
         time.sleep(0.01)
+
+
+def is_gone(process: int) -> bool:
+    """Whether the process of this number has ended; its parent may not have waited for it yet."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False).stdout
+    return not state or state.startswith("Z")
