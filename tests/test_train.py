@@ -364,7 +364,8 @@ HYDRA = (
             "omegaconf.errors.ConfigKeyError: Key 'x' full_key: a.b",
         ),
         (
-            "DEBUG:hydra:x\nError merging 'train' with schema\nValue 'x' is no list\n" + HYDRA,
+            "DEBUG:hydra:x\na\nwarning\nof\nmany\nlines\nError merging 'train' with schema\nValue 'x' is no list\n"
+            + HYDRA,
             "Value 'x' is no list full_key: a.b",
         ),
         ("In 'train': no such file\n\nSet the environment variable HYDRA_FULL_ERROR=1 for", "In 'train': no such file"),
