@@ -17,5 +17,7 @@ def wait_until(happened: Callable[[], object], alive: Callable[[], bool] = lambd
 
 def is_gone(process: int) -> bool:
     """Whether the process of this number has ended; its parent may not have waited for it yet."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False).stdout
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False
+    ).stdout
     return not state or state.startswith("Z")
