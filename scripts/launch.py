@@ -4,7 +4,7 @@ tool.py launch --seed N [OPTION ...] CONFIG RUN [key=value ...], with the option
 
 fairseq's own command line is printed, for several processes with torchrun. Here the processes are started without it:
 those of torchrun leave its process group and outlive a torchrun that is killed, and then write into the run folder
-beside a second run. These stay, and hold a lock on the folder.
+beside a second run. These stay, hold a lock on the folder, and end when this ends.
 """
 
 import argparse

@@ -25,7 +25,7 @@ if __name__ == "__main__":
     main()
 """
 PYTHON_PARENT = "import children, subprocess; subprocess.run(children.command('program', 'an argument'))"
-SHELL_PARENT = 'RDROP_PARENT=$BASHPID "$1" "$2/tool.py" program "an argument"; true'
+SHELL_PARENT = 'RDROP_PARENT=$$ "$1" "$2/tool.py" program "an argument" & wait'
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
