@@ -152,11 +152,11 @@ def parameters(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
 
 
-def make_data(folder: Path) -> Path:
-    """Write a made-up parallel corpus, 36 + 8 + 9 pairs of 2 to 9 words, and binarise it as ``folder/bin``."""
+def make_data(folder: Path, words: int = 12) -> Path:
+    """Write a made-up corpus of so many words, 36 + 8 + 9 pairs of 2 to 9 each, and binarise it as ``folder/bin``."""
     rng = random.Random(1)
     for split, size in (("train", 36), ("valid", 8), ("test", 9)):
-        pairs = [[rng.randrange(12) for _ in range(rng.randint(2, 9))] for _ in range(size)]
+        pairs = [[rng.randrange(words) for _ in range(rng.randint(2, 9))] for _ in range(size)]
         for lang in ("de", "en"):
             lines = (" ".join(f"{lang}{word}" for word in (pair if lang == "de" else reversed(pair))) for pair in pairs)
             (folder / f"{split}.{lang}").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -165,12 +165,12 @@ def make_data(folder: Path) -> Path:
     return folder / "bin"
 
 
-def make_text(folder: Path) -> Path:
-    """Write a made-up text, 36 + 8 + 9 lines of 2 to 9 words, some empty, and binarise it as ``folder/bin``."""
+def make_text(folder: Path, words: int = 18) -> Path:
+    """Write a made-up text of so many words, 36 + 8 + 9 lines of 2 to 9 or none, and binarise it as ``folder/bin``."""
     rng = random.Random(1)
     for split, size in (("train", 36), ("valid", 8), ("test", 9)):
         lines = (
-            " ".join(f"word{rng.randrange(18)}" for _ in range(rng.choice((0, *range(2, 10))))) for _ in range(size)
+            " ".join(f"word{rng.randrange(words)}" for _ in range(rng.choice((0, *range(2, 10))))) for _ in range(size)
         )
         (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     prefixes = (f"--{split}pref={folder / split}.txt" for split in ("train", "valid", "test"))
