@@ -12,6 +12,8 @@ from typing import NoReturn
 
 MOST = 2**31 - 1  # of an integer
 ROOT = Path(__file__).resolve().parent.parent
+MOST = 2**31 - 1  # of an integer
+STEEPEST = 50  # of a length penalty: a length to this power is still a number
 
 
 def find_python(*modules: str) -> None:
@@ -61,14 +63,14 @@ def natural(text: str) -> int:
     return int(text)
 
 
-def number(text: str) -> float:
-    """Return the finite number that a text says."""
+def penalty(text: str) -> float:
+    """Return the length penalty that a text says."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if abs(value) == float("inf") or value != value:
-        raise argparse.ArgumentTypeError(f"must be a number, not '{text}'")
+    if not -STEEPEST <= value <= STEEPEST:
+        raise argparse.ArgumentTypeError(f"must be a number from {-STEEPEST} to {STEEPEST}, not '{text}'")
     return value
 
 
@@ -77,9 +79,9 @@ def positives(text: str) -> list[int]:
     return list(dict.fromkeys(positive(part) for part in text.split(",")))
 
 
-def numbers(text: str) -> list[float]:
-    """Return the numbers of a list like 0.6,1,1.4, each once."""
-    return list(dict.fromkeys(number(part) for part in text.split(",")))
+def penalties(text: str) -> list[float]:
+    """Return the length penalties of a list like 0.6,1,1.4, each once."""
+    return list(dict.fromkeys(penalty(part) for part in text.split(",")))
 
 
 def check_each_once(folders: Sequence[Path]) -> None:
@@ -95,6 +97,7 @@ def run(main: Callable[[], None]) -> None:
     def stop(*_: object) -> NoReturn:
         sys.exit("interrupted")
 
+    sys.unraisablehook = lambda _: None  # an object that was half-made then may fail when it goes, as some of fairseq's
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     try:

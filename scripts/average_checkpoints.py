@@ -154,7 +154,8 @@ def save(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint that is there whole or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        torch.save(checkpoint, part)
+        with part.open("wb") as file:  # of a path, torch would write the name into the file
+            torch.save(checkpoint, file)
         part.rename(path)
     except RuntimeError as error:  # torch's writer, of a full disk
         sys.exit(f"{path} could not be written: {str(error).splitlines()[0]}")

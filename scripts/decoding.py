@@ -1,27 +1,44 @@
 """Decode with a translation run of scripts/train.sh: what its config and its data say, and fairseq-generate on it."""
 
-import argparse
-import logging
 import os
 import re
 import sys
-import warnings
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from shutil import rmtree
 from typing import Any, NamedTuple
 
-from arguments import Parser, positive
-from omegaconf import DictConfig, ListConfig, OmegaConf
+import numpy
+from arguments import MOST, ROOT, STEEPEST
+from evaluation import Checkpoint, check_dictionaries, check_path, failure_in_one_line, read_config, setting
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from score import read_lines
 
-ROOT = Path(__file__).resolve().parent.parent
-KINDS = {str: "a text", bool: "true or false", int: "an integer", dict: "a section"}
-logging.disable(logging.INFO)  # fairseq's: optional packages, a page of settings
+LANGUAGE = re.compile(r"[A-Za-z]\w*(?:-\w+)*")
+SUBWORDS = ("subword_nmt", "sentencepiece", "wordpiece", "letter", "silence", "_EOW", "@@ ", "@@", "none")
+# The settings of fairseq's GenerationConfig that a config may use: those of beam search and sampling, with the least
+# and the greatest value. The others read files, or are none of a score that compares.
+SETTINGS: dict[str, tuple[float, float]] = {
+    "beam": (1, MOST),
+    "lenpen": (-STEEPEST, STEEPEST),
+    "max_len_a": (0, MOST),
+    "max_len_b": (0, MOST),
+    "min_len": (0, MOST),
+    "match_source_len": (False, True),
+    "unnormalized": (False, True),
+    "unkpen": (-MOST, MOST),
+    "temperature": (1e-9, MOST),
+    "no_repeat_ngram_size": (0, MOST),
+    "sampling": (False, True),
+    "sampling_topk": (-1, MOST),
+    "sampling_topp": (-1, 1),
+    "diverse_beam_groups": (-1, MOST),
+    "diverse_beam_strength": (-MOST, MOST),
+    "diversity_rate": (-MOST, MOST),
+}
+MAX_TOKENS = 4096  # of a batch, and more only for a line that is longer
 
 
 @dataclass(frozen=True)
@@ -29,20 +46,33 @@ class Run:
     """A run folder, and what is known of its data."""
 
     folder: Path
-    seed: int
-    bin: str  # the binarized data, as the config names it
+    bin: Path  # the binarized data
     source: str
     target: str
     generation: dict[str, Any]  # how the config decodes, by the names of fairseq's GenerationConfig
     post_process: str | None  # how subwords are joined: subword_nmt, sentencepiece, ...
     cpu: bool
-    lowercase: bool  # whether the tokens are lower-cased
-    escaped: bool  # whether the tokens hold Moses' escapes (&apos; for ')
 
     @property
     def data(self) -> Path:
         """The folder of the prepared data, which holds raw/, tok/ and bin/."""
-        return (ROOT / self.bin).parent
+        return self.bin.parent
+
+    @cached_property
+    def settings(self) -> list[str]:
+        """What the preparation of the data says of itself."""
+        path = self.data / "settings"
+        return read_lines(path) if path.exists() else []
+
+    @property
+    def lowercase(self) -> bool:
+        """Whether the tokens are lower-cased."""
+        return "lowercase: yes" in self.settings
+
+    @property
+    def escaped(self) -> bool:
+        """Whether the tokens hold Moses' escapes (&apos; for ')."""
+        return "escaped: yes" in self.settings
 
     @property
     def testsets(self) -> list[str]:
@@ -53,12 +83,40 @@ class Run:
         return names
 
     def references(self, kind: str, name: str) -> list[list[str]]:
-        """Return the references of a text, `kind` raw or tok: NAME.LANG, NAME.LANG0, NAME.LANG1, as multi-bleu.perl."""
-        stem = f"{self.data}/{kind}/{name}.{self.target}"
-        found = [path for number in ("", *range(10)) if (path := Path(f"{stem}{number}")).exists()]
+        """Return the references of a text, `kind` raw or tok: NAME.LANG, NAME.LANG0, NAME.LANG1, as multi-bleu.perl.
+
+        NAME.LANG0 is none where LANG0 is the source language.
+        """
+        stem = f"{self.data}/{kind}/{name}."
+        names = [f"{self.target}{number}" for number in ("", *range(10))]
+        found = [path for lang in names if lang != self.source and (path := Path(stem + lang)).exists()]
         if not found:
-            sys.exit(f"there is no reference {stem}")
+            sys.exit(f"there is no reference {stem}{self.target}")
         return [read_lines(path) for path in found]
+
+    def testsets(self) -> list[str]:
+        """Return the names of the test sets; exit unless the binarized data holds just as many."""
+        path = self.data / "testsets"
+        names = read_lines(path)
+        for name in names:
+            if not re.fullmatch(r"\w[\w.+-]*", name) or names.count(name) > 1:
+                sys.exit(f"{path}: must hold the name of a test set on each line, each once; one is '{name}'")
+        found = len({path.name.split(".")[0] for path in self.bin.glob("test*.*.idx")})
+        if found != len(names):
+            sys.exit(f"{path} names {len(names)} test sets, {self.bin} holds {found}; was one removed?")
+        return names
+
+    def lengths(self, subset: str) -> numpy.ndarray:
+        """Return the tokens, ends of sentences included, of each source and target sentence: (sentences, 2)."""
+        from fairseq.data import data_utils
+
+        for pair in (f"{self.source}-{self.target}", f"{self.target}-{self.source}"):
+            stems = [self.bin / f"{subset}.{pair}.{lang}" for lang in (self.source, self.target)]
+            if all(Path(f"{stem}.{end}").is_file() for stem in stems for end in ("bin", "idx")):
+                with failure_in_one_line(f"reading {self.bin}, {subset}"):
+                    texts = [data_utils.load_indexed_dataset(str(stem), None) for stem in stems]
+                    return numpy.stack([numpy.array(text.sizes) for text in texts], 1)
+        sys.exit(f"{self.bin} has no text {subset}.{self.source}-{self.target}")
 
 
 def check_lengths(name: str, hypotheses: Sequence[object], references: list[list[str]]) -> None:
@@ -76,170 +134,110 @@ class Hypothesis(NamedTuple):
     length: int  # in subwords, with the end of sentence
 
 
-def one_line(error: BaseException) -> str:
-    """Return what an error says, on one line."""
-    return " ".join(str(error).split()) or repr(error)
-
-
-def read_config(folder: Path) -> DictConfig:
-    """Return the config of a run that scripts/train.sh made; exit if it is none."""
-    path = folder / "train.yaml"
-    if not path.is_file():
-        sys.exit(f"{folder} is no run folder of scripts/train.sh: it has no train.yaml")
-    try:
-        config = OmegaConf.load(path)
-    except Exception as error:  # of YAML, of the encoding, of omegaconf, of Python's dates and recursion
-        sys.exit(f"{path} cannot be read: {one_line(error)}")
-    if not isinstance(config, DictConfig):
-        sys.exit(f"{path} is no config: it holds a list")
-    return config
-
-
-def setting(folder: Path, config: DictConfig, key: str, kind: type, default: Any = None) -> Any:
-    """Return a setting of a run's config, a section as a dictionary; exit if it is not of the kind."""
-    try:
-        value = OmegaConf.select(config, key, default=default)
-        if isinstance(value, DictConfig | ListConfig):
-            value = OmegaConf.to_container(value, resolve=True)
-    except OmegaConfBaseException as error:
-        sys.exit(f"{folder}/train.yaml, {key}: {str(error).splitlines()[0]}")
-    if value is not None and not isinstance(value, kind):
-        sys.exit(f"{folder}/train.yaml, {key}: must be {KINDS[kind]}, not {value}")
-    return value
+EMPTY = Hypothesis("", 0.0, 1)
 
 
 def read_run(folder: Path) -> Run:
     """Return a translation run that scripts/train.sh made; exit if it is none, or if its data is not there."""
     cfg = read_config(folder)
-    found = {key: OmegaConf.select(cfg, f"task.{key}") for key in ("data", "source_lang", "target_lang")}
+    found = {key: setting(folder, cfg, f"task.{key}", str) for key in ("data", "source_lang", "target_lang")}
     if missing := [key for key, value in found.items() if value is None]:
         sys.exit(f"{folder}/train.yaml says nothing of task.{missing[0]}: is this a run of a translation task?")
-    data = (ROOT / found["data"]).parent
-    if not (data / "testsets").is_file():
-        sys.exit(f"{data} holds no prepared data (no file testsets)")
-    settings = read_lines(data / "settings") if (data / "settings").exists() else []
+    for key in ("source_lang", "target_lang"):
+        if not LANGUAGE.fullmatch(found[key]):
+            sys.exit(f"{folder}/train.yaml, task.{key}: must be a language as in 'de', not '{found[key]}'")
+    post_process = setting(folder, cfg, "common_eval.post_process", str, "subword_nmt")
+    if post_process not in (None, *SUBWORDS):
+        sys.exit(f"{folder}/train.yaml, common_eval.post_process: must be one of {SUBWORDS}, not '{post_process}'")
+    binarized = check_path(ROOT / found["data"])
+    if not (binarized.parent / "testsets").is_file():
+        sys.exit(f"{binarized.parent} holds no prepared data (no file testsets)")
+    check_dictionaries(folder, binarized)
     return Run(
-        folder=folder.resolve(),
-        seed=OmegaConf.select(cfg, "common.seed", default=1),
-        bin=found["data"],
+        folder=check_path(folder.resolve()),
+        bin=binarized,
         source=found["source_lang"],
         target=found["target_lang"],
-        generation=dict(OmegaConf.select(cfg, "generation", default={})),
-        post_process=OmegaConf.select(cfg, "common_eval.post_process", default="subword_nmt"),
-        cpu=bool(OmegaConf.select(cfg, "common.cpu")),
-        lowercase="lowercase: yes" in settings,
-        escaped="escaped: yes" in settings,
+        generation=setting(folder, cfg, "generation", dict, {}) or {},
+        post_process=post_process,
+        cpu=bool(setting(folder, cfg, "common.cpu", bool)),
     )
-
-
-def parser(description: str | None) -> Parser:
-    """Return a parser of the arguments that say which run, and which of its checkpoints, decodes."""
-    made = Parser(description)
-    made.add_argument("run", type=Path, metavar="RUN")
-    which = made.add_mutually_exclusive_group()
-    which.add_argument("--average", type=positive, metavar="N")
-    which.add_argument("--average-best", type=positive, metavar="N")
-    return made
 
 
 def decoding_of(run: Run, **changes: float | None) -> dict[str, Any]:
     """Return how to decode, by the names of fairseq's GenerationConfig: fairseq's values, the config's, the changes."""
     from fairseq.dataclass.configs import GenerationConfig
 
+    where = f"{run.folder}/train.yaml, generation"
     try:
         known = OmegaConf.merge(OmegaConf.structured(GenerationConfig), run.generation)
     except OmegaConfBaseException as error:
-        sys.exit(f"{run.folder}/train.yaml, generation: {str(error).splitlines()[0]}")
+        sys.exit(f"{where}: {str(error).splitlines()[0]}")
     named = {key: OmegaConf.select(known, key) for key in ("beam", "lenpen", *run.generation)}
+    for key, value in named.items():
+        if key not in SETTINGS:
+            sys.exit(f"{where}.{key}: an evaluation does not take this setting; it takes {', '.join(SETTINGS)}")
+        least, most = SETTINGS[key]
+        if value is None or not least <= value <= most:
+            sys.exit(f"{where}.{key}: must be from {least:g} to {most:g}, not {value}")
     return named | {key: value for key, value in changes.items() if value is not None}
 
 
-@contextmanager
-def made_whole(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes the place of `folder` at the end, and goes if that is not reached."""
-    part = folder.with_name(f".{folder.name}.part")
-    rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        rmtree(part, ignore_errors=True)
+def too_long(run: Run, checkpoint: Checkpoint, subset: str) -> numpy.ndarray:
+    """Return for each sentence of a subset whether it, or its reference, is longer than the model's positions."""
+    return numpy.any(run.lengths(subset) > checkpoint.positions, axis=1)
 
 
-def checkpoint_name(args: argparse.Namespace) -> str:
-    """Return the name of the checkpoint that the arguments of `parser` ask for."""
-    if args.average:
-        return f"average{args.average}"
-    return f"average_best{args.average_best}" if args.average_best else "best"
-
-
-@contextmanager
-def chosen_checkpoint(args: argparse.Namespace) -> Iterator[Path]:
-    """Give the checkpoint that the arguments of `parser` ask for; an average is there meanwhile."""
-    folder = args.run.resolve()
-    checkpoints = folder / "checkpoints"
-    if not (args.average or args.average_best):
-        best = checkpoints / "checkpoint_best.pt"
-        if not best.exists():
-            sys.exit(f"there is no {best}; has the run reached its first validation?")
-        if not zipfile.is_zipfile(best):
-            sys.exit(f"{best} is cut short; --average N decodes without it")
-        yield best
-        return
-    import average_checkpoints as averaging
-
-    made = folder / f".{checkpoint_name(args)}.pt"
-    choose = averaging.best_checkpoints if args.average_best else averaging.last_checkpoints
-    try:
-        averaging.save(averaging.average(choose(checkpoints, args.average or args.average_best)), made)
-        yield made
-    finally:
-        made.unlink(missing_ok=True)
-
-
-def generate(run: Run, checkpoint: Path, subset: str, how: dict[str, Any], folder: Path) -> list[list[Hypothesis]]:
+def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any], out: Path) -> list[list[Hypothesis]]:
     """Decode a subset of the run's binarized data with fairseq-generate.
 
     Args:
         how: what `decoding_of` gives; nbest too.
-        folder: where fairseq writes what is read here and removed.
+        out: the folder where fairseq writes what is read here and removed.
 
     Returns:
-        For each sentence, in the order of the corpus, its nbest hypotheses, the best first.
+        For each sentence, in the order of the corpus, its nbest hypotheses, the best first. Of a sentence that is too
+        long, one that is empty.
     """
-    argv = ["fairseq-generate", run.bin, "--source-lang", run.source, "--target-lang", run.target]
-    argv += ["--gen-subset", subset, "--path", str(checkpoint), "--results-path", str(folder)]
-    argv += ["--post-process", run.post_process] if run.post_process else []
+    lengths, skipped = run.lengths(subset), too_long(run, checkpoint, subset)
+    if skipped.any():
+        of_all = f"of {len(skipped):,}"
+        lines = f"1 line {of_all} is" if skipped.sum() == 1 else f"{skipped.sum():,} lines {of_all} are"
+        positions = " and ".join(str(number) for number in dict.fromkeys(checkpoint.positions))
+        print(f"{lines} longer than the model's {positions} positions: scored as empty", flush=True)
+    if skipped.all():
+        return [[EMPTY] for _ in skipped]
+    # --flag=value: no value of a config becomes an option.
+    argv = ["fairseq-generate", str(run.bin), f"--source-lang={run.source}", f"--target-lang={run.target}"]
+    argv += [f"--gen-subset={subset}", f"--path={checkpoint.path}", f"--results-path={out}"]
+    argv += [f"--post-process={run.post_process}"] if run.post_process else []
+    argv += [f"--max-{side}-positions={n}" for side, n in zip(("source", "target"), checkpoint.positions, strict=True)]
+    argv += [f"--max-tokens={max(MAX_TOKENS, lengths[~skipped].max())}", "--skip-invalid-size-inputs-valid-test"]
     # With another batch size multiple than 1 fairseq leaves out the sentences of the last, incomplete batch.
-    argv += ["--max-tokens", "4096", "--required-batch-size-multiple", "1", "--num-workers", "0"]
+    argv += ["--required-batch-size-multiple=1", "--num-workers=0"]
     argv += ["--cpu"] * run.cpu + ["--no-progress-bar"] * (not sys.stderr.isatty())
     for key, value in how.items():
         flag = "--" + key.replace("_", "-")
         if value is True:
             argv.append(flag)
-        elif value is not None and value is not False:
-            argv += [flag, str(value)]
+        elif value is not False:
+            argv.append(f"{flag}={value}")
     os.chdir(ROOT)  # relative paths in a config start there
-    warnings.simplefilter("ignore")  # fairseq's own, of deprecated calls
-    from fairseq_cli.generate import cli_main
-
-    import rdrop_fairseq  # noqa: F401  (registers the tasks, lets the checkpoints load)
-
     sys.argv = argv
-    try:
+    with failure_in_one_line(f"decoding {subset} with {checkpoint.origin}"):
+        from fairseq_cli.generate import cli_main
+
         cli_main()
-    except Exception as error:
-        sys.exit(f"decoding {subset} with {checkpoint} failed: {' '.join(str(error).split()) or repr(error)}")
-    generated = folder / f"generate-{subset}.txt"
+    generated = out / f"generate-{subset}.txt"
     found = read_generated(generated)
     generated.unlink()
-    return found
+    if found.keys() != {number for number, skip in enumerate(skipped) if not skip}:
+        sys.exit(f"decoding {subset} with {checkpoint.origin} failed: fairseq decoded {len(found)} of {len(skipped)}")
+    return [found.get(number, [EMPTY]) for number in range(len(skipped))]
 
 
-def read_generated(path: Path) -> list[list[Hypothesis]]:
-    """Return what fairseq-generate wrote: the hypotheses of each sentence, in the order of the corpus, best first."""
+def read_generated(path: Path) -> dict[int, list[Hypothesis]]:
+    """Return what fairseq-generate wrote: the hypotheses of each sentence, by its number, best first."""
     found: dict[int, list[Hypothesis]] = {}
     for line in read_lines(path):
         if match := re.fullmatch(r"H-(\d+)\t([^\t]*)\t(.*)", line, re.DOTALL):
@@ -247,7 +245,7 @@ def read_generated(path: Path) -> list[list[Hypothesis]]:
         elif match := re.fullmatch(r"P-(\d+)\t(.*)", line):  # the log-probability of each subword of the one before
             of_sentence = found[int(match[1])]
             of_sentence[-1] = of_sentence[-1]._replace(length=len(match[2].split()))
-    return [found[number] for number in sorted(found)]
+    return dict(sorted(found.items()))
 
 
 def rerank(hypotheses: list[Hypothesis], lenpen: float) -> Hypothesis:

@@ -2,17 +2,25 @@
 
 import json
 import math
-import os
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import arguments
-import decoding
 import torch
+from evaluation import (
+    Checkpoint,
+    check_dictionaries,
+    check_path,
+    chosen_checkpoint,
+    failure_in_one_line,
+    made_whole,
+    parser,
+    read_config,
+    setting,
+)
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
@@ -41,27 +49,31 @@ def choose_window(asked: int | None, sample: int) -> int:
 class Evaluator:
     """A checkpoint's model and its task, whose samples leave room for the context window."""
 
-    def __init__(self, checkpoint: Path, data: str, sample: int | None, window: int | None, cpu: bool) -> None:
+    def __init__(self, checkpoint: Checkpoint, data: Path, sample: int | None, window: int | None, cpu: bool) -> None:
         """``sample`` and ``window`` are those asked for, in tokens; None is the default."""
         from fairseq import checkpoint_utils, tasks
 
-        state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
+        state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint.path))
         self.data = data
         config = state["cfg"]["task"]
+        if not issubclass(tasks.TASK_REGISTRY.get(config._name, object), tasks.language_modeling.LanguageModelingTask):
+            sys.exit(f"{checkpoint.origin} is no language model: its task is {config._name}")
         OmegaConf.set_struct(config, False)
         self.sample = choose_sample(sample, config.tokens_per_sample)
         self.window = choose_window(window, self.sample)
-        config.tokens_per_sample, config.data = self.sample - self.window, data
+        config.tokens_per_sample, config.data = self.sample - self.window, str(data)
         # However the samples of training were cut: a window on anything but running text would leave out words.
         config.sample_break_mode, config.shorten_method, config.pad_to_fixed_length = "none", "none", False
         self.task = tasks.setup_task(config)
         try:
-            (self.model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], task=self.task)
+            (self.model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
+                [str(checkpoint.path)], task=self.task, state=state
+            )
         except (RuntimeError, AssertionError) as error:  # the second: fewer words than in a cluster of adaptive softmax
             if "size mismatch" not in str(error) and "cutoff larger than vocab" not in str(error):
                 raise
             sys.exit(
-                f"{checkpoint} does not fit the vocabulary of {data}, {len(self.task.dictionary)} entries: "
+                f"{checkpoint.origin} does not fit the vocabulary of {data}, {len(self.task.dictionary)} entries: "
                 "that of training had another number; was the data prepared anew?"
             )
         if torch.cuda.is_available() and not cpu:
@@ -73,7 +85,7 @@ class Evaluator:
         from fairseq_cli.eval_lm import eval_lm
 
         words = self.task.source_dictionary
-        binarized = Path(self.data, f"{split}.bin")
+        binarized = self.data / f"{split}.bin"
         if not binarized.is_file():
             sys.exit(f"{self.data} has no {split} text")
         if not binarized.stat().st_size:
@@ -134,32 +146,30 @@ def describe(split: str, result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = decoding.parser(__doc__)
-    parser.add_argument("--tokens-per-sample", type=arguments.positive, metavar="N")
-    parser.add_argument("--context-window", type=arguments.natural, metavar="N")
-    args = parser.parse_args()
-    config = decoding.read_config(args.run)
-    data = OmegaConf.select(config, "task.data")
-    if data is None or "language_modeling" not in OmegaConf.select(config, "task._name", default=""):
-        sys.exit(f"{args.run} is no run of a language model: its task is {OmegaConf.select(config, 'task._name')}")
-    args.run = args.run.resolve()
-    os.chdir(decoding.ROOT)  # relative paths in a config start there
-    if not Path(data, "dict.txt").is_file():
+    arguments_of = parser(__doc__)
+    arguments_of.add_argument("--tokens-per-sample", type=arguments.positive, metavar="N")
+    arguments_of.add_argument("--context-window", type=arguments.natural, metavar="N")
+    args = arguments_of.parse_args()
+    config = read_config(args.run)
+    data, task = (setting(args.run, config, f"task.{key}", str) for key in ("data", "_name"))
+    if data is None or "language_modeling" not in (task or ""):
+        sys.exit(f"{args.run} is no run of a language model: its task is {task}")
+    data = check_path(arguments.ROOT / data)
+    if not (data / "dict.txt").is_file():
         sys.exit(f"{data} holds no prepared data (no dict.txt)")
-    warnings.simplefilter("ignore")  # fairseq's own, of deprecated calls
-    import rdrop_fairseq  # noqa: F401  (registers the tasks, lets the checkpoints load)
+    check_dictionaries(args.run, data)
+    cpu = bool(setting(args.run, config, "common.cpu", bool))
 
-    name = decoding.checkpoint_name(args)
     asked = {"tokens": args.tokens_per_sample, "window": args.context_window}
     suffix = "".join(f"_{what}{number}" for what, number in asked.items() if number is not None)
-    out = args.run / "evaluation" / f"{name}{suffix}"
-    with decoding.chosen_checkpoint(args) as checkpoint, decoding.made_whole(out) as part:
-        cpu = bool(OmegaConf.select(config, "common.cpu"))
-        evaluator = Evaluator(checkpoint, data, args.tokens_per_sample, args.context_window, cpu)
-        for split in ("valid", "test"):
-            result = evaluator.evaluate(split) | {"checkpoint": name}
-            (part / f"{split}.json").write_text(json.dumps(result, indent=2) + "\n")
-            sys.stdout.write(describe(split, result))
+    with chosen_checkpoint(args) as checkpoint:
+        out = args.run.resolve() / "evaluation" / f"{checkpoint.name}{suffix}"
+        with made_whole(out) as part, failure_in_one_line(f"evaluating {checkpoint.origin} on {data}"):
+            evaluator = Evaluator(checkpoint, data, args.tokens_per_sample, args.context_window, cpu)
+            for split in ("valid", "test"):
+                result = evaluator.evaluate(split) | checkpoint.facts
+                (part / f"{split}.json").write_text(json.dumps(result, indent=2) + "\n")
+                sys.stdout.write(describe(split, result))
     print(f"The numbers are in {out}")
 
 

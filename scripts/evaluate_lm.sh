@@ -17,7 +17,8 @@
 # line too, each once; what was counted is printed, and fewer is an error. (Validation in training with adaptive softmax
 # is a little off: fairseq's adaptive_loss leaves out one word of each tail.) Writes valid.json and test.json, anew each
 # time, to RUN/evaluation/best, or to average<N>, average_best<N>; with the other options to a name with their values at
-# its end.
+# its end. They name the update and the SHA-256 of the checkpoint. It is copied first, so the training may go on
+# meanwhile.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 become evaluate_lm fairseq -- "$@"

@@ -6,25 +6,28 @@ from typing import Any
 
 import arguments
 import decoding
+from evaluation import Checkpoint, chosen_checkpoint, made_whole, parser
 from score import describe, plain_text, scores, write_scored
 
 
-def evaluate(run: decoding.Run, checkpoint: Path, how: dict[str, Any], name: str, out: Path) -> None:
+def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out: Path) -> None:
     """Decode and score the test sets of a run; print the scores, write texts and scores to the folder `out`.
 
     Args:
         how: what `decoding.decoding_of` gives.
-        name: what the scores call the checkpoint.
     """
-    for index, testset in enumerate(run.testsets):
-        print(f"Decoding {testset}: {name}, {', '.join(f'{key} {value}' for key, value in how.items())}", flush=True)
-        hypotheses = decoding.generate(run, checkpoint, f"test{index or ''}", how, out)
-        tokens = [of_sentence[0].text for of_sentence in hypotheses]
+    settings = ", ".join(f"{key} {value}" for key, value in how.items())
+    for index, testset in enumerate(run.testsets()):
+        subset = f"test{index or ''}"
         references = {kind: run.references(kind, testset) for kind in ("tok", "raw")}
+        print(f"Decoding {testset}: {checkpoint.name}, {settings}", flush=True)
+        hypotheses = decoding.generate(run, checkpoint, subset, how, out)
+        tokens = [of_sentence[0].text for of_sentence in hypotheses]
         decoding.check_lengths(testset, tokens, references["tok"] + references["raw"])
         text = plain_text(tokens, run.target, run.escaped)
         result = scores(tokens, text, references["tok"], references["raw"], run.target, run.lowercase)
-        result["checkpoint"], result["decoding"] = name, how
+        result |= checkpoint.facts | {"decoding": how}
+        result["scored_as_empty"] = int(decoding.too_long(run, checkpoint, subset).sum())
         # named as multi-bleu.perl wants it: multi-bleu.perl NAME.tok.ref < NAME.tok
         kept = {"tok": tokens, "txt": text}
         kept |= {f"tok.ref{i}": lines for i, lines in enumerate(references["tok"])}
@@ -33,26 +36,25 @@ def evaluate(run: decoding.Run, checkpoint: Path, how: dict[str, Any], name: str
         sys.stdout.write(describe(testset, result))
 
 
-def evaluate_whole(run: decoding.Run, checkpoint: Path, how: dict[str, Any], name: str, folder: str) -> None:
+def evaluate_whole(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], folder: str) -> None:
     """`evaluate` to RUN/evaluation/FOLDER, which is there whole or as it was before."""
     out = run.folder / "evaluation" / folder
-    with decoding.made_whole(out) as part:
-        evaluate(run, checkpoint, how, name, part)
+    with made_whole(out) as part:
+        evaluate(run, checkpoint, how, part)
     print(f"Hypotheses and scores are in {out}")
 
 
 def main() -> None:
-    parser = decoding.parser(__doc__)
-    parser.add_argument("--beam", type=arguments.positive)
-    parser.add_argument("--lenpen", type=arguments.number)
-    args = parser.parse_args()
+    arguments_of = parser(__doc__)
+    arguments_of.add_argument("--beam", type=arguments.positive)
+    arguments_of.add_argument("--lenpen", type=arguments.penalty)
+    args = arguments_of.parse_args()
     run = decoding.read_run(args.run)
     changes = {"beam": args.beam, "lenpen": args.lenpen}
     how = decoding.decoding_of(run, **changes)
-    name = decoding.checkpoint_name(args)
-    folder = name + "".join(f"_{key}{value:g}" for key, value in changes.items() if value is not None)
-    with decoding.chosen_checkpoint(args) as checkpoint:
-        evaluate_whole(run, checkpoint, how, name, folder)
+    with chosen_checkpoint(args) as checkpoint:
+        suffix = "".join(f"_{key}{value:g}" for key, value in changes.items() if value is not None)
+        evaluate_whole(run, checkpoint, how, checkpoint.name + suffix)
 
 
 if __name__ == "__main__":

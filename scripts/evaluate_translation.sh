@@ -13,10 +13,12 @@
 # Prints for each test set: detokenized sacreBLEU with its signature; tokenized BLEU, the line that multi-bleu.perl
 # prints; the same after compound splitting as in fairseq's compound_split_bleu.sh; chrF with its signature. What else
 # the config sets under generation: is used too. Text whose data is lower-cased is scored lower-cased; Chinese with the
-# tokenizer zh. More than one reference: put NAME.LANG0, NAME.LANG1, ... into the data's folders raw and tok.
+# tokenizer zh. More than one reference: put NAME.LANG0, NAME.LANG1, ... into the data's folders raw and tok. A line is
+# scored as empty, and counted, if it or its reference is longer than the positions of the model.
 #
 # Writes hypotheses and references (.tok, .tok.ref0, .txt, .txt.ref0) and scores (.json), anew each time, to
 # RUN/evaluation/best, or to average<N>, average_best<N>; with --beam or --lenpen to a name with the value at its end.
+# The scores name the update and the SHA-256 of the checkpoint. It is copied first, so the training may go on meanwhile.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 become evaluate_translation fairseq sacremoses sacrebleu -- "$@"

@@ -9,11 +9,12 @@ import arguments
 import decoding
 import markdown_table
 from evaluate_translation import evaluate_whole
+from evaluation import Checkpoint, chosen_checkpoint, made_whole, parser
 from score import multi_bleu, multi_bleu_line
 
 
 def sweep(
-    run: decoding.Run, checkpoint: Path, beams: list[int], lenpens: list[float], folder: Path
+    run: decoding.Run, checkpoint: Checkpoint, beams: list[int], lenpens: list[float], folder: Path
 ) -> list[dict[str, Any]]:
     """Return beam, lenpen, and tokenized BLEU on validation (a number, and multi-bleu.perl's line) of each setting."""
     references = run.references("tok", "valid")
@@ -30,26 +31,27 @@ def sweep(
 
 
 def main() -> None:
-    parser = decoding.parser(__doc__)
-    parser.add_argument("--beams", type=arguments.positives, default=[4, 5, 6])
-    parser.add_argument("--lenpens", type=arguments.numbers, default=[0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
-    args = parser.parse_args()
+    arguments_of = parser(__doc__)
+    arguments_of.add_argument("--beams", type=arguments.positives, default=[4, 5, 6])
+    arguments_of.add_argument("--lenpens", type=arguments.penalties, default=[0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
+    args = arguments_of.parse_args()
     run = decoding.read_run(args.run)
     if run.generation.get("unnormalized"):
         sys.exit(f"{args.run}/train.yaml sets generation.unnormalized: length penalties have no effect on this run")
-    name = decoding.checkpoint_name(args)
-    with decoding.chosen_checkpoint(args) as checkpoint:
-        with decoding.made_whole(run.folder / "sweep" / name) as part:
+    with chosen_checkpoint(args) as checkpoint:
+        name = checkpoint.name
+        with made_whole(run.folder / "sweep" / name) as part:
             tried = sweep(run, checkpoint, args.beams, args.lenpens, part)
             best = max(tried, key=lambda row: row["bleu"])
-            (part / "valid.json").write_text(json.dumps({"tried": tried, "chosen": best}, indent=2) + "\n")
+            result = {"tried": tried, "chosen": best, **checkpoint.facts}
+            (part / "valid.json").write_text(json.dumps(result, indent=2) + "\n")
         rows = [["beam", "lenpen", "BLEU on validation", ""]]
         for row in tried:
             line = row["line"].removeprefix("BLEU = ")
             rows.append([str(row["beam"]), f"{row['lenpen']:g}", line, "chosen" if row is best else ""])
         sys.stdout.write(markdown_table.table(rows))
         how = decoding.decoding_of(run, beam=best["beam"], lenpen=best["lenpen"])
-        evaluate_whole(run, checkpoint, how, name, f"{name}_beam{best['beam']}_lenpen{best['lenpen']:g}")
+        evaluate_whole(run, checkpoint, how, f"{name}_beam{best['beam']}_lenpen{best['lenpen']:g}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Runs that evaluation is tested on: one that has learned its toy text by heart, and the Python tools that score it."""
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -66,6 +67,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def tree(folder: Path) -> dict[str, str]:
+    """The checksums of all files under a folder, by path."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
 def fairseq_hypotheses(run_folder: Path, subset: str, *flags: object) -> list[list[decoding.Hypothesis]]:
     """What fairseq-generate, called with ``flags``, gives for a run of ``train_learned``."""
     where = ["--path", run_folder / "checkpoints/checkpoint_best.pt", "--results-path", run_folder.parent / "generated"]
@@ -91,4 +98,4 @@ def fairseq_hypotheses(run_folder: Path, subset: str, *flags: object) -> list[li
             *flags,
         ),
     )
-    return decoding.read_generated(run_folder.parent / f"generated/generate-{subset}.txt")
+    return list(decoding.read_generated(run_folder.parent / f"generated/generate-{subset}.txt").values())

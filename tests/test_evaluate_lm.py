@@ -1,5 +1,6 @@
 """scripts/evaluate_lm.sh: the perplexity of a run of train.sh, what is counted, and what is refused."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -13,11 +14,12 @@ import toy_run
 import yaml
 from fairseq import checkpoint_utils
 from fairseq.data import data_utils
-from learned_run import contents, tool, tool_refused
+from learned_run import contents, tool, tool_refused, tree
 from toy_run import SCRIPTS
 
 sys.path.append(str(SCRIPTS))
 import evaluate_lm
+import evaluation
 
 import rdrop_fairseq  # noqa: F401  (registers the task, lets the checkpoints load)
 
@@ -104,6 +106,9 @@ def test_perplexity_is_fairseqs(run_folder, data, window):
         assert f"{split}: perplexity {scored['perplexity']:.2f} ({scored['loss']:.4f} bits a word)" in result.stdout
         assert f"all {counts['tokens']} tokens counted, none skipped; {lines} are ends of lines" in result.stdout
         assert f"samples of {SAMPLE} tokens, context window {used}" in result.stdout
+        best = (run_folder / "checkpoints/checkpoint_best.pt").read_bytes()
+        assert scored["checkpoint"] == "best" and scored["checkpoint_sha256"] == hashlib.sha256(best).hexdigest()
+        assert 0 < scored["updates"] <= 12
     assert f"The numbers are in {folder}" in result.stdout
 
 
@@ -131,7 +136,7 @@ def test_training_on_samples_that_are_cut_at_lines(run_folder, data, tmp_path):
         torch.save(state, path)
     assert tool("evaluate_lm", copy).status == 0
     scored, expected = (json.loads((run / "evaluation/best/test.json").read_text()) for run in (copy, run_folder))
-    assert scored == expected
+    assert scored | {"checkpoint_sha256": expected["checkpoint_sha256"]} == expected
 
 
 @pytest.mark.parametrize("run_folder", ["plain"], indirect=True)
@@ -143,6 +148,47 @@ def test_a_model_of_nan_is_no_result(run_folder, tmp_path):
         torch.save(state, path)
     assert "valid: the loss is nan; did the training diverge?" in tool_refused("evaluate_lm", copy)
     assert not list((copy / "evaluation").glob("*"))
+
+
+def _spoil_task(state: dict) -> None:
+    state["cfg"]["task"]["_name"] = "translation"
+
+
+def _spoil_sample(state: dict) -> None:
+    state["cfg"]["task"]["tokens_per_sample"] = "many"
+
+
+def _spoil_model(state: dict) -> None:
+    state["model"].popitem()
+
+
+def _spoil_filters(state: dict) -> None:
+    state["cfg"]["model"] = evaluation._items(state["cfg"]["model"]) | {"character_filters": "print(1)"}
+
+
+@pytest.mark.parametrize("run_folder", ["plain"], indirect=True)
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (_spoil_task, "checkpoint_best.pt is no language model: its task is translation"),
+        (_spoil_sample, "failed: "),
+        (_spoil_model, "failed: Error(s) in loading state_dict"),
+        (_spoil_filters, "fairseq could run its character_filters as a program: print(1)"),
+    ],
+)
+def test_a_checkpoint_that_does_not_load_is_one_line(run_folder, tmp_path, monkeypatch, capsys, spoil, words):
+    copy = shutil.copytree(run_folder, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluation"))
+    best = copy / "checkpoints/checkpoint_best.pt"
+    state = torch.load(best, weights_only=True)
+    spoil(state)
+    torch.save(state, best)
+    monkeypatch.setattr(sys, "argv", ["evaluate_lm", str(copy)])
+    before = tree(copy)
+    with pytest.raises(SystemExit) as error:
+        evaluate_lm.main()
+    assert words in error.value.code and "checkpoint_best.pt" in error.value.code and "\n" not in error.value.code
+    assert capsys.readouterr() == ("", "")
+    assert tree(copy) == before and not list(copy.rglob(".*.part"))
 
 
 def test_every_word_sees_the_words_of_its_window(run_folder, data):
@@ -180,8 +226,9 @@ def test_the_script_and_the_report(run_folder, tmp_path):
     assert contents(run_folder / "evaluation/average2").keys() == {"valid.json", "test.json"}
     assert json.loads((run_folder / "evaluation/average2/test.json").read_text())["checkpoint"] == "average2"
     assert not list(run_folder.glob(".average*"))
-    again = toy_run.run("evaluate_lm.sh", run_folder, "--average", 2)
-    assert again.stdout == result.stdout
+    before = tree(run_folder.parent)
+    again = tool("evaluate_lm", run_folder, "--average", 2)
+    assert again.stdout == result.stdout and tree(run_folder.parent) == before
 
     report = tool("report", "--out", tmp_path / "report", "--evaluation", "average2", run_folder)
     assert report.status == 0, report.stderr
@@ -219,6 +266,9 @@ def test_data_that_does_not_fit_is_one_line(run_folder, data, tmp_path):
     assert f"{copy}/bin holds no prepared data (no dict.txt)" in tool_refused("evaluate_lm", copy)
 
     shutil.copytree(data, copy / "bin")
+    (copy / "dictionaries.txt").write_text(f"{'0' * 64}  dict.txt\n")
+    assert f"{copy}/bin/dict.txt is not the dictionary that {copy} was trained" in tool_refused("evaluate_lm", copy)
+    (copy / "dictionaries.txt").unlink()
     with (copy / "bin/dict.txt").open("a") as words:
         words.writelines(f"new{i} 1\n" for i in range(8))
     line = tool_refused("evaluate_lm", copy)

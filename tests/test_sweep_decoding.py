@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from learned_run import contents, fairseq_hypotheses, tool, tool_refused, train_learned
+from learned_run import contents, fairseq_hypotheses, tool, tool_refused, train_learned, tree
 from toy_run import run
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
@@ -39,6 +39,7 @@ def test_one_pass_reranked_equals_decoding_anew_with_each_length_penalty(learned
 
 
 def test_validation_chooses_and_the_choice_is_tested(learned):
+    before = tree(learned.parent)
     result = run("sweep_decoding.sh", learned, "--beams", "1,4", "--lenpens", "0,3")
     assert result.returncode == 0 and result.stderr == "", result.stdout + result.stderr
     swept = json.loads((learned / "sweep/best/valid.json").read_text())
@@ -49,15 +50,20 @@ def test_validation_chooses_and_the_choice_is_tested(learned):
     chosen = [row for row in rows if row[-1] == "chosen"]
     assert chosen == [[str(best["beam"]), f"{best['lenpen']:g}", best["line"].removeprefix("BLEU = "), "chosen"]]
     folder = learned / f"evaluation/best_beam{best['beam']}_lenpen{best['lenpen']:g}"
-    assert [path.name for path in (learned / "evaluation").iterdir()] == [folder.name]
-    texts = contents(folder)
+    assert swept["checkpoint"] == "best" and 0 < swept["updates"] <= 100 and len(swept["checkpoint_sha256"]) == 64
+    added = {f"{folder.relative_to(learned.parent)}/{name}" for name in contents(folder)} | {
+        "run/sweep/best/valid.json"
+    }
+    after = tree(learned.parent)
+    assert before.items() <= after.items() and after.keys() - before.keys() == added | {"run/sweep/best/valid.json"}
+    assert tool("sweep_decoding", learned, "--beams", "1,4", "--lenpens", "0,3").stdout == result.stdout
+    assert tree(learned.parent) == after
     # made_up is the validation set: decoded anew with a setting, it gets the score that the sweep gave
     for row in swept["tried"]:
         beam, lenpen = row["beam"], f"{row['lenpen']:g}"
         assert tool("evaluate_translation", learned, "--beam", beam, "--lenpen", lenpen).status == 0
         scored = json.loads((learned / f"evaluation/best_beam{beam}_lenpen{lenpen}/made_up.json").read_text())
         assert scored["tokenized_bleu_line"] == row["line"]
-    assert contents(folder) == texts
 
 
 def test_the_penalty_divides_by_a_power_of_the_length():
@@ -74,7 +80,9 @@ def test_the_penalty_divides_by_a_power_of_the_length():
     [
         (["--beams", "4,0"], "--beams: must be a positive integer, not '0'"),
         (["--beams", ""], "--beams: must be a positive integer, not ''"),
-        (["--lenpens", "1,,2"], "--lenpens: must be a number, not ''"),
+        (["--lenpens", "1,,2"], "--lenpens: must be a number from -50 to 50, not ''"),
+        (["--lenpens", "0.6,1e308"], "--lenpens: must be a number from -50 to 50, not '1e308'"),
+        (["--beams", "5," + "4" * 5000], "--beams: must be an integer up to 2147483647, not '4444"),
         (["--beam", "4"], "unrecognized arguments: --beam 4"),
         (["--average", "30"], "not 30"),
     ],
