@@ -32,7 +32,7 @@ if __name__ == "__main__":
 
 import markdown_table
 import numpy
-from decoding import read_config, setting
+from evaluation import read_config, setting
 from sacrebleu.metrics.base import Metric
 from sacrebleu.significance import PairedTest
 from scipy.stats import PermutationMethod, wilcoxon

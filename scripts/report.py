@@ -25,7 +25,7 @@ if __name__ == "__main__":
     arguments.find_python("omegaconf", "sacrebleu", "sacremoses")
 
 import markdown_table
-from decoding import read_config, setting
+from evaluation import read_config, setting
 from score import read_lines, read_scores
 
 LOGGED = re.compile(r"\[(valid|train_inner|train)\]\[INFO\] - (\{.*\})$")
