@@ -268,7 +268,7 @@ def test_a_run_where_fairseq_would_read_other_paths_is_refused(tmp_path, name):
 
 def test_lines_that_are_too_long_are_scored_as_empty_and_counted(changed, scored, learned, monkeypatch, capsys):
     monkeypatch.chdir(changed)
-    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(sys, "argv", [EVALUATE])
     monkeypatch.setattr(decoding, "MAX_TOKENS", 3)  # a line above it is a batch of its own
     read = decoding.read_run(changed)
     how = decoding.decoding_of(read)
@@ -508,7 +508,7 @@ def test_all_values_of_a_config_reach_fairseq_as_values(changed, monkeypatch):
     calls = []
     monkeypatch.setattr("fairseq_cli.generate.cli_main", lambda: calls.append(sys.argv) or sys.exit("seen"))
     monkeypatch.chdir(changed)
-    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(sys, "argv", [EVALUATE])
     read = dataclasses.replace(decoding.read_run(changed), post_process="--user-dir=a")
     with chosen(changed) as checkpoint, pytest.raises(SystemExit):
         decoding.generate(read, checkpoint, "test", {"beam": "--user-dir=b", "lenpen": "x"}, changed)
