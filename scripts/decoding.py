@@ -74,14 +74,6 @@ class Run:
         """Whether the tokens hold Moses' escapes (&apos; for ')."""
         return "escaped: yes" in self.settings
 
-    @property
-    def testsets(self) -> list[str]:
-        """The names of the test sets, in the order of bin's test, test1, ...; exits where there is none."""
-        names = list(filter(None, read_lines(self.data / "testsets")))
-        if not names:
-            sys.exit(f"{self.data} was prepared without a test set: there is nothing to evaluate on")
-        return names
-
     def references(self, kind: str, name: str) -> list[list[str]]:
         """Return the references of a text, `kind` raw or tok: NAME.LANG, NAME.LANG0, NAME.LANG1, as multi-bleu.perl.
 
@@ -94,10 +86,13 @@ class Run:
             sys.exit(f"there is no reference {stem}{self.target}")
         return [read_lines(path) for path in found]
 
+    @property
     def testsets(self) -> list[str]:
-        """Return the names of the test sets; exit unless the binarized data holds just as many."""
+        """The names of the test sets, in the order of bin's test, test1, ...; exits unless bin holds just as many."""
         path = self.data / "testsets"
-        names = read_lines(path)
+        names = list(filter(None, read_lines(path)))
+        if not names:
+            sys.exit(f"{self.data} was prepared without a test set: there is nothing to evaluate on")
         for name in names:
             if not re.fullmatch(r"\w[\w.+-]*", name) or names.count(name) > 1:
                 sys.exit(f"{path}: must hold the name of a test set on each line, each once; one is '{name}'")

@@ -17,7 +17,7 @@ def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out
         how: what `decoding.decoding_of` gives.
     """
     settings = ", ".join(f"{key} {value}" for key, value in how.items())
-    for index, testset in enumerate(run.testsets()):
+    for index, testset in enumerate(run.testsets):
         subset = f"test{index or ''}"
         references = {kind: run.references(kind, testset) for kind in ("tok", "raw")}
         print(f"Decoding {testset}: {checkpoint.name}, {settings}", flush=True)

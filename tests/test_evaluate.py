@@ -143,7 +143,7 @@ def evaluated(changed, monkeypatch):
         decoded = [[decoding.Hypothesis(line, -1.0, 9)] for line in tokens]
         monkeypatch.setattr(decoding, "generate", lambda *_: decoded)
         monkeypatch.setattr(decoding, "too_long", lambda *_: numpy.array([False]))
-        monkeypatch.setattr(decoding.Run, "testsets", lambda _: ["made_up"])
+        monkeypatch.setattr(decoding.Run, "testsets", ["made_up"])
         unused = evaluation.Checkpoint(Path("unused.pt"), "unused", "best", 1, "", (9, 9))
         evaluate_translation.evaluate_whole(decoding.read_run(changed), unused, {"beam": 5}, "best")
         return json.loads((changed / "evaluation/best/made_up.json").read_text())
@@ -326,10 +326,6 @@ def _no_data(run_folder: Path) -> None:
     shutil.rmtree(run_folder.parent / "data")
 
 
-def _no_testset(run_folder: Path) -> None:
-    (run_folder.parent / "data/testsets").write_text("")
-
-
 def _no_reference(run_folder: Path) -> None:
     (run_folder.parent / "data/tok/made_up.en").unlink()
 
@@ -393,7 +389,7 @@ def _testsets(text: str):
         (_checkpoint({"model": {}, "cfg": {"model": "text"}}), "checkpoint_best.pt is no checkpoint of fairseq"),
         (_checkpoint(Path("/")), "checkpoint_best.pt is not loaded: it holds more than weights and settings"),
         (_no_data, "holds no prepared data (no file testsets)"),
-        (_no_testset, "data was prepared without a test set: there is nothing to evaluate on"),
+        (_testsets(""), "data was prepared without a test set: there is nothing to evaluate on"),
         (_no_reference, "there is no reference"),
         (_short_reference, "made_up: 9 hypotheses, a reference of 1 lines"),
         (_other_dictionary, "decoding test with"),
@@ -401,7 +397,6 @@ def _testsets(text: str):
         (_testsets("made_up\n"), "testsets names 1 test sets, "),
         (_testsets("made_up\nmade_up\n"), "each once; one is 'made_up'"),
         (_testsets("made_up\n../another\n"), "one is '../another'"),
-        (_testsets(""), "one is ''"),
         (_cut_index, "data/bin, test failed: "),
         (_bytes_of_settings, "data/settings is no text in UTF-8"),
         (_model(encoder_layers="print(1)"), "fairseq could run its encoder_layers as a program: print(1)"),
