@@ -7,8 +7,8 @@ import pytest
 from command_line import ADAPTIVE_LM, LM, RDROP, TRANSFORMER, make_data, make_text, start, train_argv
 
 LM_TASK = ("--task", "rdrop_language_modeling", "--criterion")
-# With one word, all of its text in each batch, the gradient of that word is in the hundreds, as of frequent words in the
-# recipes. Clusters of adaptive softmax need more words.
+# With one word, all of the text in each batch, its gradient is in the hundreds, as that of frequent words in the
+# recipes. The clusters of adaptive softmax need more words.
 KINDS = {
     "translation": (make_data, 1, (*TRANSFORMER, *RDROP, "--rdrop-alpha", "5")),
     "language model": (make_text, 1, (*LM, *LM_TASK, "rdrop_cross_entropy", "--rdrop-alpha", "1")),
