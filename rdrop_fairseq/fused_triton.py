@@ -68,9 +68,13 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton has types of its own
         tl.store(target_logit + 2 * token, tl.load(first + word).to(tl.float32))
         tl.store(target_logit + 2 * token + 1, tl.load(second + word).to(tl.float32))
 
-        max0, max1 = float("-inf"), float("-inf")
-        sum0, sum1 = 0.0, 0.0  # of exp(z - max)
-        gap0, gap1 = 0.0, 0.0  # of exp(z - max) * (z1 - z0)
+        # Each alone: Triton 3.3 takes no several numbers in one line within an if.
+        max0 = float("-inf")
+        max1 = float("-inf")
+        sum0 = 0.0  # of exp(z - max)
+        sum1 = 0.0
+        gap0 = 0.0  # of exp(z - max) * (z1 - z0)
+        gap1 = 0.0
         for start in range(0, vocab, block):
             inside = start + columns < vocab
             z0 = tl.load(first + start + columns, mask=inside, other=float("-inf")).to(tl.float32)
