@@ -269,8 +269,8 @@ def parse() -> argparse.Namespace:
 
 def stop(number: int, _: object) -> NoReturn:
     """Exit because of a signal; others that come meanwhile do not keep the processes from being ended."""
-    for other in SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
+    for other in SIGNALS:  # by a function: Python complains of a signal that came before SIG_IGN was set
+        signal.signal(other, lambda *_: None)
     sys.exit(f"stopped by {signal.Signals(number).name}; {AGAIN}")
 
 

@@ -12,7 +12,6 @@ import children  # noqa: E402
 
 
 def main() -> None:
-    children.end_with_caller()
     del sys.argv[0]
     try:
         children.end_with_caller()

@@ -125,8 +125,8 @@ def interrupted(arguments: list[str], env: dict[str, str], moment: Callable[[], 
     """Send ^C to a run at the moment, and check that it ends with one line and leaves no process behind."""
     process = started(arguments, env, moment)
     os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=HANG)
-    assert process.returncode == 130
+    stdout, stderr = process.communicate(timeout=HANG)
+    assert process.returncode == 130, (process.returncode, stdout, stderr)
     assert stderr == f"{Path(arguments[0]).name}: interrupted; run it again to go on\n"
     wait_until(lambda: is_gone(process.pid))
 
