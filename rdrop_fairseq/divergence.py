@@ -24,7 +24,7 @@ _SAMPLES, _TOLERANCE = 8, 0.2
 _CHUNK = {"cpu": 1 << 20, "cuda": 1 << 25}
 
 
-def divergence(lprobs: Tensor, kind: str = "symmetric") -> Tensor:
+def divergence(lprobs: Tensor, kind: str = "symmetric", check: bool = True) -> Tensor:
     """The divergence between M distributions at each position, averaged over the pairs of passes.
 
     For a pair ``i < j`` with ``KL(p || q) = sum_v p_v (log p_v - log q_v)``:
@@ -38,14 +38,15 @@ def divergence(lprobs: Tensor, kind: str = "symmetric") -> Tensor:
             A word of probability 0 in all passes contributes nothing. A position that the caller leaves out of the
             loss gets gradient 0, whatever it holds.
         kind: one of ``DIVERGENCES``.
+        check: look at a few positions of the first pass, whether they hold distributions. A GPU is waited for.
 
     Returns:
         Tensor ``[...]`` in nats, in float32 (float64 for float64), differentiable once by ``lprobs``. It is infinite
         where KL is: where a word is possible in one pass of a pair and impossible in the other.
 
     Raises:
-        ValueError: if ``kind`` is unknown, if ``lprobs`` does not hold at least two passes or has V = 0, or if it holds
-            no distribution at any of a few positions that are looked at, as logits do not.
+        ValueError: if ``kind`` is unknown, if ``lprobs`` does not hold at least two passes or has V = 0, or if none of
+            the positions that are looked at holds a distribution, as with logits.
         RuntimeError: in a backward that is to be differentiated again (``create_graph=True``).
     """
     if kind not in DIVERGENCES:
@@ -56,18 +57,19 @@ def divergence(lprobs: Tensor, kind: str = "symmetric") -> Tensor:
     if not lprobs.size(-1):
         raise ValueError(f"lprobs of shape {list(lprobs.shape)}: must be [M, ..., V] with V > 0")
     flat = lprobs.flatten(1, -2) if positions else lprobs.unsqueeze(1)
-    _refuse_logits(flat)
+    if check and positions.numel() and not torch.compiler.is_compiling():
+        _refuse_logits(flat)
     value: Tensor = _Divergence.apply(flat, kind)
     return value.view(positions)
 
 
 def _refuse_logits(lprobs: Tensor) -> None:
     """Raise ``ValueError`` if the probabilities sum up to 1 at none of a few positions of ``lprobs [M, N, V]``."""
-    if not lprobs.size(1) or torch.compiler.is_compiling():
-        return
     some = lprobs.detach()[0, :: math.ceil(lprobs.size(1) / _SAMPLES)]
     sums = some.to(accumulation_dtype(some)).exp().sum(-1)
-    if ((sums - 1).abs() > _TOLERANCE).all():  # which is not so where one is NaN
+    wrong = (sums - 1).abs() > _TOLERANCE  # not so where it is NaN
+    wrong &= some.amax(-1) > some.amin(-1)  # a position that is masked by one number says nothing
+    if wrong.all():
         raise ValueError(
             f"lprobs: the probabilities at a position sum up to {sums[0].item():.3g} instead of 1: must be "
             "log-probabilities; of logits take log_softmax(-1) first"
@@ -94,7 +96,7 @@ class _Divergence(torch.autograd.Function):
         (lprobs,) = ctx.saved_tensors
         grad = torch.empty_like(lprobs)
         left_out = grad_output.eq(0)
-        some_left_out = bool(left_out.any())
+        some_left_out = lprobs.is_cuda or bool(left_out.any())  # on a GPU to ask costs more than to do it
         for rows in _chunks(lprobs):
             probs, ratios = _probs_and_ratios(lprobs[:, rows].to(grad_output.dtype), ctx.kind)
             part = gradient(ratios, probs, ctx.kind, out=ratios).mul_(grad_output[rows].unsqueeze(-1))
@@ -177,8 +179,11 @@ def accumulation_dtype(tensor: Tensor) -> torch.dtype:
 
 
 def float16_factor(grad: Tensor) -> Tensor:
-    """Return the factor ``[1]``, in float32, that makes the largest absolute value 2^15: half of what float16 holds."""
-    return 2.0**15 / grad.abs().amax().clamp_min(torch.finfo(torch.float32).tiny).view(1)
+    """Return the factor ``[1]``, in float32, that makes the largest absolute value 2^15: half of what float16 holds.
+
+    It is at most 2^79. So a gradient of 0 stays 0, and what is lost is far below what any loss scale would keep.
+    """
+    return 2.0**15 / grad.abs().amax().clamp_min(2.0**-64).view(1)
 
 
 def _chunks(lprobs: Tensor) -> Iterator[slice]:

@@ -272,8 +272,8 @@ def _loss_and_gradient(
 ) -> Tensor | None:
     """Fill in the facts (but for the summed logits) and turn the logits ``[N, M, V]`` into their gradient.
 
-    Of the gradient the part ``-e`` is left out. Returns the factor by which it is multiplied, ``[1]``; None where it is
-    not, which is so but for float16.
+    Of the gradient the part ``-e`` is left out. Returns the factor by which it is multiplied, ``[1]``, in float16;
+    otherwise None, and it is not multiplied.
     """
     tokens, passes, vocab = logits.shape
     if kernel is not None:

@@ -70,7 +70,7 @@ def in_turn(model: nn.Module, dropouts: Sequence[float] | None, calls: Sequence[
 
 # Where a module of fairseq, or of a class derived from it, has the rate at which it draws once a forward: layers that
 # are left out (LayerDrop; Fan et al., 2020), weights that are quantized (``--quant-noise-scalar``; Fan et al., 2021),
-# a kernel's weights, which all sentences share (LightConv). Two more have no class of their own to look for: layers
+# a kernel's weights, which all sentences share (LightConv). Two more cannot be found by a class: layers
 # that a module's own forward leaves out at its rate ``layerdrop`` (wav2vec 2.0, HuBERT, XM Transformer, Conformer), and
 # the hook of ``--quant-noise-pq``.
 #

@@ -544,7 +544,7 @@ def test_a_task_that_it_is_not_for_gets_one_line(data, tmp_path, task, criterion
     result = train(data, *flags, succeeds=False)
     assert result.status == 1
     errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
-    assert len(errors) == 1 and errors[0].startswith(f"error: --task {task}: trains ")
+    assert len(errors) == 1 and errors[0].startswith(f"error: --task {task}: its targets are ")
     assert f"--criterion rdrop_{criterion} is for tasks that predict the next word" in errors[0]
     assert "Traceback" not in result.stderr + result.stdout and "examples from" not in result.stdout
 

@@ -123,6 +123,42 @@ def test_non_contiguous_input(kind):
     torch.testing.assert_close(leaf.grad, other.grad, rtol=1e-14, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_logits_are_refused(dtype):
+    logits = torch.randn(2, 3, 4, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+    for wrong in (logits, logits - 10, logits[:, 0, 0]):
+        with pytest.raises(ValueError, match=r"instead of 1: must be log-probabilities; of logits take log_softmax"):
+            divergence(wrong)
+    assert divergence(logits, check=False).shape == (3, 4)
+    assert divergence(logits.log_softmax(-1)).shape == (3, 4)
+    assert divergence(logits[:, :0]).shape == (0, 4)
+    with pytest.raises(ValueError, match=r"\[2, 3, 0\].*V > 0"):
+        divergence(torch.zeros(2, 3, 0))
+
+
+@pytest.mark.parametrize("masked", [0.0, -math.inf, math.nan])
+def test_positions_masked_by_one_number_are_no_logits(masked):
+    """Left padding in all sentences: the positions that are looked at may all be in the masked column."""
+    lprobs = random_lprobs(2, 8 * 5, 20).unflatten(1, (8, 5))
+    lprobs[:, :, 0] = masked
+    assert divergence(lprobs)[:, 1:].isfinite().all()
+
+
+@every_kind
+def test_a_position_that_is_left_out_gets_no_gradient(kind):
+    """Whatever it holds: a word forbidden in one pass, or no number."""
+    lprobs = random_lprobs(2, 6, 20)
+    lprobs[0, 1, 3] = -math.inf
+    lprobs[:, 4] = math.nan
+    lprobs.requires_grad_()
+    kept = [0, 2, 3, 5]
+    divergence(lprobs, kind)[kept].sum().backward()
+    assert not lprobs.grad[:, [1, 4]].any()
+    alone = lprobs[:, kept].detach().requires_grad_()
+    divergence(alone, kind).sum().backward()
+    torch.testing.assert_close(lprobs.grad[:, kept], alone.grad)
+
+
 @every_kind
 @pytest.mark.parametrize("chunk", [1, 29, 30, 31, 60, 10**6])
 def test_chunk_boundaries(kind, chunk, monkeypatch):

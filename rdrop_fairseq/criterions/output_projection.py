@@ -79,4 +79,6 @@ def cluster_weights(softmax: AdaptiveSoftmax) -> list[Tensor]:
     if any(type(layer) not in (nn.Linear, TiedLinear) or layer._forward_pre_hooks for layer in layers):
         raise NoOutputProjectionError("the adaptive softmax has no plain output projections")
     weights = [layer.weight for layer in layers]
+    if any(not weight.numel() for weight in weights):  # the tail factor leaves a cluster no width
+        raise NoOutputProjectionError("a cluster of the adaptive softmax has width 0")
     return [torch.cat(weights[:2]), *weights[2:]] if tied else weights

@@ -33,18 +33,23 @@ from rdrop_fairseq.schedule import AlphaSchedule
 
 LOSSES = ("auto", "fused", "plain")
 
-# Tasks of fairseq, and those derived from them, whose batches say something else than the next word: what they train.
+# Tasks of fairseq whose targets are not the next word, and what they are. Tasks that are derived from one are like it.
 NOT_FOR_TASKS = {
     "masked_lm": "masked words",
     "multilingual_masked_lm": "masked words",
     "legacy_masked_lm": "masked words",
     "cross_lingual_lm": "masked words",
+    "dummy_masked_lm": "masked words",
     "sentence_prediction": "a class or a number for each sentence",
-    "translation_lev": "models that insert and delete words",
+    "sentence_ranking": "the place of the right sentence",
+    "audio_classification": "a class for each sound",
+    "audio_pretraining": "masked frames",
+    "hubert_pretraining": "units of masked frames",
+    "translation_lev": "insertions and deletions",
 }
 
-# R-Drop has no effect where the divergence of a token stays below this, in nats, over so many batches; over one of a
-# model in which nothing is seen that draws.
+# The warning that R-Drop has no effect comes if the divergence of a token stays below this, in nats, over so many
+# batches; over one batch if the model shows nothing that draws.
 _NO_DIVERGENCE, _WATCHED_BATCHES = 1e-6, 100
 
 logger = logging.getLogger(__name__)
@@ -96,6 +101,7 @@ class RDropConfig(FairseqDataclass):
     )
     # No flags: fairseq's sentence_prediction looks for these two in its criterion while the configuration is put
     # together. Without them that fails with a page of traceback before the criterion can say that it is not for it.
+    # What they are set to means nothing: any key of the same type that is always there would do.
     regression_target: bool = II("common.tpu")
     classification_head_name: str = II("criterion._name")
 
@@ -103,7 +109,6 @@ class RDropConfig(FairseqDataclass):
 class Plan(NamedTuple):
     """What is decided once a model."""
 
-    model: Any  # kept, so that no other model can get its id
     projection: Any  # what the fused loss takes over of the output layer, if it is in use
     separate: bool  # whether each pass needs a forward of its own
 
@@ -138,10 +143,11 @@ class RDropCriterion(FairseqCriterion):
             ValueError: if a value is out of range, or needs an R-Drop task and ``task`` is none, or if the criterion is
                 not for the task.
         """
-        for name, trained in NOT_FOR_TASKS.items():
-            if isinstance(task, TASK_REGISTRY[name]):
+        for name, targets in NOT_FOR_TASKS.items():
+            if isinstance(task, TASK_REGISTRY.get(name, ())):
                 raise ValueError(
-                    f"--task {name}: trains {trained}; --criterion {cfg._name} is for tasks that predict the next word"
+                    f"--task {name}: its targets are {targets}; --criterion {cfg._name} is for tasks that predict the "
+                    "next word"
                 )
         check(math.isfinite(cfg.rdrop_alpha) and cfg.rdrop_alpha >= 0, cfg, "rdrop_alpha", "a finite number >= 0")
         check(cfg.rdrop_divergence in DIVERGENCES, cfg, "rdrop_divergence", f"one of {', '.join(DIVERGENCES)}")
@@ -159,10 +165,10 @@ class RDropCriterion(FairseqCriterion):
         self.dropouts = _parse_dropouts(cfg)
         self.divergence = cfg.rdrop_divergence
         self.loss_kind = cfg.rdrop_loss
-        # By the id of a model. The criterion is a torch module: a model that is its attribute would count as a part of
+        # In a set and a dict: a model that is an attribute of the criterion, a torch module, would count as a part of
         # it, and be saved with it a second time in every checkpoint.
-        self.checked: dict[int, Any] = {}
-        self.plans: dict[int, Plan] = {}
+        self.checked: set[Any] = set()
+        self.plans: dict[Any, Plan] = {}
         self.batches_to_watch, self.kl_seen, self.ntokens_seen = _WATCHED_BATCHES, torch.zeros(()), 0
         self.passes = cfg.rdrop_passes
         self.alpha_at = AlphaSchedule(cfg.rdrop_alpha, cfg.rdrop_every, cfg.rdrop_warmup_updates)
@@ -175,17 +181,17 @@ class RDropCriterion(FairseqCriterion):
         """
         if not model.training:
             return super().forward(model, sample, reduce)
-        if id(model) not in self.checked:
+        if model not in self.checked:
             self.check_model(model)
-            self.checked[id(model)] = model
+            self.checked.add(model)
         alpha = self.alpha_at(self.num_updates)
         if alpha == 0:
             loss, sample_size, logging_output = super().forward(model, sample, reduce)
             logging_output = {"nll_loss": logging_output["loss"], **logging_output, "kl_loss": 0, "kl_ntokens": 0}
         else:
-            if id(model) not in self.plans:
-                self.plans[id(model)] = self.plan(model)
-            plan = self.plans[id(model)]
+            if model not in self.plans:
+                self.plans[model] = self.plan(model)
+            plan = self.plans[model]
             projection = plan.projection if reduce else None
             repeated = repeat_batch(sample, self.passes)
             # With adaptive softmax the features are what a model returns anyway.
@@ -269,7 +275,7 @@ class RDropCriterion(FairseqCriterion):
         )
         if not is_random(model):
             self.batches_to_watch = 1
-        return Plan(model, projection, separate)
+        return Plan(projection, separate)
 
     def watch(self, kl_loss: Tensor, ntokens: int) -> None:
         """Warns, on one process, if the passes gave the same in all of the first batches: then R-Drop has no effect."""
@@ -331,11 +337,12 @@ class RDropCriterion(FairseqCriterion):
     def without_ignored(self, model: Any, net_output: Any, repeated: dict[str, Any]) -> Any:
         """The output of the model with logits 0 where a position does not count: padding, and the ignored prefix.
 
-        What the model gave there, be it infinite or no number, reaches neither the loss nor, as 0 times it, a gradient.
+        What the model gave there, be it infinite or no number, reaches neither the loss nor, as 0 times it, a gradient;
+        but where the model joins or cuts positions afterwards, its output is left as it is.
         """
         logits, rest = (net_output, ()) if isinstance(net_output, Tensor) else (net_output[0], net_output[1:])
         target = model.get_targets(repeated, net_output)
-        if logits.shape[:-1] != target.shape:  # a model that joins or cuts positions afterwards
+        if logits.shape[:-1] != target.shape:
             return net_output
         ignored = target.eq(self.padding_idx)
         ignored[:, : self.ignore_prefix_size] = True
@@ -344,7 +351,7 @@ class RDropCriterion(FairseqCriterion):
 
     def token_divergence(self, lprobs: Tensor, target: Tensor) -> Tensor:
         """The divergence ``[N]`` between the passes in ``lprobs [M, N, V]``, 0 where the target ``[N]`` is padding."""
-        return divergence(lprobs, self.divergence).masked_fill(target.eq(self.padding_idx), 0)
+        return divergence(lprobs, self.divergence, check=False).masked_fill(target.eq(self.padding_idx), 0)
 
     def counted_target(self, model: Any, net_output: Any, sample: dict[str, Any]) -> Tensor:
         """The target ``[B, T]`` without the prefix that the parent leaves out."""

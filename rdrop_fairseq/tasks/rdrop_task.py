@@ -80,7 +80,7 @@ class RDropTask:
         own seed, as ever. Where fairseq draws the batches anew in every epoch, they are fairseq's.
         """
         reused = not disable_iterator_cache and not update_epoch_batch_itr and self.can_reuse_epoch_itr(dataset)  # type: ignore[attr-defined]
-        cfg = self.args if self.cfg is None else self.cfg  # which of the two a task has depends on its age
+        cfg = self.args if self.cfg is None else self.cfg  # older tasks have args, newer ones cfg
         if reused and getattr(cfg, "update_ordered_indices_seed", None) is True:  # then the seed grows with the epoch
             seed += 1 - epoch
         iterator = super().get_batch_iterator(  # type: ignore[misc]
