@@ -328,14 +328,14 @@ def check_float16(tokens, vocab, alpha, kind, epsilon, words, largest, exponent,
     for ours, by_plain, exact in zip(run("fused"), run("plain"), run("exact"), strict=True):
         # Above it float16's tensors overflow. Logits up to 100 are rounded to 1/32, so that gradients are off by more.
         limit = math.inf if autocast else torch.finfo(torch.float16).max
-        margin = 1 + 0.01 * max(1, largest / 10)
+        margin = 1 + 0.05 * max(1, largest / 10)
         assert ours[exact.abs() * margin < limit].isfinite().all()
         assert not ours[exact.abs() > limit * margin].isfinite().any()
         fits = ours.isfinite() & (exact.abs() < limit) & by_plain.isfinite()
         error, plain_error = ((x - exact)[fits].norm().item() for x in (ours, by_plain))
         # By chance: each rounds the logits after a sum in an order of its own, and the elements and smallest numbers.
         eps = torch.finfo(torch.float16).eps
-        by_chance = eps * max(1, largest / 8) * exact[fits].norm() + 2**-24 * math.sqrt(fits.sum())
+        by_chance = eps * max(1, largest) * exact[fits].norm() + 2**-24 * math.sqrt(fits.sum())
         assert error <= plain_error + by_chance, (error, plain_error)
 
 

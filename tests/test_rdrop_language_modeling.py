@@ -259,8 +259,8 @@ REFUSED = {  # flags and what the one line says
     (*ADAPTIVE, "--rdrop-adaptive-divergence", "full"): "--rdrop-adaptive-divergence full: must be one of published",
     (*PLAIN, "--task", "language_modeling", "--rdrop-every", "2"): "--rdrop-every 2: must be 1 with a task",
     ("--task", "masked_lm", "--arch", "roberta_base", *TINY[:4], "--tokens-per-sample", "8", *PLAIN[-4:]): "error: "
-    "--task masked_lm: its targets are masked words; --criterion rdrop_cross_entropy is for tasks that predict the next "
-    "word",
+    "--task masked_lm: its targets are masked words; --criterion rdrop_cross_entropy is for tasks that predict the "
+    "next word",
     (*PLAIN, "--sample-break-mode", "eos"): "--sample-break-mode eos: fairseq needs numpy < 2 for it",
 }
 
