@@ -10,7 +10,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import NoReturn
 
-MOST = 2**31 - 1  # of an integer
 ROOT = Path(__file__).resolve().parent.parent
 MOST = 2**31 - 1  # of an integer
 STEEPEST = 50  # of a length penalty: a length to this power is still a number

@@ -38,7 +38,7 @@ from omegaconf import DictConfig, OmegaConf
 from processes import SIZES, TORCHRUN, Batch, Job, Options, find_batch, find_job, size_key
 from reason import Reason
 from resume import is_finished, mend_last_checkpoint
-from settings import differences, read, refuse_what_breaks_a_run, setting
+from settings import differences, read, refuse_missing_start, refuse_what_breaks_a_run, setting
 
 MODULE = "fairseq_cli.hydra_train"
 PATIENCE = 10  # seconds for processes that were told to end, or those of a killed run, to be gone
@@ -244,7 +244,10 @@ def read_recipe(config: Path, run: Path, seed: int, overrides: list[str]) -> tup
     keys = {override.split("=")[0] for override in overrides}
     if "distributed_training.distributed_world_size" in keys:
         sys.exit("distributed_training.distributed_world_size is the recipe's number of GPUs: use --gpus")
-    refuse_what_breaks_a_run(run_config(config, run, seed, overrides))
+    whole = run_config(config, run, seed, overrides)
+    refuse_what_breaks_a_run(whole)
+    if not (run / "checkpoints/checkpoint_last.pt").exists():
+        refuse_missing_start(whole)
     key = size_key(run_config(config, run, seed, []))
     sizes = [override for override in overrides if override.split("=")[0] == key]
     asked = setting(OmegaConf.from_dotlist(sizes), key) if key and sizes else None

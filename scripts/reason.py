@@ -29,6 +29,8 @@ class Reason:
             self.within = "traceback"
         elif MESSAGE.match(line) or (self.within == "traceback" and text and text == line):
             self.message, self.within = [text], "message"
+        elif not text and self.within == "message" and len(self.message) == 1 and self.message[0].endswith(":"):
+            pass  # the text of the message comes after an empty line
         elif not text or LOGGED.match(line):
             self.within = "" if self.within == "message" else self.within
             self.plain = self.plain if not text else []

@@ -138,6 +138,14 @@ def refuse_what_breaks_a_run(cfg: DictConfig) -> None:
             sys.exit(f"{key}={value}: leave it out: {REFUSED[key]}")
 
 
+def refuse_missing_start(cfg: DictConfig) -> None:
+    """Exit if the checkpoint that a new run is to start from is not there; fairseq would start from nothing."""
+    for key in ("checkpoint.continue_once", "checkpoint.finetune_from_model"):
+        file = setting(cfg, key)
+        if isinstance(file, str) and file and "://" not in file and not Path(file).is_file():
+            sys.exit(f"{key}={file}: there is no such file")
+
+
 def refuse_other_than(cfg: DictConfig, fixed: dict[str, object], instead: dict[str, str]) -> None:
     """Exit if a setting has another value than the one it will get; `instead` says what sets it."""
     own = flat(OmegaConf.create(fixed))
