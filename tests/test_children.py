@@ -15,11 +15,11 @@ PROGRAM = """
 import os, sys, time
 import multiprocessing
 def work():
-    os.write(1, f"forked {os.getpid()}\n".encode())  # at once: the lines of two processes do not mix
+    os.write(1, f"forked {os.getpid()}\\n".encode())  # at once: the lines of two processes do not mix
     time.sleep(1000)
 def main():
     multiprocessing.get_context("fork").Process(target=work).start()
-    os.write(1, f"child {os.getpid()} {sys.argv[1:]}\n".encode())
+    os.write(1, f"child {os.getpid()} {sys.argv[1:]}\\n".encode())
     time.sleep(1000)
 if __name__ == "__main__":
     main()
