@@ -52,8 +52,8 @@ _CHUNK = {"cpu": 1 << 24, "cuda": 1 << 27}
 
 # Logits on which torch's operations do the elementwise work at once. On a CPU they and two temporaries of their size
 # stay in the last cache; fewer would stay in a nearer one, but then the calls of torch cost more than they save. On a
-# GPU 2^22, which stay in its cache, made the head take 29 to 45 times as long as its matrix products (bfloat16, an H200):
-# nearly all of that was launches.
+# GPU 2^22, which stay in its cache, made the head take 29 to 45 times as long as its matrix products (bfloat16, an
+# H200): nearly all of that was launches.
 _BLOCK = {"cpu": 1 << 20, "cuda": 1 << 25}
 
 
