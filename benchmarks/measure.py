@@ -27,7 +27,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from versions import versions  # noqa: E402
+from recipes.versions import versions  # noqa: E402
 
 logging.disable(logging.INFO)  # fairseq turns on what every library has to say
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from line_pool import LinePool
-from moses import TOKENIZERS, Rules, detokenizer, language, perl, tokenizer
+from recipes.text.line_pool import LinePool
+from recipes.text.moses import TOKENIZERS, Rules, detokenizer, language, perl, tokenizer
 from sacremoses import MosesTokenizer
 
 IWSLT = Rules(escape=True)

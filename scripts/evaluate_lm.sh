@@ -19,6 +19,4 @@
 # time, to RUN/evaluation/best, or to average<N>, average_best<N>; with the other options to a name with their values at
 # its end. They name the update and the SHA-256 of the checkpoint. It is copied first, so the training may go on
 # meanwhile.
-set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-become evaluate_lm fairseq -- "$@"
+source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" evaluation.language_model fairseq -- "$@"

@@ -19,6 +19,4 @@
 # Writes hypotheses and references (.tok, .tok.ref0, .txt, .txt.ref0) and scores (.json), anew each time, to
 # RUN/evaluation/best, or to average<N>, average_best<N>; with --beam or --lenpen to a name with the value at its end.
 # The scores name the update and the SHA-256 of the checkpoint. It is copied first, so the training may go on meanwhile.
-set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-become evaluate_translation fairseq sacremoses sacrebleu -- "$@"
+source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" evaluation.translation fairseq sacremoses sacrebleu -- "$@"

@@ -86,7 +86,7 @@ tool_in() {
     (
         trap '' INT
         cd -- "$1"
-        RDROP_PARENT=$parent exec "$PYTHON" "$SCRIPTS/tool.py" "${@:2}"
+        RDROP_PARENT=$parent exec "$PYTHON" "$SCRIPTS/recipes/tool.py" "${@:2}"
     )
 }
 
@@ -267,7 +267,7 @@ source_settings() {
         if [[ -z $from ]]; then
             digest=$(grep -F " ${source##*/}" "$sums") || die "no checksum is known for ${source##*/}"
         else
-            digest=$(tool digest "${source#*=}" 9>&-)
+            digest=$(tool files "${source#*=}" 9>&-)
         fi
         echo "${source##*/}: ${digest%% *}"
     done

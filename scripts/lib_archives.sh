@@ -38,7 +38,7 @@ archive_settings() {
     [[ -z $moses ]] || tokens='Perl scripts of Moses'
     printf '%s\n' "pair: $src-$tgt" "lowercase: $lowercase" "escaped: yes" "bpe: $bpe" "tokens: $tokens"
     for archive in ${archives[@]+"${archives[@]}"}; do
-        digest=$(tool digest "$archive" 9>&-)
+        digest=$(tool files "$archive" 9>&-)
         echo "${archive##*/}: $digest"
     done
 }
@@ -122,7 +122,7 @@ make_iwslt_text() {
         texts+=("${set%%=*}=${prefixes#,}")
     done
     mkdir "$members"
-    tool extract $fetched --inner "texts/$src/$tgt/$src-$tgt.tgz" --out-dir "$members" "${archives[0]}" "${wanted[@]}"
+    tool archives $fetched --inner "texts/$src/$tgt/$src-$tgt.tgz" --out-dir "$members" "${archives[0]}" "${wanted[@]}"
     tool_in "$members" join_parallel --langs "$src" "$tgt" --notes "${notes[@]}" --out-dir "$1" -- "${texts[@]}"
     rm -r "$members"
     about "${testsets[@]%%=*}"

@@ -17,7 +17,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 address=https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw
-sums=$SCRIPTS/checksums/multi30k.sha256
+sums=$SCRIPTS/recipes/data/checksums/multi30k.sha256
 pairs='de-en en-de de-fr fr-de en-fr fr-en'
 required='train valid test_2016_flickr'
 optional='test_2017_flickr test_2017_mscoco test_2018_flickr'

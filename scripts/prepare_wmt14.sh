@@ -76,7 +76,7 @@ make_text() {
     mkdir "$members"
     for archive in "${archives[@]}"; do
         collect found members_of "$archive"
-        tool extract $fetched --out-dir "$members" "$archive" "${found[@]}"
+        tool archives $fetched --out-dir "$members" "$archive" "${found[@]}"
         found=${found[0]#*=}
         corpora+=("${found%."$src"}")
     done

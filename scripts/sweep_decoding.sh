@@ -17,6 +17,4 @@
 #
 # Prints the table of validation scores and the test scores of the choice. Writes the first to RUN/sweep/NAME/valid.json,
 # the second to RUN/evaluation/NAME_beamN_lenpenX, where NAME is best, average<N> or average_best<N>.
-set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-become sweep_decoding fairseq sacremoses sacrebleu -- "$@"
+source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" evaluation.sweep fairseq sacremoses sacrebleu -- "$@"

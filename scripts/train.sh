@@ -61,5 +61,5 @@ cd "$ROOT"
 
 keep_pages
 export PYTHONWARNINGS=${PYTHONWARNINGS:-ignore} # fairseq's own, of deprecated calls
-exec "$PYTHON" "$SCRIPTS/tool.py" launch --seed "$seed" ${options[@]+"${options[@]}"} \
+exec "$PYTHON" "$SCRIPTS/recipes/tool.py" launch --seed "$seed" ${options[@]+"${options[@]}"} \
     "$config" "${out#"$ROOT/"}" ${overrides[@]+"${overrides[@]}"}

@@ -40,7 +40,7 @@ prepare_wikitext() {
 make_texts() {
     local source=$from
     if [[ -z $from || ${from##*/} == "$archive" ]]; then
-        tool fetch --sums "$SCRIPTS/checksums/wikitext.sha256" --out-dir "$1" \
+        tool fetch --sums "$SCRIPTS/recipes/data/checksums/wikitext.sha256" --out-dir "$1" \
             "$archive=${from:-https://wikitext.smerity.com/$archive}"
         source=$1/$archive
     else

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from learned_run import tool
 from matplotlib import pyplot
-from toy_run import make_configs, settings
+from support.learned_run import tool
+from support.places import ROOT
+from support.toy_run import make_configs, settings
 
-ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 PICTURES = sorted((ROOT / "results").glob("p*/*.png"))
 

@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from waiting import HANG
+from support.places import ROOT
+from support.waiting import HANG
 
-ROOT = Path(__file__).parents[1]
 # It stands in for the compiler too, which is looked for where fairseq has no wheel.
 PYTHON = """#!/bin/bash
 case "$*" in

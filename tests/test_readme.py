@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from importlib.metadata import metadata
 from pathlib import Path
 
-import command_line
 import pytest
 import reference
 import torch
-from learned_run import tool
-from waiting import HANG
+from support import command_line
+from support.learned_run import tool
+from support.places import ROOT
+from support.waiting import HANG
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [
     block.replace("\n    ", "\n").strip() for block in re.findall(r"(?:(?<=\n\n)|^)    (?:.+\n|\n(?=    ))+", README)

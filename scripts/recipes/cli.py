@@ -1,0 +1,103 @@
+"""Read command lines, and run commands so that whatever goes wrong is said in one line."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from itertools import combinations
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parents[2]  # of the repository
+MOST = 2**31 - 1  # of an integer
+STEEPEST = 50  # of a length penalty: a length to this power is still a number
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage above it."""
+
+    def __init__(self, description: str | None = None, **settings: object) -> None:
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **settings,  # type: ignore[arg-type]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(f"{message} (see --help)")
+
+
+def positive(text: str) -> int:
+    """Return the positive integer that a text says."""
+    value = natural(text) if text.isascii() and text.isdigit() else 0
+    if not value:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not '{text}'")
+    return value
+
+
+def natural(text: str) -> int:
+    """Return the integer >= 0 that a text says."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"must be an integer >= 0, not '{text}'")
+    if len(text) > len(str(MOST)) or int(text) > MOST:
+        raise argparse.ArgumentTypeError(f"must be an integer up to {MOST}, not '{text}'")
+    return int(text)
+
+
+def penalty(text: str) -> float:
+    """Return the length penalty that a text says."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not -STEEPEST <= value <= STEEPEST:
+        raise argparse.ArgumentTypeError(f"must be a number from {-STEEPEST} to {STEEPEST}, not '{text}'")
+    return value
+
+
+def positives(text: str) -> list[int]:
+    """Return the positive integers of a list like 4,5,6, each once."""
+    return list(dict.fromkeys(positive(part) for part in text.split(",")))
+
+
+def penalties(text: str) -> list[float]:
+    """Return the length penalties of a list like 0.6,1,1.4, each once."""
+    return list(dict.fromkeys(penalty(part) for part in text.split(",")))
+
+
+def check_each_once(folders: Sequence[Path]) -> None:
+    """Exit if two of the folders that are there are one, whatever they are called."""
+    for one, other in combinations([folder for folder in folders if folder.exists()], 2):
+        if one.samefile(other):
+            sys.exit(f"{one} and {other} are one run: give each run once")
+
+
+def run(main: Callable[[], object]) -> None:
+    """Run a command. ^C, an end from outside, a full disk or a refusal prints one line, "COMMAND: ...", to stderr.
+
+    The handlers of the signals raise SystemExit, so what is half-made is removed first.
+    """
+
+    def stop(*_: object) -> NoReturn:
+        sys.exit("interrupted")
+
+    sys.unraisablehook = lambda _: None  # objects that are half-made at an exit may fail, as some of fairseq's do
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        main()
+    except (OSError, BrokenProcessPool) as error:
+        refuse(error)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            refuse(end.code)
+        raise
+
+
+def refuse(message: object, status: int = 1) -> NoReturn:
+    """Print "COMMAND: message" as one line on stderr, and exit."""
+    text = str(message).replace("\n", "\\n")
+    sys.stderr.write(f"{Path(sys.argv[0]).name}: {text}\n")
+    raise SystemExit(status)

@@ -1,0 +1,54 @@
+"""Choose how a translation run decodes on its validation set: see scripts/sweep_decoding.sh."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from recipes import cli
+from recipes.evaluation import decoding
+from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, made_whole, parser
+from recipes.evaluation.score import multi_bleu, multi_bleu_line
+from recipes.evaluation.translation import evaluate_whole
+from recipes.table import markdown_table
+
+
+def sweep(
+    run: decoding.Run, checkpoint: Checkpoint, beams: list[int], lenpens: list[float], folder: Path
+) -> list[dict[str, Any]]:
+    """Return beam, lenpen, and tokenized BLEU on validation (a number, and multi-bleu.perl's line) of each setting."""
+    references = run.references("tok", "valid")
+    found = []
+    for beam in beams:
+        print(f"Decoding the validation set with beam {beam}", flush=True)
+        how = decoding.decoding_of(run, beam=beam, lenpen=0.0) | {"nbest": beam}
+        hypotheses = decoding.generate(run, checkpoint, "valid", how, folder)
+        decoding.check_lengths("valid", hypotheses, references)
+        for lenpen in lenpens:
+            score = multi_bleu([decoding.rerank(sentence, lenpen).text for sentence in hypotheses], references)
+            found.append({"beam": beam, "lenpen": lenpen, "bleu": score.score, "line": multi_bleu_line(score)})
+    return found
+
+
+def main() -> None:
+    arguments_of = parser(__doc__)
+    arguments_of.add_argument("--beams", type=cli.positives, default=[4, 5, 6])
+    arguments_of.add_argument("--lenpens", type=cli.penalties, default=[0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
+    args = arguments_of.parse_args()
+    run = decoding.read_run(args.run)
+    if run.generation.get("unnormalized"):
+        sys.exit(f"{args.run}/train.yaml sets generation.unnormalized: length penalties have no effect on this run")
+    with chosen_checkpoint(args) as checkpoint:
+        name = checkpoint.name
+        with made_whole(run.folder / "sweep" / name) as part:
+            tried = sweep(run, checkpoint, args.beams, args.lenpens, part)
+            best = max(tried, key=lambda row: row["bleu"])
+            result = {"tried": tried, "chosen": best, **checkpoint.facts}
+            (part / "valid.json").write_text(json.dumps(result, indent=2) + "\n")
+        rows = [["beam", "lenpen", "BLEU on validation", ""]]
+        for row in tried:
+            line = row["line"].removeprefix("BLEU = ")
+            rows.append([str(row["beam"]), f"{row['lenpen']:g}", line, "chosen" if row is best else ""])
+        sys.stdout.write(markdown_table(rows))
+        how = decoding.decoding_of(run, beam=best["beam"], lenpen=best["lenpen"])
+        evaluate_whole(run, checkpoint, how, f"{name}_beam{best['beam']}_lenpen{best['lenpen']:g}")

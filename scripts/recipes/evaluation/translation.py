@@ -1,0 +1,57 @@
+"""Decode the test sets of a translation run and score them: see scripts/evaluate_translation.sh."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from recipes import cli
+from recipes.evaluation import decoding
+from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, made_whole, parser
+from recipes.evaluation.score import describe, plain_text, scores, write_scored
+
+
+def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out: Path) -> None:
+    """Decode and score the test sets of a run; print the scores, write texts and scores to the folder `out`.
+
+    Args:
+        how: what `decoding.decoding_of` gives.
+    """
+    settings = ", ".join(f"{key} {value}" for key, value in how.items())
+    for index, testset in enumerate(run.testsets):
+        subset = f"test{index or ''}"
+        references = {kind: run.references(kind, testset) for kind in ("tok", "raw")}
+        print(f"Decoding {testset}: {checkpoint.name}, {settings}", flush=True)
+        hypotheses = decoding.generate(run, checkpoint, subset, how, out)
+        tokens = [of_sentence[0].text for of_sentence in hypotheses]
+        decoding.check_lengths(testset, tokens, references["tok"] + references["raw"])
+        text = plain_text(tokens, run.target, run.escaped)
+        result = scores(tokens, text, references["tok"], references["raw"], run.target, run.lowercase)
+        result |= checkpoint.facts | {"decoding": how}
+        result["scored_as_empty"] = int(decoding.too_long(run, checkpoint, subset).sum())
+        # named as multi-bleu.perl wants it: multi-bleu.perl NAME.tok.ref < NAME.tok
+        kept = {"tok": tokens, "txt": text}
+        kept |= {f"tok.ref{i}": lines for i, lines in enumerate(references["tok"])}
+        kept |= {f"txt.ref{i}": lines for i, lines in enumerate(references["raw"])}
+        write_scored(out, testset, kept, result)
+        sys.stdout.write(describe(testset, result))
+
+
+def evaluate_whole(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], folder: str) -> None:
+    """`evaluate` to RUN/evaluation/FOLDER, which is there whole or as it was before."""
+    out = run.folder / "evaluation" / folder
+    with made_whole(out) as part:
+        evaluate(run, checkpoint, how, part)
+    print(f"Hypotheses and scores are in {out}")
+
+
+def main() -> None:
+    arguments_of = parser(__doc__)
+    arguments_of.add_argument("--beam", type=cli.positive)
+    arguments_of.add_argument("--lenpen", type=cli.penalty)
+    args = arguments_of.parse_args()
+    run = decoding.read_run(args.run)
+    changes = {"beam": args.beam, "lenpen": args.lenpen}
+    how = decoding.decoding_of(run, **changes)
+    with chosen_checkpoint(args) as checkpoint:
+        suffix = "".join(f"_{key}{value:g}" for key, value in changes.items() if value is not None)
+        evaluate_whole(run, checkpoint, how, checkpoint.name + suffix)

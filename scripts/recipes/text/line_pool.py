@@ -1,0 +1,109 @@
+"""Apply a function to every line of a file: in order, on all cores, in constant memory, with progress."""
+
+import itertools
+import multiprocessing
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from recipes import children
+
+# The work is done on lists of lines, as text without their ends. A factory makes the function that does it: it is
+# called once in each worker, so that rules and codes are loaded there and never sent.
+Work = Callable[[list[str]], Any]
+Factory = Callable[[], Work]
+
+CHUNK_LINES = 2000
+_work: Work
+
+
+def _start_worker(factory: Factory) -> None:
+    """Prepare a worker process: ^C is the parent's business, and when the parent is killed its workers go too."""
+    global _work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    children.end_with(parent.pid)
+    _work = factory()
+
+
+def _run(chunk: list[bytes]) -> Any:
+    return _work([line.decode().removesuffix("\n") for line in chunk])
+
+
+def start_workers(workers: int, **settings: Any) -> ProcessPoolExecutor:
+    """Return a pool whose processes run; exits with one line where the system does not allow so many.
+
+    They start now: tqdm starts a thread later, and forking with threads is unsafe.
+    """
+    pool = ProcessPoolExecutor(workers, **settings)
+    try:
+        pool.submit(int)
+    except (OSError, RuntimeError) as error:  # no more processes, no more threads
+        for process in multiprocessing.active_children():  # at its end Python would wait for them
+            process.kill()
+        sys.exit(f"cannot start {workers} processes: {error}; give fewer with --workers")
+    return pool
+
+
+def count_lines(text: Path) -> int:
+    """Return how many lines a text has; only "\\n" ends one."""
+    with text.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+class LinePool:
+    """Worker processes that each hold the function that `factory` returns; for use in a `with` statement."""
+
+    def __init__(self, factory: Factory, workers: int) -> None:
+        self._workers = workers
+        self._pool = start_workers(workers, initializer=_start_worker, initargs=(factory,))
+
+    def __enter__(self) -> "LinePool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def results(self, source: Path, description: str) -> Iterator[Any]:
+        """Yield what the function returns for each chunk of the lines of `source`, in order.
+
+        Only "\\n" ends a line, never U+2028 and its like. A few chunks are held at a time.
+        """
+        pending: deque[tuple[int, Future[Any]]] = deque()
+        size = source.stat().st_size
+        with (
+            tqdm(desc=description, total=size, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar,
+            source.open("rb") as lines,
+        ):
+            while True:
+                chunk = list(itertools.islice(lines, CHUNK_LINES))
+                if chunk:
+                    pending.append((sum(map(len, chunk)), self._pool.submit(_run, chunk)))
+                elif not pending:
+                    return
+                if not chunk or len(pending) > 4 * self._workers:
+                    done, future = pending.popleft()
+                    yield future.result()
+                    bar.update(done)
+
+
+def map_files(factory: Factory, sources: Iterable[Path], out_dir: Path, workers: int) -> None:
+    """Write the lines that the factory's function returns for each source to a file of the same name in `out_dir`.
+
+    Exits with one line where that has not as many lines as the source.
+    """
+    with LinePool(factory, workers) as pool:
+        for source in sources:
+            target = out_dir / source.name
+            with target.open("w", encoding="utf-8", newline="\n") as out:
+                for lines in pool.results(source, source.name):
+                    out.writelines(f"{line}\n" for line in lines)
+            if count_lines(target) != count_lines(source):
+                sys.exit(f"{target}: {count_lines(target)} lines made of the {count_lines(source)} of {source}")

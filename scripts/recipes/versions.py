@@ -1,0 +1,38 @@
+"""What a measurement must name: the commit, the versions and the hardware."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from recipes.cli import ROOT
+
+PACKAGES = ("torch", "fairseq-fixed", "numpy", "hydra-core", "omegaconf", "sacrebleu", "sacremoses", "subword-nmt")
+
+
+def commit() -> str:
+    """Return the commit of this checkout, "unknown" where git is not installed, refuses, or knows no checkout here."""
+    # Not that of another checkout around this folder.
+    env = os.environ | {"GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def versions() -> str:
+    """Return a line each on the commit, the versions and the hardware that a run had."""
+    lines = [f"rdrop_fairseq {commit()}", f"python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            lines.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            lines.append(f"{package} not installed")
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    lines.append(f"gpu {', '.join(gpus) or 'none'}")
+    lines.append(f"cpu {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")
+    return "\n".join(lines) + "\n"

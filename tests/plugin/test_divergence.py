@@ -1,0 +1,458 @@
+"""The divergence: numbers by hand, value and gradient against reference.py, its properties, precision, memory."""
+
+import ast
+import importlib
+import math
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
+from hypothesis import given
+from hypothesis import strategies as st
+from support.helpers import kept_for_backward
+
+from rdrop_fairseq.divergence import DIVERGENCES, divergence
+
+PACKAGE = pathlib.Path(importlib.import_module("rdrop_fairseq").__file__).parent
+every_kind = pytest.mark.parametrize("kind", DIVERGENCES)
+
+
+def random_lprobs(*shape, seed=0, scale=2.0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return (scale * torch.randn(*shape, generator=generator, dtype=torch.float64)).log_softmax(-1).to(dtype)
+
+
+def value_and_grad(function, lprobs, *args):
+    lprobs = lprobs.detach().clone().requires_grad_()
+    value = function(lprobs, *args)
+    value.backward(torch.linspace(1, 2, value.numel(), dtype=value.dtype).view(value.shape))
+    return value.detach(), lprobs.grad
+
+
+# p = (1/2, 1/4, 1/4), q = (1/4, 1/2, 1/4), in units of ln 2: log p = (-1, -2, -2), log q = (-2, -1, -2).
+# KL(p||q) = 1/2 * 1 + 1/4 * -1 + 1/4 * 0 = 1/4;  KL(q||p) = 1/4 * -1 + 1/2 * 1 + 0 = 1/4.
+# r = (1/4, 1/4, 1/2): log r = (-2, -2, -1). KL(p||r) = 1/2 * 1 + 0 + 1/4 * -1 = 1/4, likewise all pairs of p, q, r.
+# s = (1/2, 3/8, 1/8): KL(p||s) = 0 + 1/4 * log2(2/3) + 1/4 * log2(2) = 1/2 - 1/4 * log2(3)
+#                      KL(s||p) = 0 + 3/8 * log2(3/2) + 1/8 * log2(1/2) = 3/8 * log2(3) - 1/2
+# js(p, q): m = (3/8, 3/8, 1/4). KL(p||m) = 1/2 * log2(4/3) + 1/4 * log2(2/3) + 0
+#                                         = 1/2 * (2 - log2(3)) + 1/4 * (1 - log2(3)) = 5/4 - 3/4 * log2(3) = KL(q||m)
+P, Q, R, S = (0.5, 0.25, 0.25), (0.25, 0.5, 0.25), (0.25, 0.25, 0.5), (0.5, 0.375, 0.125)
+
+
+@pytest.mark.parametrize(
+    "probs, kind, expected",
+    [
+        ((P, Q), "symmetric", 1 / 4),
+        ((P, Q), "forward", 1 / 4),
+        ((P, Q, R), "symmetric", 1 / 4),
+        ((P, S), "forward", 1 / 2 - math.log2(3) / 4),
+        ((P, S), "reverse", 3 / 8 * math.log2(3) - 1 / 2),
+        ((S, P), "forward", 3 / 8 * math.log2(3) - 1 / 2),
+        ((P, S), "symmetric", math.log2(3) / 16),
+        ((P, P, S), "symmetric", math.log2(3) / 16 * 2 / 3),  # two of the three pairs differ
+        ((P, P, S), "forward", (1 / 2 - math.log2(3) / 4) * 2 / 3),  # p1, p2 before s
+        ((S, P, P), "forward", (3 / 8 * math.log2(3) - 1 / 2) * 2 / 3),
+        ((P, Q), "js", 5 / 4 - 3 / 4 * math.log2(3)),
+    ],
+)
+def test_numbers_by_hand(probs, kind, expected):
+    lprobs = torch.tensor(probs, dtype=torch.float64).log()
+    assert divergence(lprobs, kind).item() == pytest.approx(expected * math.log(2), rel=1e-12)
+    assert reference.divergence(lprobs, kind).item() == pytest.approx(expected * math.log(2), rel=1e-12)
+
+
+def test_gradient_by_hand():
+    # design.md: by the logits of p, 1/2 [p (d - sum(p d)) + (p - q)] with d = log p - log q. For P and Q in units of
+    # ln 2: d = (1, -1, 0), sum(p d) = 1/4. p (d - 1/4) = (3/8, -5/16, -1/16); p - q = (1/4, -1/4, 0) in units of 1.
+    logits = torch.tensor([P, Q], dtype=torch.float64).log().requires_grad_()
+    divergence(logits.log_softmax(-1)).backward()
+    two = math.log(2)
+    by_p = [(3 / 8 * two + 1 / 4) / 2, (-5 / 16 * two - 1 / 4) / 2, -1 / 16 * two / 2]
+    by_q = [by_p[1], by_p[0], by_p[2]]
+    torch.testing.assert_close(logits.grad, torch.tensor([by_p, by_q], dtype=torch.float64))
+
+
+@every_kind
+@pytest.mark.parametrize("passes", [2, 3, 4])
+def test_value_and_gradient_equal_the_reference(kind, passes):
+    lprobs = random_lprobs(passes, 5, 7, seed=passes)
+    actual = value_and_grad(divergence, lprobs, kind)
+    expected = value_and_grad(reference.divergences, lprobs, kind)
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
+
+
+@every_kind
+@pytest.mark.parametrize("passes", [2, 3])
+def test_gradcheck(kind, passes):
+    logits = random_lprobs(passes, 2, 4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: divergence(x.log_softmax(-1), kind), logits)
+    assert torch.autograd.gradcheck(lambda x: divergence(x, kind), logits)  # free variables, as documented
+
+
+def test_symmetric_is_the_default():
+    lprobs = random_lprobs(2, 3, 5)
+    assert torch.equal(divergence(lprobs), divergence(lprobs, "symmetric"))
+
+
+@every_kind
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3), (0,), (2, 1, 3)])
+def test_shapes(kind, shape):
+    lprobs = random_lprobs(3, *shape, 6)
+    value, grad = value_and_grad(divergence, lprobs, kind)
+    assert value.shape == shape and grad.shape == lprobs.shape
+    flat = lprobs.reshape(3, -1, 6) if lprobs.numel() else lprobs
+    assert torch.equal(value.flatten(), divergence(flat, kind).flatten())
+
+
+@every_kind
+def test_non_contiguous_input(kind):
+    lprobs = random_lprobs(2, 4, 3, 5)
+    for view in (lprobs.transpose(1, 2), lprobs.permute(0, 3, 1, 2), lprobs[:, ::2], lprobs[:, :1].expand(-1, 4, 3, 5)):
+        assert not view.is_contiguous()
+        actual, expected = (value_and_grad(divergence, x, kind) for x in (view, view.contiguous()))
+        torch.testing.assert_close(actual, expected, rtol=1e-14, atol=0)
+    leaf = lprobs.clone().requires_grad_()
+    divergence(leaf.transpose(1, 2), kind).backward(torch.ones(3, 4, dtype=leaf.dtype))
+    other = lprobs.clone().requires_grad_()
+    divergence(other, kind).backward(torch.ones(4, 3, dtype=leaf.dtype))
+    torch.testing.assert_close(leaf.grad, other.grad, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_logits_are_refused(dtype):
+    logits = torch.randn(2, 3, 4, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+    for wrong in (logits, logits - 10, logits[:, 0, 0]):
+        with pytest.raises(ValueError, match=r"instead of 1: must be log-probabilities; of logits take log_softmax"):
+            divergence(wrong)
+    assert divergence(logits, check=False).shape == (3, 4)
+    assert divergence(logits.log_softmax(-1)).shape == (3, 4)
+    assert divergence(logits[:, :0]).shape == (0, 4)
+    with pytest.raises(ValueError, match=r"\[2, 3, 0\].*V > 0"):
+        divergence(torch.zeros(2, 3, 0))
+
+
+@pytest.mark.parametrize("masked", [0.0, -math.inf, math.nan])
+def test_positions_masked_by_one_number_are_no_logits(masked):
+    """Left padding in all sentences: the positions that are looked at may all be in the masked column."""
+    lprobs = random_lprobs(2, 8 * 5, 20).unflatten(1, (8, 5))
+    lprobs[:, :, 0] = masked
+    assert divergence(lprobs)[:, 1:].isfinite().all()
+
+
+@every_kind
+def test_a_position_that_is_left_out_gets_no_gradient(kind):
+    """Whatever it holds: a word forbidden in one pass, or no number."""
+    lprobs = random_lprobs(2, 6, 20)
+    lprobs[0, 1, 3] = -math.inf
+    lprobs[:, 4] = math.nan
+    lprobs.requires_grad_()
+    kept = [0, 2, 3, 5]
+    divergence(lprobs, kind)[kept].sum().backward()
+    assert not lprobs.grad[:, [1, 4]].any()
+    alone = lprobs[:, kept].detach().requires_grad_()
+    divergence(alone, kind).sum().backward()
+    torch.testing.assert_close(lprobs.grad[:, kept], alone.grad)
+
+
+@every_kind
+@pytest.mark.parametrize("chunk", [1, 29, 30, 31, 60, 10**6])
+def test_chunk_boundaries(kind, chunk, monkeypatch):
+    lprobs = random_lprobs(3, 7, 10)  # 30 elements a position
+    whole = value_and_grad(divergence, lprobs, kind)
+    monkeypatch.setattr("rdrop_fairseq.divergence._CHUNK", {"cpu": chunk})
+    torch.testing.assert_close(value_and_grad(divergence, lprobs, kind), whole, rtol=1e-14, atol=1e-16)
+
+
+@every_kind
+@pytest.mark.parametrize("passes", [2, 3, 4])
+def test_exactly_zero_where_the_passes_agree(kind, passes):
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        logits = random_lprobs(1, 64, 50, scale=4).to(dtype).repeat(passes, 1, 1)
+        value, grad = value_and_grad(lambda x: divergence(x.log_softmax(-1), kind), logits)
+        assert not value.any(), dtype
+        # The terms cancel as far as the probabilities, rounded to dtype, sum to 1.
+        assert grad.abs().max() <= 8 * torch.finfo(dtype).eps, dtype
+
+
+@every_kind
+def test_words_impossible_in_all_passes_contribute_nothing(kind):
+    logits = random_lprobs(3, 4, 6)
+    masked = logits.clone()
+    masked[..., [1, 4]] = -math.inf
+    value, grad = value_and_grad(lambda x: divergence(x.log_softmax(-1), kind), masked)
+    kept = [0, 2, 3, 5]
+    expected, expected_grad = value_and_grad(lambda x: divergence(x.log_softmax(-1), kind), logits[..., kept])
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(grad[..., kept], expected_grad)
+    assert not grad[..., [1, 4]].any()
+
+
+@every_kind
+def test_not_a_number_stays_one(kind):
+    """A model that diverged is seen, not taken for two passes that agree."""
+    lprobs = random_lprobs(2, 3, 4)
+    lprobs[1, 1, 2] = math.nan
+    value, grad = value_and_grad(divergence, lprobs, kind)
+    assert value.isnan().tolist() == [False, True, False]
+    assert grad[:, 1].isnan().any() and grad[:, [0, 2]].isfinite().all()
+
+
+@every_kind
+def test_a_word_impossible_in_one_pass(kind):
+    # KL(p||q) with p_v = 0 < q_v: that word counts 0 log 0 = 0 in KL(p||q) and makes KL(q||p) infinite.
+    lprobs = torch.tensor([(0.5, 0.5, 0.0), (0.25, 0.25, 0.5)], dtype=torch.float64).log()
+    expected = {"forward": math.log(2), "reverse": math.inf, "symmetric": math.inf}
+    expected["js"] = reference.divergence(lprobs, "js").item()
+    assert reference.divergence(lprobs, kind).item() == pytest.approx(expected[kind])
+    value, grad = value_and_grad(divergence, lprobs, kind)
+    assert value.item() == pytest.approx(expected[kind])
+    if value.isfinite():
+        torch.testing.assert_close(grad, value_and_grad(reference.divergence, lprobs, kind)[1])
+
+
+# Property-based: logits drawn freely, up to the largest that training meets.
+@st.composite
+def logits_strategy(draw, largest=30.0):
+    passes, positions, vocab = draw(st.tuples(st.integers(2, 4), st.integers(1, 3), st.integers(1, 6)))
+    size = passes * positions * vocab
+    numbers = draw(st.lists(st.floats(-largest, largest, width=32), min_size=size, max_size=size))
+    return torch.tensor(numbers, dtype=torch.float64).view(passes, positions, vocab)
+
+
+kinds = st.sampled_from(DIVERGENCES)
+
+
+def tolerance(lprobs):
+    return 1e-13 * max(1.0, float(lprobs.abs().max()))
+
+
+@given(logits_strategy(), kinds, st.randoms(use_true_random=False))
+def test_property_order_of_the_passes(logits, kind, random):
+    lprobs = logits.log_softmax(-1)
+    order = list(range(len(lprobs)))
+    random.shuffle(order)
+    if kind in ("symmetric", "js"):
+        exchanged = divergence(lprobs[order], kind)
+    else:  # KL(p||q) of the passes turned round is KL(q||p)
+        exchanged = divergence(lprobs.flip(0), {"forward": "reverse", "reverse": "forward"}[kind])
+    torch.testing.assert_close(divergence(lprobs, kind), exchanged, rtol=1e-10, atol=tolerance(lprobs))
+
+
+@given(logits_strategy())
+def test_property_symmetric_is_the_mean_of_both_directions(logits):
+    lprobs = logits.log_softmax(-1)
+    mean = (divergence(lprobs, "forward") + divergence(lprobs, "reverse")) / 2
+    torch.testing.assert_close(divergence(lprobs, "symmetric"), mean, rtol=1e-10, atol=tolerance(lprobs))
+
+
+@given(logits_strategy(), kinds)
+def test_property_not_negative(logits, kind):
+    lprobs = logits.log_softmax(-1)
+    assert (divergence(lprobs, kind) >= -tolerance(lprobs)).all()
+
+
+@given(logits_strategy())
+def test_property_js_at_most_log_two(logits):
+    lprobs = logits.log_softmax(-1)
+    assert (divergence(lprobs, "js") <= math.log(2) + tolerance(lprobs)).all()
+
+
+@given(logits_strategy(largest=1e4), kinds, st.sampled_from([torch.float16, torch.bfloat16, torch.float32]))
+def test_property_finite_at_large_logits(logits, kind, dtype):
+    value, grad = value_and_grad(lambda x: divergence(x.log_softmax(-1), kind), logits.to(dtype))
+    assert value.dtype == torch.float32 and grad.dtype == dtype
+    assert value.isfinite().all() and grad.isfinite().all()
+
+
+@given(logits_strategy(), kinds, st.randoms(use_true_random=False))
+def test_property_permutation_of_the_vocabulary(logits, kind, random):
+    lprobs = logits.log_softmax(-1)
+    words = list(range(lprobs.size(-1)))
+    random.shuffle(words)
+    value, grad = value_and_grad(divergence, lprobs, kind)
+    permuted, permuted_grad = value_and_grad(divergence, lprobs[..., words], kind)
+    torch.testing.assert_close(permuted, value, rtol=1e-10, atol=tolerance(lprobs))
+    torch.testing.assert_close(permuted_grad, grad[..., words], rtol=1e-10, atol=tolerance(lprobs))
+
+
+@given(logits_strategy(), kinds)
+def test_property_m_passes_equal_the_loop_over_pairs(logits, kind):
+    lprobs = logits.log_softmax(-1)
+    pairs = [(i, j) for i in range(len(lprobs)) for j in range(i + 1, len(lprobs))]
+    mean = sum(divergence(lprobs[[i, j]], kind) for i, j in pairs) / len(pairs)
+    torch.testing.assert_close(divergence(lprobs, kind), mean, rtol=1e-10, atol=tolerance(lprobs))
+
+
+@every_kind
+def test_extreme_logits_have_the_known_value(kind):
+    # Two one-hot distributions on different words, 2e4 nats apart: KL is 2e4, js is ln 2.
+    logits = torch.tensor([(1e4, -1e4), (-1e4, 1e4)])
+    expected = math.log(2) if kind == "js" else 2e4
+    for dtype in (torch.float16, torch.float32):
+        assert divergence(logits.to(dtype).log_softmax(-1), kind).item() == pytest.approx(expected)
+
+
+def naive(lprobs, kind):
+    """The formulas as torch's kl_div computes them, in the input's own precision."""
+    lp, lq = lprobs
+    forward = F.kl_div(lq, lp, log_target=True, reduction="none").sum(-1)
+    reverse = F.kl_div(lp, lq, log_target=True, reduction="none").sum(-1)
+    if kind == "js":
+        lm = torch.logaddexp(lp.float(), lq.float()).to(lp.dtype) - math.log(2)  # no logaddexp in half on a CPU
+        return (naive(torch.stack([lp, lm]), "forward") + naive(torch.stack([lq, lm]), "forward")) / 2
+    return {"forward": forward, "reverse": reverse, "symmetric": (forward + reverse) / 2}[kind]
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("softmax_dtype", [None, torch.float32], ids=["half", "as_fairseq"])
+def test_half_precision_error_is_not_above_the_naive_formulas(kind, dtype, softmax_dtype):
+    logits = random_lprobs(2, 40, 300, scale=1.5).to(dtype)
+
+    def through(function):
+        return value_and_grad(lambda x: function(x.log_softmax(-1, dtype=softmax_dtype), kind), logits)
+
+    exact = value_and_grad(lambda x: divergence(x.log_softmax(-1), kind), logits.double())
+    for actual, plain, truth in zip(through(divergence), through(naive), exact, strict=True):
+        error, plain_error = ((x.double() - truth).abs().max().item() for x in (actual, plain))
+        assert error <= plain_error + 1e-2 * torch.finfo(dtype).eps * truth.abs().max().item()
+
+
+@every_kind
+def test_value_is_accumulated_in_float32(kind):
+    # 50,000 words: a sum in half precision would stall long before the end.
+    half = random_lprobs(2, 2, 50_000, scale=1.0, dtype=torch.float16)
+    torch.testing.assert_close(divergence(half, kind).double(), divergence(half.double(), kind), rtol=1e-5, atol=1e-6)
+
+
+def test_memory_kept_for_backward_is_that_of_plain_cross_entropy():
+    positions, vocab = 12, 50
+    logits = torch.randn(2 * positions, vocab, requires_grad=True)
+    target = torch.randint(vocab, (positions,)).repeat(2)
+
+    def cross_entropy(lprobs):
+        return label_smoothed_nll_loss(lprobs, target, 0.1, ignore_index=1)[0]
+
+    def plain():
+        return cross_entropy(logits.log_softmax(-1))
+
+    def rdrop():
+        lprobs = logits.log_softmax(-1)
+        return cross_entropy(lprobs) + 5 * divergence(lprobs.view(2, positions, vocab)).sum()
+
+    assert kept_for_backward(plain, logits.numel()) == 1  # so that it is seen to count
+    assert kept_for_backward(rdrop, logits.numel()) == 1
+
+
+def test_backward_twice_is_refused():
+    # A gradient penalty must not silently miss the divergence's second derivative.
+    logits = random_lprobs(2, 3, 4).requires_grad_()
+    with pytest.raises(RuntimeError, match=r"once|twice"):
+        (grad,) = torch.autograd.grad(divergence(logits.log_softmax(-1)).sum(), logits, create_graph=True)
+        grad.square().sum().backward()
+
+
+def test_input_is_unchanged_and_no_grad_works():
+    lprobs = random_lprobs(2, 3, 4).requires_grad_()
+    before = lprobs.detach().clone()
+    value = divergence(lprobs)
+    value.sum().backward()
+    with torch.no_grad():
+        without = divergence(lprobs)
+    assert torch.equal(lprobs, before)
+    assert torch.equal(value, without) and value.requires_grad and not without.requires_grad
+
+
+@pytest.mark.parametrize(
+    "lprobs, kind, words",
+    [
+        (torch.zeros(2, 3), "jsd", ["'jsd'", *DIVERGENCES]),
+        (torch.zeros(2, 3), "", ["''"]),
+        (torch.zeros(1, 4, 3), "symmetric", ["[1, 4, 3]", "2 passes"]),
+        (torch.zeros(3), "symmetric", ["[3]"]),
+        (torch.zeros(()), "symmetric", ["[]"]),
+    ],
+)
+def test_errors_name_the_value_and_what_is_allowed(lprobs, kind, words):
+    with pytest.raises(ValueError) as error:
+        divergence(lprobs, kind)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_torch_alone_is_enough():
+    """As where fairseq is not installed: nobody on the import path finds it, nor what comes with it."""
+    script = """
+import sys
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("fairseq", "omegaconf", "hydra", "sacrebleu"):
+            return None
+        return self.finder.find_spec(name, path, target)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+try:
+    import fairseq
+    raise SystemExit("fairseq is still importable: this tests nothing")
+except ModuleNotFoundError:
+    pass
+
+import torch
+from rdrop_fairseq.divergence import divergence
+from rdrop_fairseq.fused import linear_rdrop_loss
+from rdrop_fairseq.passes import forward_passes, repeat_batch
+from rdrop_fairseq.schedule import AlphaSchedule
+
+lprobs = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]).log()
+assert abs(divergence(lprobs).item() - 0.25 * 0.6931472) < 1e-6
+fused = linear_rdrop_loss(lprobs.unsqueeze(1), torch.eye(3), torch.tensor([2]), 5.0)
+assert abs(fused.kl_loss.item() - 0.25 * 0.6931472) < 1e-6
+sample = {"net_input": {"input": torch.ones(3, 2)}, "target": torch.zeros(3)}
+model = torch.nn.Linear(2, 5)
+assert forward_passes(model, sample, repeat_batch(sample, 2), None, 2).shape == (6, 5)
+assert AlphaSchedule(5.0)(0) == 5.0
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_one_direction_of_imports():
+    """tasks, criterions -> passes, schedule, fused, divergence -> torch, at any depth of the code."""
+
+    def imported(path):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path.name}: relative import"
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+    allowed = {  # file: modules of the package, other packages
+        "divergence.py": (set(), {"torch"}),
+        "fused.py": ({"divergence", "fused_triton"}, {"torch"}),
+        "fused_triton.py": ({"divergence"}, {"torch", "triton"}),
+        "passes.py": (set(), {"torch"}),
+        "schedule.py": (set(), set()),
+    }
+    for path in PACKAGE.rglob("*.py"):
+        names = set(imported(path))
+        top = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
+        own = {name.split(".")[1] for name in names if name.startswith("rdrop_fairseq.")}
+        if path.parent == PACKAGE and path.name in allowed:
+            own_allowed, others_allowed = allowed[path.name]
+            assert own <= own_allowed, path
+            assert top - {"rdrop_fairseq"} <= others_allowed, path
+        elif path.parent.name == "criterions" and path.parent.parent == PACKAGE:
+            assert "tasks" not in own, path
+        elif path.parent.name == "tasks" and path.parent.parent == PACKAGE:
+            assert "criterions" not in own, path
+    assert all((PACKAGE / name).exists() for name in allowed)
