@@ -267,7 +267,7 @@ source_settings() {
         if [[ -z $from ]]; then
             digest=$(grep -F " ${source##*/}" "$sums") || die "no checksum is known for ${source##*/}"
         else
-            digest=$(tool files "${source#*=}" 9>&-)
+            digest=$(tool digest "${source#*=}" 9>&-)
         fi
         echo "${source##*/}: ${digest%% *}"
     done

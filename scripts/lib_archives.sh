@@ -38,7 +38,7 @@ archive_settings() {
     [[ -z $moses ]] || tokens='Perl scripts of Moses'
     printf '%s\n' "pair: $src-$tgt" "lowercase: $lowercase" "escaped: yes" "bpe: $bpe" "tokens: $tokens"
     for archive in ${archives[@]+"${archives[@]}"}; do
-        digest=$(tool files "$archive" 9>&-)
+        digest=$(tool digest "$archive" 9>&-)
         echo "${archive##*/}: $digest"
     done
 }

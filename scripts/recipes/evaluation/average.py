@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from recipes import cli
+from recipes.files import whole_file
 
 logging.disable(logging.INFO)  # fairseq's import tells of optional packages
 from fairseq.checkpoint_utils import checkpoint_paths, load_checkpoint_to_cpu  # noqa: E402
@@ -141,15 +142,11 @@ def check_out(out: Path, folder: Path) -> None:
 
 def save(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint that is there whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:  # of a path, torch would write the name into the file
+        with whole_file(path) as part, part.open("wb") as file:  # of a path, torch would write the name into the file
             torch.save(checkpoint, file)
-        part.rename(path)
     except RuntimeError as error:  # torch's writer, of a full disk
         sys.exit(f"{path} could not be written: {str(error).splitlines()[0]}")
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def main() -> None:

@@ -2,19 +2,14 @@
 
 import argparse
 import ast
-import errno
-import fcntl
-import itertools
 import logging
-import os
 import re
 import shutil
 import sys
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -24,7 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recipes.cli import Parser, positive
-from recipes.files import sha256
+from recipes.files import own_folder, sha256
 
 KINDS = {str: "a text", bool: "true or false", int: "an integer", dict: "a section"}
 POSITIONS = 1024  # fairseq's default
@@ -113,67 +108,6 @@ def parser(description: str | None) -> Parser:
     which.add_argument("--average", type=positive, metavar="N")
     which.add_argument("--average-best", type=positive, metavar="N")
     return made
-
-
-@contextmanager
-def own_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Give a temporary folder of this process alone, PARENT/.NAME.*.part, which goes at the end.
-
-    The process holds a lock on it as long as it lives. Folders of killed processes, which nobody locks, go first.
-    """
-    parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(".*.part"):
-        with suppress(OSError):
-            held = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left)
-            finally:
-                os.close(held)
-    descriptor: int | None = None
-    while descriptor is None:  # another process may take it for left until it is locked
-        made = Path(tempfile.mkdtemp(".part", f".{name}.", parent))
-        with suppress(FileNotFoundError):
-            descriptor = _lock(made)
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-        os.close(descriptor)
-
-
-def _lock(folder: Path) -> int:
-    """Return a descriptor that locks a folder, where the file system has locks; raises FileNotFoundError if it goes."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        folder.stat()
-    except FileNotFoundError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-@contextmanager
-def made_whole(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes the place of `folder` at the end, and goes if that is not reached.
-
-    Of several processes that make the same folder, the last one's stays.
-    """
-    with own_folder(folder.parent, folder.name) as temporary:
-        part = temporary / "new"
-        part.mkdir()
-        yield part
-        for attempt in itertools.count():
-            with suppress(FileNotFoundError):
-                folder.rename(temporary / f"former{attempt}")
-            try:
-                part.rename(folder)
-                break
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process was in between
-                    raise
 
 
 @dataclass(frozen=True)

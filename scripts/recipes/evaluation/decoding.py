@@ -22,7 +22,7 @@ from recipes.evaluation.checkpoint_choice import (
     read_config,
     setting,
 )
-from recipes.evaluation.score import read_lines
+from recipes.files import read_lines
 
 LANGUAGE = re.compile(r"[A-Za-z]\w*(?:-\w+)*")
 SUBWORDS = ("subword_nmt", "sentencepiece", "wordpiece", "letter", "silence", "_EOW", "@@ ", "@@", "none")

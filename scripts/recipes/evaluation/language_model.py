@@ -19,11 +19,11 @@ from recipes.evaluation.checkpoint_choice import (
     check_path,
     chosen_checkpoint,
     failure_in_one_line,
-    made_whole,
     parser,
     read_config,
     setting,
 )
+from recipes.files import whole_folder
 
 SAMPLE, WINDOW = 512, 400  # of the paper's evaluation
 BATCH_TOKENS = 2048  # whose logits exist at once
@@ -165,7 +165,7 @@ def main() -> None:
     suffix = "".join(f"_{what}{number}" for what, number in asked.items() if number is not None)
     with chosen_checkpoint(args) as checkpoint:
         out = args.run.resolve() / "evaluation" / f"{checkpoint.name}{suffix}"
-        with made_whole(out) as part, failure_in_one_line(f"evaluating {checkpoint.origin} on {data}"):
+        with whole_folder(out) as part, failure_in_one_line(f"evaluating {checkpoint.origin} on {data}"):
             evaluator = Evaluator(checkpoint, data, args.tokens_per_sample, args.context_window, cpu)
             for split in ("valid", "test"):
                 result = evaluator.evaluate(split) | checkpoint.facts

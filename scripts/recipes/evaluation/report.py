@@ -11,7 +11,8 @@ from typing import Any
 
 from recipes import cli
 from recipes.evaluation.checkpoint_choice import read_config, setting
-from recipes.evaluation.score import read_lines, read_scores
+from recipes.evaluation.score import read_scores
+from recipes.files import read_lines
 from recipes.table import markdown_table
 
 LOGGED = re.compile(r"\[(valid|train_inner|train)\]\[INFO\] - (\{.*\})$")

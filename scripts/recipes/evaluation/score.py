@@ -13,6 +13,7 @@ from typing import Any
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.bleu import BLEUScore
 
+from recipes.files import read_lines, write_lines
 from recipes.text.moses import detokenizer
 
 # Python's split() also splits at these (all in the first plane); Perl's, and so multi-bleu.perl, at ASCII white space
@@ -32,21 +33,6 @@ KINDS = {
     "lowercase": bool,
     "decoding": dict,
 }
-
-
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text; they end at newlines alone. Exit if it is not UTF-8."""
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            return file.read().removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        sys.exit(f"{path} is no text in UTF-8: {error.reason} at byte {error.start}")
-
-
-def write_lines(path: Path, lines: list[str]) -> None:
-    """Write a text, a newline after each line."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
 
 
 def split_compounds(line: str) -> str:

@@ -17,15 +17,8 @@ from tqdm import tqdm
 
 from recipes import cli
 from recipes.evaluation.checkpoint_choice import read_config, setting
-from recipes.evaluation.score import (
-    KINDS,
-    as_perl_splits,
-    check_lengths,
-    read_lines,
-    read_scores,
-    text_metrics,
-    token_metric,
-)
+from recipes.evaluation.score import KINDS, as_perl_splits, check_lengths, read_scores, text_metrics, token_metric
+from recipes.files import read_lines
 from recipes.table import markdown_table
 
 SCORES = {

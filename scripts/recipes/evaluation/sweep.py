@@ -7,9 +7,10 @@ from typing import Any
 
 from recipes import cli
 from recipes.evaluation import decoding
-from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, made_whole, parser
+from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, parser
 from recipes.evaluation.score import multi_bleu, multi_bleu_line
 from recipes.evaluation.translation import evaluate_whole
+from recipes.files import whole_folder
 from recipes.table import markdown_table
 
 
@@ -40,7 +41,7 @@ def main() -> None:
         sys.exit(f"{args.run}/train.yaml sets generation.unnormalized: length penalties have no effect on this run")
     with chosen_checkpoint(args) as checkpoint:
         name = checkpoint.name
-        with made_whole(run.folder / "sweep" / name) as part:
+        with whole_folder(run.folder / "sweep" / name) as part:
             tried = sweep(run, checkpoint, args.beams, args.lenpens, part)
             best = max(tried, key=lambda row: row["bleu"])
             result = {"tried": tried, "chosen": best, **checkpoint.facts}

@@ -6,8 +6,9 @@ from typing import Any
 
 from recipes import cli
 from recipes.evaluation import decoding
-from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, made_whole, parser
+from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, parser
 from recipes.evaluation.score import describe, plain_text, scores, write_scored
+from recipes.files import whole_folder
 
 
 def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out: Path) -> None:
@@ -39,7 +40,7 @@ def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out
 def evaluate_whole(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], folder: str) -> None:
     """`evaluate` to RUN/evaluation/FOLDER, which is there whole or as it was before."""
     out = run.folder / "evaluation" / folder
-    with made_whole(out) as part:
+    with whole_folder(out) as part:
         evaluate(run, checkpoint, how, part)
     print(f"Hypotheses and scores are in {out}")
 

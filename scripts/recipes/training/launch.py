@@ -8,7 +8,6 @@ beside a second run. These stay, hold a lock on the folder, and end when this en
 """
 
 import argparse
-import fcntl
 import importlib.util
 import os
 import re
@@ -28,6 +27,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from recipes import children
+from recipes.files import lock
 from recipes.training.checkpoints import is_finished, mend_last_checkpoint
 from recipes.training.job import SIZES, TORCHRUN, Batch, Job, Options, find_batch, find_job, size_key
 from recipes.training.reason import Reason
@@ -193,22 +193,6 @@ def command_line(job: Job, arguments: list[str]) -> str:
     return f"cd {shlex.quote(os.getcwd())} && {shlex.join([*command, *arguments])}"
 
 
-def take_lock(run: Path) -> int:
-    """Return a file descriptor that locks the run folder while a process has it open; exits if another one has."""
-    descriptor = os.open(run / ".lock", os.O_RDWR | os.O_CREAT)
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                sys.exit(f"another training is at work in {run}")
-            time.sleep(0.1)
-        except OSError:  # a file system without locks
-            return descriptor
-
-
 def open_folder(run: Path, recipe: DictConfig, job: Job) -> list[int] | None:
     """Lock the run folder and make it or check it; where rank 0 is not, wait until it has done so.
 
@@ -221,12 +205,14 @@ def open_folder(run: Path, recipe: DictConfig, job: Job) -> list[int] | None:
         return None
     if job.first_rank == 0:
         run.mkdir(parents=True, exist_ok=True)
-        lock = take_lock(run)
+        held = lock(run / ".lock", PATIENCE)
+        if held is None:
+            sys.exit(f"another training is at work in {run}")
         mend_last_checkpoint(run)
         if is_finished(recipe, run):  # as it is now, mended or left by the one that had the lock
             return None
         make_folder(recipe, run)
-        return [lock]
+        return [held]
     saved = run / "train.yaml"
     deadline = time.monotonic() + WAIT_FOR_RANK_0
     while not saved.exists() or differences(read(saved), recipe):

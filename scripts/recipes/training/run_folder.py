@@ -11,6 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from recipes.files import write_whole
 from recipes.training.checkpoints import FINISHED, checkpoints_of, limits_of
 from recipes.training.settings import bound, differences, flat, read, refuse_other_than, setting, with_overrides
 from recipes.versions import versions
@@ -70,15 +71,6 @@ def dictionaries(cfg: DictConfig) -> str:
     return "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all, unless it holds the text already."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.rename(path)
-
-
 def check_data(cfg: DictConfig, config: Path) -> None:
     """Exit if the data of a config is not there."""
     data = str(setting(cfg, "task.data"))
@@ -98,9 +90,9 @@ def make_folder(cfg: DictConfig, run: Path) -> None:
         for name in ("train.log", "tensorboard"):  # of a start with another config, which has come to nothing
             if (run / name).exists():
                 set_aside(run / name)
-    write(saved, OmegaConf.to_yaml(cfg))
-    write(run / "dictionaries.txt", dictionaries(cfg))
-    write(run / "versions.txt", versions())
+    write_whole(saved, OmegaConf.to_yaml(cfg))
+    write_whole(run / "dictionaries.txt", dictionaries(cfg))
+    write_whole(run / "versions.txt", versions())
     (run / FINISHED).unlink(missing_ok=True)
 
 
@@ -114,7 +106,7 @@ def set_aside(path: Path) -> None:
 
 def note_finished(cfg: DictConfig, run: Path) -> None:
     """Write down that the training of a run has ended, and with which limits."""
-    write(run / FINISHED, OmegaConf.to_yaml(OmegaConf.create(limits_of(cfg))))
+    write_whole(run / FINISHED, OmegaConf.to_yaml(OmegaConf.create(limits_of(cfg))))
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import numpy
 import pytest
 import torch
 from recipes.evaluation import checkpoint_choice, decoding, language_model, sweep, translation
-from recipes.evaluation.score import read_lines
+from recipes.files import read_lines
 from support import command_line
 from support.learned_run import contents, fairseq_hypotheses, tool, tool_refused, train_learned, tree
 from support.toy_run import refused, run
