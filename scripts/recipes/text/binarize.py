@@ -1,28 +1,109 @@
-"""Run fairseq-preprocess quietly, with bars for the words it counts and the files it writes; takes its options."""
+"""Run fairseq-preprocess quietly, with bars for the words that are counted and the files that it writes."""
 
-import argparse
 import itertools
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
 from recipes import children
+from recipes.files import write_lines
 from recipes.text.words import count_words
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 PADDED_TO = 8
-# fairseq stores a token in two bytes where the dictionary has fewer entries, as with any usual BPE; then in four.
+# fairseq stores a token in two bytes if the dictionary has fewer entries, as with any usual BPE, or else in four.
 FOUR_BYTES_FROM = 65_500
+MADE = ".part"  # the output folder as fairseq sees it
+
+
+def binarize(
+    texts: Path,
+    out_dir: Path,
+    langs: Sequence[str] | None,
+    splits: Sequence[str],
+    *,
+    joint: bool,
+    workers: int,
+    log: Path,
+) -> None:
+    """Binarize the texts in a folder with fairseq-preprocess. Exit with the last line of its output if it fails.
+
+    fairseq runs as a child of this process, which ends with it and inherits the files that are inheritable, such as a
+    lock. It writes its paths to out_dir/preprocess.log, so it gets short ones, and it ends a path at a comma: it works
+    in a folder with links to both folders.
+
+    Args:
+        texts: the folder with the files SPLIT.LANG; its name stands in fairseq's log.
+        out_dir: an empty folder for what fairseq makes.
+        langs: source and target language; or None for the files SPLIT of a language model.
+        splits: train, valid and any number of test sets.
+        joint: whether both languages share a dictionary.
+        workers: the number of processes.
+        log: the file for fairseq's output. It is removed if all goes well.
+    """
+    endings = [f".{lang}" for lang in langs] if langs else [""]
+    train, valid, *tests = (f"{texts.name}/{split}" for split in splits)
+    options = ["--trainpref", train, "--validpref", valid, "--destdir", MADE, "--workers", str(workers)]
+    if tests:
+        options += ["--testpref", ",".join(tests)]
+    options += ["--source-lang", langs[0], "--target-lang", langs[1]] if langs else ["--only-source"]
+    trained_on = [texts / f"{splits[0]}{ending}" for ending in endings]
+    if joint:
+        options.append("--joined-dictionary")
+    for option, ending, text in zip(("--srcdict", "--tgtdict"), endings, trained_on, strict=False):
+        if option == "--srcdict" or not joint:
+            write_dictionary(trained_on if joint else [text], out_dir / f"dict{ending}.txt", workers)
+            options += [option, f"{MADE}/dict{ending}.txt"]
+    total = count_tokens([texts / f"{split}{ending}" for split in splits for ending in endings])
+    with tempfile.TemporaryDirectory(prefix=".", dir=out_dir) as folder:
+        Path(folder, texts.name).symlink_to(texts.resolve())
+        Path(folder, MADE).symlink_to(out_dir.resolve())
+        _preprocess(options, Path(folder), total, log)
+    log.unlink()
+
+
+def _preprocess(options: list[str], folder: Path, total: int, log: Path) -> None:
+    """Run fairseq-preprocess in a folder until it ends; `total` is the number of tokens that it will write."""
+    command = children.command("recipes.text.preprocess", *options)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # its workers are processes: threads would be in their way
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environment,
+            close_fds=False,
+            process_group=0,  # so that ^C reaches this process alone, which then ends that one with its workers
+        )
+    try:
+        with tqdm(
+            desc="binarize", total=total, unit=" tokens", unit_scale=True, leave=False, disable=None, delay=2
+        ) as bar:
+            while process.poll() is None:
+                time.sleep(0.1)
+                bar.update(min(tokens_written(folder / MADE), total) - bar.n)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.returncode:
+        lines = log.read_text(errors="replace").splitlines() or [f"exit status {process.returncode}"]
+        sys.exit(f"fairseq-preprocess: {lines[-1]} (see {log})")
 
 
 def write_dictionary(texts: list[Path], target: Path, workers: int) -> None:
     """Write the dictionary that fairseq-preprocess makes of the texts: by frequency, padded to a multiple of 8.
 
-    fairseq would do it too, without a word on how far it is.
+    fairseq would do it too, but it would not show how far it is.
     """
     words = count_words(texts, workers)
     entries = sorted(
@@ -31,8 +112,7 @@ def write_dictionary(texts: list[Path], target: Path, workers: int) -> None:
     missing = -(len(SPECIAL) + len(entries)) % PADDED_TO
     made_up = (f"madeupword{number:04d}" for number in itertools.count())
     entries += ((word, 0) for word in itertools.islice((word for word in made_up if word not in words), missing))
-    with target.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{word} {number}\n" for word, number in entries)
+    write_lines(target, (f"{word} {number}" for word, number in entries))
 
 
 def count_tokens(texts: list[Path]) -> int:
@@ -47,58 +127,10 @@ def count_tokens(texts: list[Path]) -> int:
 
 def tokens_written(folder: Path) -> int:
     """Return how many tokens fairseq has written so far."""
-    dictionary = next(folder.glob("dict*.txt"), None)
-    if dictionary is None:
-        return 0
-    with dictionary.open("rb") as words:
+    with next(folder.glob("dict*.txt")).open("rb") as words:
         token_bytes = 4 if sum(1 for _ in words) >= FOUR_BYTES_FROM else 2
-    return sum(path.stat().st_size for path in list(folder.glob("*.bin")) if path.exists()) // token_bytes
-
-
-def binarize(options: list[str], texts: list[Path], folder: Path, log: Path) -> None:
-    """Run fairseq-preprocess with its output in `log`; exits with the last line of that where it fails."""
-    command = [sys.executable, str(Path(__file__).parents[1] / "tool.py"), "preprocess", *options]
-    # Its workers are processes: with as many threads each, they get in each other's way.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", children.VARIABLE: str(os.getpid())}
-    total = count_tokens(texts)
-    with log.open("wb") as out:
-        # It holds the lock of the script too, which is a file that is open here.
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, close_fds=False)
-    with tqdm(desc="binarize", total=total, unit=" tokens", unit_scale=True, leave=False, disable=None, delay=2) as bar:
-        while process.poll() is None:
-            time.sleep(0.2)
-            bar.update(min(tokens_written(folder), total) - bar.n)
-    if process.returncode:
-        lines = log.read_text(errors="replace").splitlines() or [f"exit status {process.returncode}"]
-        sys.exit(f"fairseq-preprocess: {lines[-1]} (see {log})")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--log", type=Path, required=True)
-    own, options = parser.parse_known_args()
-    seen = argparse.ArgumentParser(allow_abbrev=False)
-    for name in ("--trainpref", "--validpref", "--destdir"):
-        seen.add_argument(name, required=True)
-    for name in ("--testpref", "--source-lang", "--target-lang"):  # the last two not for one side, --only-source
-        seen.add_argument(name)
-    seen.add_argument("--joined-dictionary", action="store_true")
-    seen.add_argument("--workers", type=int, default=1)
-    args, _ = seen.parse_known_args(options)
-    folder = Path(args.destdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    prefixes = ",".join(filter(None, (args.trainpref, args.validpref, args.testpref))).split(",")
-    endings = [f".{lang}" for lang in (args.source_lang, args.target_lang) if lang] or [""]
-    train = [Path(f"{args.trainpref}{ending}") for ending in endings]
-    for option, ending, text in zip(("--srcdict", "--tgtdict"), endings, train, strict=False):
-        dictionary = folder / f"dict{ending}.txt"
-        write_dictionary(train if args.joined_dictionary else [text], dictionary, args.workers)
-        options += option, str(dictionary)
-        if args.joined_dictionary:
-            break
-    texts = [Path(f"{prefix}{ending}") for prefix in prefixes for ending in endings]
-    binarize(options, texts, folder, own.log)
-
-
-if __name__ == "__main__":
-    main()
+    size = 0
+    for path in folder.glob("*.bin"):
+        with suppress(FileNotFoundError):  # it was the part of a worker
+            size += path.stat().st_size
+    return size // token_bytes

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from recipes import children
 
-# The work is done on lists of lines, as text without their ends. A factory makes the function that does it: it is
+# The work is done on lists of lines, as text without their ends. A factory returns the function that does it: it is
 # called once in each worker, so that rules and codes are loaded there and never sent.
 Work = Callable[[list[str]], Any]
 Factory = Callable[[], Work]
@@ -22,9 +22,11 @@ Factory = Callable[[], Work]
 CHUNK_LINES = 2000
 _work: Work
 
+tqdm.monitor_interval = 0  # this thread of tqdm would run while workers are forked, which is unsafe
+
 
 def _start_worker(factory: Factory) -> None:
-    """Prepare a worker process: ^C is the parent's business, and when the parent is killed its workers go too."""
+    """Prepare a worker process. It leaves ^C to its parent, and ends with it."""
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -38,15 +40,12 @@ def _run(chunk: list[bytes]) -> Any:
 
 
 def start_workers(workers: int, **settings: Any) -> ProcessPoolExecutor:
-    """Return a pool whose processes run; exits with one line where the system does not allow so many.
-
-    They start now: tqdm starts a thread later, and forking with threads is unsafe.
-    """
+    """Return a pool whose processes have started. Exit with one line if the system does not allow that many."""
     pool = ProcessPoolExecutor(workers, **settings)
     try:
-        pool.submit(int)
+        pool.submit(int)  # starts them all
     except (OSError, RuntimeError) as error:  # no more processes, no more threads
-        for process in multiprocessing.active_children():  # at its end Python would wait for them
+        for process in multiprocessing.active_children():  # Python would wait for them when it ends
             process.kill()
         sys.exit(f"cannot start {workers} processes: {error}; give fewer with --workers")
     return pool
@@ -59,7 +58,7 @@ def count_lines(text: Path) -> int:
 
 
 class LinePool:
-    """Worker processes that each hold the function that `factory` returns; for use in a `with` statement."""
+    """Worker processes that each have the function that `factory` returns; for use in a `with` statement."""
 
     def __init__(self, factory: Factory, workers: int) -> None:
         self._workers = workers
@@ -95,9 +94,9 @@ class LinePool:
 
 
 def map_files(factory: Factory, sources: Iterable[Path], out_dir: Path, workers: int) -> None:
-    """Write the lines that the factory's function returns for each source to a file of the same name in `out_dir`.
+    """Write the lines that the factory's function returns for each source to a file of the same name in a folder.
 
-    Exits with one line where that has not as many lines as the source.
+    Exit with one line if it returns more or fewer lines than the source has.
     """
     with LinePool(factory, workers) as pool:
         for source in sources:

@@ -1,26 +1,24 @@
-"""Moses tokens of a text and back, line by line; the language is the ending of the file name (train.de).
+"""Moses tokens of a text and back, line by line.
 
-sacremoses does the work, corrected where it is not what Moses' Perl scripts do; with --moses DIR tokens come from
-those scripts themselves, in a checkout of Moses. Chinese is segmented by jieba.
+sacremoses does the work, corrected where it differs from Moses' Perl scripts. If a checkout of Moses is given, its
+scripts make the tokens. Chinese is segmented by jieba.
 """
 
-import argparse
 import functools
 import logging
 import re
 import subprocess
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import ClassVar
 
 import regex
-from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
-from sacremoses.tokenize import nonbreaking_prefixes
+from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
-from recipes.text.line_pool import Factory, map_files
+from recipes.text.line_pool import map_files
+from recipes.text.moses_detokenizer import Detokenizer
+from recipes.text.moses_tokenizer import Tokenizer
 
 Lines = Callable[[list[str]], list[str]]
 TOKENIZERS = Path("scripts/tokenizer")  # in a checkout of Moses
@@ -28,76 +26,19 @@ TOKENIZERS = Path("scripts/tokenizer")  # in a checkout of Moses
 
 @dataclass(frozen=True)
 class Rules:
-    """What is done to a text to make tokens of it."""
+    """How a text becomes tokens.
 
-    normalize: bool = field(default=False, metadata={"help": "normalize punctuation, replace what does not print"})
-    aggressive: bool = field(default=False, metadata={"help": "split at hyphens too: tokenizer.perl -a"})
-    escape: bool = field(default=False, metadata={"help": "entities for & | < > ' \" [ ], as tokenizer.perl writes"})
-    lowercase: bool = field(default=False, metadata={"help": "lower-case the tokens"})
+    Attributes:
+        normalize: normalize punctuation, and replace characters that do not print.
+        aggressive: split at hyphens too, as tokenizer.perl -a does.
+        escape: write entities for & | < > ' " [ ], as tokenizer.perl does.
+        lowercase: lower-case the tokens.
+    """
 
-
-# Signs that stand inside words, as in EU:n and col·lecció: tokenizer.perl splits one off where no small letter follows.
-# It reads the two bytes of the Catalan · as two characters, so that it splits off no · but that of a broken encoding.
-INNER_SIGN = {"fi": ":", "sv": ":", "ca": "Â·", "tdt": "'"}
-
-# Lines of Moses' lists of abbreviations that end in a space: no word equals them, but sacremoses strips the space.
-NO_ABBREVIATIONS = {
-    **{lang: {"ভি"} for lang in ("as", "bn", "mni")},
-    "es": {"Fil", "gr"},
-    "it": {"Amn", "Arch", "all", "es"},
-    "ml": {"പി"},
-    "nl": {"Nrs"},
-    "sk": {"Pf"},
-    "sv": {"Ö"},
-}
-
-
-class Tokenizer(MosesTokenizer):
-    """sacremoses' tokenizer with what it leaves of tokenizer.perl, and its slow parts made quick."""
-
-    # sacremoses' lists of letters and numbers end before many scripts, Chinese among them.
-    CLASSES: ClassVar[dict[str, str]] = {
-        MosesTokenizer.IsAlnum: r"\p{Alphabetic}\p{Nd}",
-        MosesTokenizer.IsAlpha: r"\p{Alphabetic}",
-        MosesTokenizer.IsN: r"\p{N}",
-    }
-    ALPHA, LOWER = regex.compile(r"\p{Alphabetic}"), regex.compile(r"\p{Lowercase}*")
-
-    def __init__(self, lang: str) -> None:
-        super().__init__(lang)
-        sign = INNER_SIGN.get(lang, "")
-        split_sign = rf"|{sign}(?=$|[^\p{{Ll}}])" if sign else ""
-        self.PAD_NOT_ISALNUM = regex.compile(rf"([^\p{{Alphabetic}}\p{{Nd}}\s.'`,\-{sign}]{split_sign})"), r" \1 "
-        for name in ("AGGRESSIVE_HYPHEN_SPLIT", *(f"COMMA_SEPARATE_{n}" for n in (1, 2, 3))):
-            setattr(self, name, self.with_classes(getattr(MosesTokenizer, name)))
-        for name in ("ENGLISH_SPECIFIC_APOSTROPHE", "FR_IT_SPECIFIC_APOSTROPHE"):
-            setattr(self, name, [self.with_classes(rule) for rule in getattr(self, name)])
-        if lang in ("so", "tdt"):  # their apostrophe between letters is a sound: the last rule, which splits it, goes
-            self.FR_IT_SPECIFIC_APOSTROPHE.pop()
-        if lang in ("ca", "ga", "so", "tdt"):
-            self.lang = "it"  # the rules of the apostrophe
-        # Where a list has an abbreviation twice, the last counts.
-        prefixes = (line.partition(" #NUMERIC_ONLY#") for line in nonbreaking_prefixes.words(lang))
-        only_before_numbers = {prefix: bool(mark) for prefix, mark, _ in prefixes}
-        self.NONBREAKING_PREFIXES = only_before_numbers.keys() - NO_ABBREVIATIONS.get(lang, set())
-        self.NUMERIC_ONLY_PREFIXES = {prefix for prefix, only in only_before_numbers.items() if only}
-
-    def with_classes(self, rule: tuple[re.Pattern[str], str]) -> tuple[regex.Pattern[str], str]:
-        """Return a rule, pattern and replacement, with Perl's character classes for sacremoses' lists."""
-        pattern = rule[0].pattern
-        for chars, name in self.CLASSES.items():
-            pattern = pattern.replace(chars, name)
-        return regex.compile(pattern), rule[1]
-
-    def islower(self, text: str) -> bool:
-        return bool(self.LOWER.fullmatch(text))
-
-    def isanyalpha(self, text: str) -> bool:
-        return bool(self.ALPHA.search(text))
-
-    def handles_nonbreaking_prefixes(self, text: str) -> str:
-        # The last word of a line loses its period, whatever stands before it: abbreviation, number or letter.
-        return re.sub(r"(?<=\S)\.$", " .", super().handles_nonbreaking_prefixes(text))
+    normalize: bool = False
+    aggressive: bool = False
+    escape: bool = False
+    lowercase: bool = False
 
 
 # White space for Python, not for Perl: tokenizer.perl deletes them with the other control characters.
@@ -193,93 +134,6 @@ def tokenizer(lang: str, rules: Rules = Rules(), moses: Path | None = None) -> L
     return lambda lines: functools.reduce(lambda made, stage: stage(made), stages, lines)
 
 
-class Detokenizer(MosesDetokenizer):
-    """detokenizer.perl: sacremoses reads the wrong words in Czech and Finnish, and splits at every white space."""
-
-    CJK = re.compile(
-        "[\u1100-\u11ff\u2e80-\ua4cf\ua840-\ua87f\uac00-\ud7af\uf900-\ufaff\ufe30-\ufe4f\uff65-\uffdc\U00020000-\U0002ffff]"
-    )
-    KIND = regex.compile(
-        rf"(?P<cjk>{CJK.pattern})|(?:(?P<opening>[\p{{Sc}}(\[{{¿¡]+)|(?P<closing>[,.?!:;\\%}}\])]+)|(?P<quote>['\"„“`]+))$"
-    )
-    ALPHA, ALNUM = regex.compile(r"\p{Alphabetic}"), regex.compile(r"[\p{Alphabetic}\p{Nd}]")
-    DOUBLE_QUOTES, NUMBER = re.compile("[„“]+"), re.compile("[0-9]+")
-    FINNISH_ENDING = re.compile(
-        "({})({})?({})?".format(
-            *("|".join(getattr(MosesDetokenizer, f"FINNISH_MORPHSET_{number}")) for number in (1, 2, 3))
-        )
-    )
-    # The languages of l' home; detokenizer.perl knows the first two alone, and leaves the space in the others.
-    ELIDING = ("fr", "it", "ca", "ga")
-
-    def is_contraction(self, words: list[str], i: int) -> bool:
-        """Return whether an English word is one like 's and belongs to the word before it."""
-        return words[i].startswith("'") and bool(
-            i > 0 and self.ALPHA.match(words[i][1:]) and self.ALNUM.match(words[i - 1][-1:])
-        )
-
-    def ends_number(self, words: list[str], i: int) -> bool:
-        """Return whether a Czech word is the last of three that are a number, split at its point or comma."""
-        return i > 1 and words[i - 1] in (".", ",") and all(map(self.NUMBER.fullmatch, words[i - 2 : i + 1 : 2]))
-
-    def is_elision(self, words: list[str], i: int) -> bool:
-        """Return whether a word is one like l' and belongs to the word after it."""
-        return words[i].endswith("'") and bool(
-            i + 1 < len(words) and self.ALPHA.match(words[i][-2:-1]) and self.ALPHA.match(words[i + 1])
-        )
-
-    def has_hyphen(self, words: list[str], i: int) -> bool:
-        """Return whether a hyphen joins a Czech word and the one after, as in je-li and e-mail, before a third word."""
-        if i + 3 >= len(words) or words[i + 1] not in ("-", "–") or not self.ALPHA.match(words[i][-1:]):
-            return False
-        return words[i + 2].lower() == "li" or words[i + 2].lower().startswith("mail")
-
-    def text(self, line: str, escaped: bool) -> str:
-        """Return a line of tokens as plain text."""
-        lang, text, space = self.lang, "", " "
-        quotes: Counter[str] = Counter()
-        line = f" {line} ".replace(" @-@ ", "-")
-        words = (self.unescape_xml(line) if escaped else line).rstrip(" ").split(" ")
-        rest = iter(range(len(words)))
-        for i in rest:
-            word = words[i]
-            kind = None
-            if not (word.isascii() and word[:1].isalnum()):  # most words are of no kind
-                match = self.KIND.match(word)
-                kind = match and match.lastgroup
-            left = right = False  # whether no space stands on that side
-            if kind == "cjk":
-                left = lang != "ko" and i > 0 and bool(self.CJK.match(words[i - 1][-1:]))
-            elif kind == "opening":
-                right = True
-            elif kind == "closing":
-                left = True
-                if lang == "fr" and word in list("?!:;\\%"):
-                    text += " "
-            elif (lang == "en" and self.is_contraction(words, i)) or (lang == "cs" and self.ends_number(words, i)):
-                left = True
-            elif lang in self.ELIDING and self.is_elision(words, i):
-                right = True
-            elif lang == "cs" and self.has_hyphen(words, i):
-                word += words[next(rest)]
-                right = True
-            elif kind == "quote":
-                sign = '"' if self.DOUBLE_QUOTES.fullmatch(word) else word
-                if lang == "cs" and word in ("„", "“"):
-                    quotes[sign] = int(word == "“")
-                left = quotes[sign] % 2 == 1
-                if lang == "en" and word == "'" and not left and i > 0 and words[i - 1].endswith("s"):
-                    left = True  # the dogs'
-                else:
-                    right = not left
-                    quotes[sign] += 1
-            elif lang == "fi" and words[i - 1].endswith(":") and self.FINNISH_ENDING.fullmatch(word):
-                left, word = True, word.lower()
-            text += word if left else space + word
-            space = "" if right else " "
-        return re.sub(" +", " ", text).strip(" ")
-
-
 def detokenizer(lang: str, escaped: bool = False) -> Lines:
     """Return the function from lines of tokens, with entities or not, to raw lines of a language: `tokenizer` undone.
 
@@ -296,25 +150,17 @@ def language(file: Path) -> str:
     return file.suffix[1:]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("direction", choices=["tokenize", "lowercase", "detokenize"])
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    parser.add_argument("--out-dir", type=Path, required=True)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--moses", type=Path, metavar="DIR", help="run the Perl scripts of this checkout of Moses")
-    for rule in fields(Rules):
-        parser.add_argument(f"--{rule.name}", action="store_true", help=rule.metadata["help"])
-    args = parser.parse_args()
-    rules = Rules(**{rule.name: getattr(args, rule.name) for rule in fields(Rules)})
-    for lang, files in groupby(sorted(args.files, key=language), key=language):
-        make: Factory = {
-            "tokenize": functools.partial(tokenizer, lang, rules, args.moses),
-            "lowercase": functools.partial(lowercaser, args.moses),
-            "detokenize": functools.partial(detokenizer, lang, args.escape),
-        }[args.direction]
-        map_files(make, files, args.out_dir, args.workers)
+def tokenize(files: Iterable[Path], out_dir: Path, workers: int, rules: Rules, moses: Path | None = None) -> None:
+    """Write the tokens of texts to files of the same names in a folder.
+
+    Args:
+        files: texts whose names end in .LANG, their languages.
+        moses: a checkout of Moses whose Perl scripts make the tokens.
+    """
+    for lang, texts in groupby(sorted(files, key=language), key=language):
+        map_files(functools.partial(tokenizer, lang, rules, moses), texts, out_dir, workers)
 
 
-if __name__ == "__main__":
-    main()
+def lowercase(files: Iterable[Path], out_dir: Path, workers: int, moses: Path | None = None) -> None:
+    """Write texts in lower case to files of the same names in a folder; `moses` is as `tokenize` takes it."""
+    map_files(functools.partial(lowercaser, moses), files, out_dir, workers)

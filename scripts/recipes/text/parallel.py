@@ -1,15 +1,20 @@
-"""Two files whose lines belong together, read pair by pair: as published, with mark-up, or plain."""
+"""Two files whose lines belong together, read pair by pair, checked, copied and joined."""
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import Path
 
 from tqdm import tqdm
 
+from recipes.text.markup import MARKED_UP, segments, talks
+
 BOM = "\ufeff"  # the byte order mark that some programs write at the start of a text
-TITLES = re.compile(r"</?(?:title|description)>")
+# White space and control characters: a line of these alone has no token.
+BLANK = re.compile(r"[\s\x00-\x1f]*")
+SHOWN = 5  # line numbers in an error
 
 
 def side(prefix: Path, lang: str) -> Path:
@@ -18,7 +23,7 @@ def side(prefix: Path, lang: str) -> Path:
 
 
 def text_of(line: bytes, number: int, file: Path) -> str:
-    """Return the line as text; exits with the file and the line where it is not UTF-8."""
+    """Return a line as text. Exit with the name of the file and the line's number if it is not UTF-8."""
     try:
         return line.decode()
     except UnicodeDecodeError as error:
@@ -27,43 +32,19 @@ def text_of(line: bytes, number: int, file: Path) -> str:
         )
 
 
-def no_breaks(line: str) -> str:
-    """Return the no-break spaces of a line: a line of these alone is blank for Python, and for sed it is not."""
-    return "".join(char for char in line if char in "\u00a0\u2007\u202f")
-
-
-def talks(lines: Iterable[str], notes: Iterable[str]) -> Iterator[str]:
-    """Yield the sentences and titles of IWSLT's train.tags, as fairseq's prepare-iwslt14.sh takes them.
-
-    Args:
-        lines: the lines of the file.
-        notes: lines that hold one of these are left out; the tags of title and description go, their text stays.
-    """
-    for line in lines:
-        if not any(note in line for note in notes):
-            yield TITLES.sub("", line).strip() or no_breaks(line)
-
-
-def segments(lines: Iterable[str], file: Path) -> Iterator[str]:
-    """Yield the text of each line with a `<seg id=`, as fairseq's scripts take it: with a plain apostrophe for ’."""
-    found = False
-    for line in lines:
-        if "<seg id" in line:
-            found = True
-            text = re.sub(r"\s*</seg>\s*", "", re.sub(r'<seg id="[0-9]*">\s*', "", line))
-            yield text.replace("’", "'") or no_breaks(line)
-    if not found:
-        sys.exit(f"{file.name}: no line with <seg id=...>, so no test set of IWSLT or WMT")
-
-
 def pairs(
-    prefix: Path, langs: Iterable[str], *, notes: Iterable[str] = (), repair: bool = False
+    prefix: Path, langs: Sequence[str], *, notes: Iterable[str] = (), repair: bool = False
 ) -> Iterator[tuple[str, str]]:
     """Yield the pairs of lines of PREFIX.LANG for both languages, without line ends, in constant memory.
 
-    Lines end at "\\n" alone, or "\\r\\n". A prefix that ends in .xml or .sgm is a test set with `<seg id=`; with notes
-    it is IWSLT's train.tags. Exits with one line where a side is empty, the sides differ in length, or a line is not
-    UTF-8; with `repair` such bytes become U+FFFD, and a last line on standard output counts the lines.
+    Lines end at "\\n" or "\\r\\n" alone. Exit with one line if a file is empty, if the files differ in length, or if a
+    line is not UTF-8.
+
+    Args:
+        prefix: the path of both files without .LANG. If it ends in .xml or .sgm, they are a test set with `<seg id=`.
+        langs: both languages.
+        notes: if there are any, the files are IWSLT's train.tags, and lines that hold one of these are left out.
+        repair: replace bytes that are not UTF-8 by U+FFFD, and print at the end how many lines held such bytes.
     """
     files = [side(prefix, lang) for lang in langs]
     counts, broken = [0, 0], 0
@@ -80,8 +61,8 @@ def pairs(
                 text = text_of(line, count, files[number])
             yield text.rstrip("\r\n")
 
-    def read(number: int) -> Iterator[str]:
-        if prefix.suffix in (".xml", ".sgm"):
+    def sentences(number: int) -> Iterator[str]:
+        if prefix.suffix in MARKED_UP:
             return segments(lines_of(number), files[number])
         return talks(lines_of(number), notes) if notes else lines_of(number)
 
@@ -92,7 +73,7 @@ def pairs(
         tqdm(desc=prefix.name, total=size, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar,
     ):
         sources = (one, two)
-        for first, second in zip_longest(read(0), read(1)):
+        for first, second in zip_longest(sentences(0), sentences(1)):
             counts[0] += first is not None
             counts[1] += second is not None
             if first is not None and second is not None:
@@ -111,13 +92,17 @@ def pairs(
 
 
 class Sides:
-    """The files NAME.LANG of both languages in a folder, open to write pairs of lines to; for a `with` statement."""
+    """The files NAME.LANG of both languages in a folder, open to write pairs of lines to; for a `with` statement.
+
+    `count` is the number of pairs that were written.
+    """
 
     def __init__(self, folder: Path, name: str, langs: Iterable[str]) -> None:
         self._files = [(folder / f"{name}.{lang}").open("w", encoding="utf-8", newline="\n") for lang in langs]
         self.count = 0
 
     def write(self, pair: Iterable[str]) -> None:
+        """Write a line to each file."""
         self.count += 1
         for file, line in zip(self._files, pair, strict=True):
             file.write(f"{line}\n")
@@ -128,3 +113,84 @@ class Sides:
     def __exit__(self, *_: object) -> None:
         for file in self._files:
             file.close()
+
+
+def check(
+    prefix: Path,
+    langs: Sequence[str],
+    out_dir: Path,
+    limit: int | None = None,
+    *,
+    drop_empty: bool = False,
+    drop_bom: bool = False,
+) -> None:
+    """Check both files PREFIX.LANG, copy their first `limit` pairs and print how many pairs that were.
+
+    Exit with one line if a line holds no more than white space, if one holds a NUL byte, if there are fewer pairs than
+    `limit`, or where `pairs` does.
+
+    Args:
+        limit: None copies all pairs.
+        drop_empty: leave out the pairs of which a line holds no more than white space, and print how many.
+        drop_bom: leave out a byte order mark at the start of a file, and print that.
+    """
+    empty: tuple[list[int], list[int]] = ([], [])
+    number = found = 0
+    with Sides(out_dir, prefix.name, langs) as target:
+        for number, pair in enumerate(pairs(prefix, langs), start=1):
+            if number == 1 and drop_bom:
+                for lang, line in zip(langs, pair, strict=True):
+                    if line.startswith(BOM):
+                        print(f"{side(prefix, lang).name}: the byte order mark at its start is left out")
+                pair = pair[0].removeprefix(BOM), pair[1].removeprefix(BOM)
+            blank = any(BLANK.fullmatch(line) for line in pair)
+            for lang, numbers, line in zip(langs, empty, pair, strict=True):
+                if "\0" in line:
+                    sys.exit(f"{side(prefix, lang).name}: line {number} holds a NUL byte: is it UTF-8?")
+                if blank and BLANK.fullmatch(line):
+                    numbers.append(number)
+            if not blank:
+                found += 1
+                if limit is None or found <= limit:
+                    target.write(pair)
+    for lang, numbers in zip(langs, empty, strict=True):
+        if numbers and not drop_empty:
+            more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
+            sys.exit(f"{side(prefix, lang).name}: nothing on line {', '.join(map(str, numbers[:SHOWN]))}{more}")
+    if not found:
+        sys.exit(f"{prefix.name}: none of its {number} pairs has text on both sides")
+    if limit is not None and limit > found:
+        what = "lines" if found == number else "pairs with text on both sides"
+        sys.exit(f"{side(prefix, langs[0]).name} has {found} {what}, fewer than the {limit} asked for")
+    remark = "" if found == number else f"; {number - found} of {number} left out, for they had nothing on a side"
+    print(f"{prefix.name}: {target.count} pairs{remark}")
+
+
+def join(
+    name: str,
+    prefixes: Iterable[Path],
+    langs: Sequence[str],
+    out_dir: Path,
+    *,
+    every: int | None = None,
+    notes: Iterable[str] = (),
+    repair: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Write the pairs of all prefixes, one after the other, to NAME.LANG, and print how many there are.
+
+    Args:
+        every: N writes each Nth pair to valid.LANG instead.
+        notes, repair: as `pairs` takes them.
+        quiet: print nothing.
+    """
+    with ExitStack() as stack:
+        target = stack.enter_context(Sides(out_dir, name, langs))
+        valid = stack.enter_context(Sides(out_dir, "valid", langs)) if every else None
+        texts = (pair for prefix in prefixes for pair in pairs(prefix, langs, notes=notes, repair=repair))
+        for number, pair in enumerate(texts, start=1):
+            (valid if valid and number % every == 0 else target).write(pair)
+    if valid and not quiet:
+        print(f"valid: {valid.count} pairs")
+    if not quiet:
+        print(f"{name}: {target.count} pairs")

@@ -1,8 +1,9 @@
-"""fairseq-preprocess with its options: it ends where a worker is killed, and checks what it wrote against the texts."""
+"""fairseq-preprocess with its options: it ends if a worker is killed, and compares what it wrote with the texts."""
 
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from recipes.text.line_pool import count_lines, start_workers
 
 
 class Pool:
-    """What fairseq uses of multiprocessing's pool, which waits for ever where a worker is killed."""
+    """What fairseq uses of multiprocessing's pool, which would wait for ever for a worker that was killed."""
 
     def __init__(self, processes: int) -> None:
         self._pool = start_workers(processes)
@@ -47,13 +48,17 @@ def check(text: Path, prefix: str) -> None:
         sys.exit(f"{prefix}.bin: {size} bytes, but its index says {expected}")
 
 
-def main() -> None:
-    args = options.get_preprocessing_parser().parse_args()
+def main(arguments: list[str] | None = None) -> None:
+    """Run fairseq-preprocess with its arguments, by default those of the command line. Exit if it fails."""
+    args = options.get_preprocessing_parser().parse_args(arguments)
     binarizer.Pool = Pool
-    fairseq_preprocess.main(args)
+    try:
+        fairseq_preprocess.main(args)
+    except (OSError, BrokenProcessPool) as error:
+        sys.exit(str(error))
     for split, prefixes in (("train", args.trainpref), ("valid", args.validpref), ("test", args.testpref)):
         for number, prefix in enumerate(prefixes.split(",") if prefixes else ()):
-            for lang in filter(None, (args.source_lang, args.target_lang)) if not args.only_source else (None,):
+            for lang in (None,) if args.only_source else (args.source_lang, args.target_lang):
                 made = fairseq_preprocess.dataset_dest_prefix(args, f"{split}{number or ''}", lang)
                 check(Path(f"{prefix}.{lang}" if lang else prefix), made)
 
