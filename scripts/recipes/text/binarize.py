@@ -116,7 +116,10 @@ def write_dictionary(texts: list[Path], target: Path, workers: int) -> None:
 
 
 def count_tokens(texts: list[Path]) -> int:
-    """Return how many tokens the binarized texts hold: their words, and one end of sentence a line."""
+    """Return how many tokens the binarized texts will hold: their words, and one end of sentence a line.
+
+    It is more where words are separated by several spaces, or where lines are empty: a bar then stops before its end.
+    """
     tokens = 0
     for text in texts:
         with text.open("rb") as file:

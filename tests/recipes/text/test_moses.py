@@ -1,14 +1,12 @@
-"""scripts/moses.py: tokens and text as Moses' Perl scripts make them; benchmarks/moses_lines.py: where they differ."""
+"""recipes/text/moses.py and benchmarks/moses_lines.py: tokens and text as Moses' Perl scripts make them."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import moses_lines
 import pytest
 from recipes.text import moses
-
-SCRIPTS = Path(moses.__file__).parent
 
 
 @pytest.mark.parametrize(
@@ -135,7 +133,9 @@ def test_lower_case_equals_perl_on_every_character() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("perl"), reason="needs perl")
-def test_lines_that_differ_from_perl_are_counted(tmp_path: Path) -> None:
+def test_lines_that_differ_from_perl_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Stand-ins for Moses' scripts that give the tokens which all make of the first line, and the text of no line."""
     scripts = tmp_path / "scripts" / "tokenizer"
     scripts.mkdir(parents=True)
@@ -151,9 +151,9 @@ def test_lines_that_differ_from_perl_are_counted(tmp_path: Path) -> None:
     texts.mkdir()
     (texts / "x.en").write_text("A dog.\nIn the U.S.\nA well-known dog.\n")
     (texts / "x.ko").write_text("A dog.\n")
-    command = [sys.executable, SCRIPTS.parent / "benchmarks" / "moses_lines.py", "--moses", tmp_path, texts]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines()[2:] == [
+    monkeypatch.setattr(sys, "argv", ["moses_lines.py", "--moses", str(tmp_path), str(texts)])
+    moses_lines.main()
+    assert capsys.readouterr().out.splitlines()[2:] == [
         "| x.en | 3 | 0 | 1 | 3 | 1 |",
         "| x.ko | 1 | 0 | 0 | 1 | 0 |",
         "no text: fi ja so",
@@ -168,9 +168,6 @@ def test_the_language_is_the_ending(tmp_path: Path) -> None:
     for lang in ("de", "fr"):
         (tmp_path / f"x.{lang}").write_text("l'eau\n")
     (tmp_path / "out").mkdir()
-    command = [sys.executable, SCRIPTS / "tool.py", "moses", "tokenize", "--out-dir", tmp_path / "out"]
-    command += [tmp_path / "x.fr", tmp_path / "x.de"]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    moses.tokenize([tmp_path / "x.fr", tmp_path / "x.de"], tmp_path / "out", 1, moses.Rules())
     assert (tmp_path / "out" / "x.fr").read_text() == "l' eau\n"
     assert (tmp_path / "out" / "x.de").read_text() == "l ' eau\n"

@@ -1,0 +1,44 @@
+"""recipes/cli.py: numbers on command lines have bounds, and an error is one line."""
+
+import argparse
+
+import pytest
+from recipes import cli
+
+
+@pytest.mark.parametrize("kind", ["positive", "natural"])
+def test_integers_have_a_bound(kind: str) -> None:
+    read = getattr(cli, kind)
+    assert [read(text) for text in ("1", "007", str(2**31 - 1))] == [1, 7, 2**31 - 1]
+    for text in (str(2**31), "9" * 20, "1" * 5000):
+        with pytest.raises(argparse.ArgumentTypeError, match="must be an integer up to 2147483647, not '"):
+            read(text)
+    for text in ("", "-1", "1.5", "1_000", "²", "٣", " 1", "many", *(["0", "00"] if kind == "positive" else [])):
+        with pytest.raises(argparse.ArgumentTypeError, match=rf"must be an? .*integer.*, not '{text}'"):
+            read(text)
+    if kind == "natural":
+        assert read("00") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--lines", "9" * 20, "x"],
+            "argument --lines: must be an integer up to 2147483647, not '99999999999999999999'",
+        ),
+        (["--lines", "0", "x"], "argument --lines: must be a positive integer, not '0'"),
+        (["--lines", "²", "x"], "argument --lines: must be a positive integer, not '²'"),
+        (["--lines", "-1", "x"], "argument --lines: must be a positive integer, not '-1'"),
+        (["x", "--lines"], "argument --lines: expected one argument"),
+        (["--line", "1", "x"], "unrecognized arguments: --line x"),
+        ([], "the following arguments are required: FILE"),
+    ],
+)
+def test_a_bad_value_is_one_line(arguments: list[str], message: str) -> None:
+    parser = cli.Parser()
+    parser.add_argument("--lines", type=cli.positive)
+    parser.add_argument("file", metavar="FILE")
+    with pytest.raises(SystemExit) as error:
+        parser.parse_args(arguments)
+    assert error.value.code == f"{message} (see --help)"
