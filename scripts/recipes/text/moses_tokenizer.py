@@ -35,7 +35,8 @@ class Tokenizer(MosesTokenizer):
     ALPHA, LOWER = regex.compile(r"\p{Alphabetic}"), regex.compile(r"\p{Lowercase}*")
 
     def __init__(self, lang: str) -> None:
-        super().__init__(lang)
+        super().__init__()  # with lang it would compile long lists for Japanese and Korean, which are not used here
+        self.lang = "it" if lang in ("ca", "ga", "so", "tdt") else lang  # for the rules of the apostrophe
         sign = INNER_SIGN.get(lang, "")
         split_sign = rf"|{sign}(?=$|[^\p{{Ll}}])" if sign else ""
         self.PAD_NOT_ISALNUM = regex.compile(rf"([^\p{{Alphabetic}}\p{{Nd}}\s.'`,\-{sign}]{split_sign})"), r" \1 "
@@ -45,8 +46,6 @@ class Tokenizer(MosesTokenizer):
             setattr(self, name, [self.with_classes(rule) for rule in getattr(self, name)])
         if lang in ("so", "tdt"):  # their apostrophe between letters is a sound: without the last rule it is not split
             self.FR_IT_SPECIFIC_APOSTROPHE.pop()
-        if lang in ("ca", "ga", "so", "tdt"):
-            self.lang = "it"  # the rules of the apostrophe
         # If a list has an abbreviation twice, the last one counts.
         prefixes = (line.partition(" #NUMERIC_ONLY#") for line in nonbreaking_prefixes.words(lang))
         only_before_numbers = {prefix: bool(mark) for prefix, mark, _ in prefixes}
