@@ -17,7 +17,6 @@ from fairseq.data import Dictionary, indexed_dataset
 from fairseq.tokenizer import tokenize_line
 from recipes.text import binarize, preprocess
 from support.places import SCRIPTS
-from support.prepare import stub_fairseq
 from support.waiting import is_gone, wait_until
 
 TEXT = "a b c\nd a\n\nb b b a\né a b\n" * 5
@@ -47,6 +46,15 @@ def quiet() -> Iterator[None]:
     for handler in set(logger.handlers) - set(handlers):
         logger.removeHandler(handler)
         handler.close()
+
+
+def stub_fairseq(folder: Path, code: str) -> str:
+    """Return a PYTHONPATH on which fairseq-preprocess is this code, which must end the process."""
+    package = folder / "stub" / "fairseq_cli"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "preprocess.py").write_text(code)
+    return str(package.parent)
 
 
 def files(folder: Path) -> dict[str, bytes]:
