@@ -19,21 +19,4 @@
 #
 # The result: bin/ (task.data), raw/ (text), tok/ (tokens) and bpe/, whose lines belong together, testsets, settings; of
 # the steps before, text/ and tokens/. Run again, it goes on after the last step that is done.
-set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-source "$SCRIPTS/lib_archives.sh"
-
-pairs='de-en en-de es-en en-es' bpe=10000
-archive_options "$@"
-
-release=IWSLT14 year=2014-01.tgz page=https://wit3.fbk.eu/2014-01
-foreign=${pair/en/} foreign=${foreign/-/}
-notes=('<url>' '<talkid>' '<keywords>')
-if [[ $foreign == de ]]; then
-    address=http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz
-    testsets=('test=TED.dev2010 TEDX.dev2012 TED.tst2010 TED.tst2011 TED.tst2012')
-else
-    address=https://wit3.fbk.eu/archive/2014-01/texts/es/en/es-en.tgz
-    testsets=('test=TED.dev2010 TED.tst2010 TED.tst2011 TED.tst2012')
-fi
-prepare_iwslt
+source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.iwslt14 fairseq sacremoses subword_nmt tqdm -- "$@"

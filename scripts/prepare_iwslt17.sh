@@ -19,18 +19,4 @@
 # takes one of these.
 #
 # The result has the form that scripts/prepare_iwslt14.sh describes.
-set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-source "$SCRIPTS/lib_archives.sh"
-
-pairs='fr-en en-fr zh-en en-zh' bpe=10000
-archive_options "$@"
-
-release=IWSLT17 year=2017-01-trnted.tgz page=https://wit3.fbk.eu/2017-01-b
-foreign=${pair/en/} foreign=${foreign/-/}
-[[ $foreign != zh ]] || joint=no
-notes=('<url>' '<talkid>' '<keywords>' '<speaker>' '<reviewer' '<translator' '<doc' '</doc>')
-address=https://wit3.fbk.eu/archive/2017-01-trnted/texts/$foreign/en/$foreign-en.tgz
-testsets=('test=TED.dev2010 TED.tst2010 TED.tst2011 TED.tst2012')
-testsets+=('tst2013=TED.tst2013' 'tst2014=TED.tst2014' 'tst2015=TED.tst2015')
-prepare_iwslt
+source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.iwslt17 fairseq sacremoses subword_nmt tqdm -- "$@"

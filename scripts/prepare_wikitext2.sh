@@ -12,6 +12,4 @@
 #
 # The result: raw/ (the texts), bin/ (task.data), settings. The vocabulary is that of the training text, <unk> included,
 # which the published texts hold already. Run again, it goes on after the last step that is done.
-set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/wikitext.sh"
-prepare_wikitext wikitext-2 wikitext2 "$@"
+source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.wikitext fairseq tqdm -- wikitext-2 "$@"
