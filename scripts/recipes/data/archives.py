@@ -56,7 +56,7 @@ def extract(archive: Path, members: Mapping[str, Path], *, inner: str = "", fetc
 
 @contextlib.contextmanager
 def _unpacked(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
-    """Give the content of a stream, unpacked if the name says so. At the end read what is left, to check its checksum."""
+    """Give the content of a stream, unpacked if the name says so. Its end is read too: the checksum."""
     if not name.endswith((".gz", ".tgz")):
         yield stream
         return

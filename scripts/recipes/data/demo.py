@@ -25,6 +25,6 @@ def copy(part: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     args = Options().parse_args(arguments)
     args.out = args.out or ROOT / "data" / "demo"
-    chosen = {"corpus": CORPUS, "train-lines": 1500, "bpe": MERGES}
+    chosen: dict[str, str | int | bool] = {"corpus": CORPUS, "train-lines": 1500, "bpe": MERGES}
     settings = Prepared("prepare_demo.sh", chosen, testsets=["test"])
     prepare(args.out, settings, [Step("raw", copy), *Translation(args.out, ("de", "en"), MERGES, args.workers).steps])

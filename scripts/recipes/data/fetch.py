@@ -33,7 +33,7 @@ def refuse(what: object, why: str, fetched: Path | None) -> NoReturn:
 def download(address: str, target: Path) -> None:
     """Download to a file. Go on where an earlier try ended if the server can do that, or else start again.
 
-    Raise OSError, EOFError or HTTPException if that fails. What was received until then is kept, unless it is a web page.
+    Raise OSError, EOFError or HTTPException if that fails. What was received is kept, unless it is a web page.
     """
     have = target.stat().st_size if target.exists() else 0
     headers = {"User-Agent": "rdrop_fairseq", **({"Range": f"bytes={have}-"} if have else {})}
@@ -60,7 +60,16 @@ def download(address: str, target: Path) -> None:
             raise EOFError(f"a web page came, from {answer.url}")
         with (
             target.open("ab" if have else "wb") as out,
-            tqdm(desc=target.stem, total=size, initial=have, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar,
+            tqdm(
+                desc=target.stem,
+                total=size,
+                initial=have,
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                disable=None,
+                delay=2,
+            ) as bar,
         ):
             while block:
                 out.write(block)

@@ -18,7 +18,8 @@ from recipes.data.prepared import Prepared
 from recipes.data.translation import Translation
 from recipes.files import sha256
 from recipes.text import moses
-from recipes.text.parallel import clean, join
+from recipes.text.clean import clean
+from recipes.text.parallel import join
 
 LONGEST = 175  # tokens of a training line
 EVERY = 23  # each 23rd of the clean training pairs is for validation
@@ -53,9 +54,7 @@ class Talks:
     """The steps for one pair of a release; both directions share them."""
 
     def __init__(self, release: Release, arguments: Sequence[str] | None) -> None:
-        options = Options(
-            "--bpe", "--cased", "--moses", source=file_or_folder, pairs=release.pairs, bpe=10_000
-        )
+        options = Options("--bpe", "--cased", "--moses", source=file_or_folder, pairs=release.pairs, bpe=10_000)
         self.args = args = options.parse_args(arguments)
         self.release = release
         self.lang = lang = args.pair.replace("en", "").strip("-")
@@ -71,13 +70,12 @@ class Talks:
         args, year = self.args, self.release.name.lower()
         tokens = "Perl scripts of Moses" if args.moses else "sacremoses"
         chosen = {"pair": self.pair, "bpe": args.bpe, "tokens": tokens}
-        settings = Prepared(
-            f"prepare_{year}.sh", chosen, list(self.testsets), lowercase=not args.cased, escaped=True
-        )
+        settings = Prepared(f"prepare_{year}.sh", chosen, list(self.testsets), lowercase=not args.cased, escaped=True)
         steps = [Step("text", self.text), Step("tokens", self.tokens), Step("raw tok", self.splits)]
         steps += self.shared.steps[1:]
         prepare(self.out, settings, steps, self.digests, source_is_given=bool(args.source))
-        print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/{year}_{args.pair.replace('-', '')}/rdrop.yaml")
+        config = f"{year}_{args.pair.replace('-', '')}"
+        print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/{config}/rdrop.yaml")
 
     def archive(self) -> Path:
         """Return the archive of the pair or of the year. Download that of the pair if --from is not given."""
@@ -101,7 +99,9 @@ class Talks:
         members = part / ".members"
         members.mkdir()
         train = f"train.tags.{self.pair}"
-        tests = {name: [f"{self.release.name}.{one}.{self.pair}" for one in sets] for name, sets in self.testsets.items()}
+        tests = {
+            name: [f"{self.release.name}.{one}.{self.pair}" for one in sets] for name, sets in self.testsets.items()
+        }
         wanted = {f"{self.pair}/{train}.{lang}": members / f"{train}.{lang}" for lang in self.langs}
         for prefix in (prefix for prefixes in tests.values() for prefix in prefixes):
             wanted |= {f"{self.pair}/{prefix}.{lang}.xml": members / f"{prefix}.xml.{lang}" for lang in self.langs}
@@ -116,7 +116,7 @@ class Talks:
         moses.tokenize(self.shared.texts("text"), part / "tokens", self.args.workers, rules, self.args.moses)
 
     def splits(self, part: Path) -> None:
-        """Keep the training pairs that clean-corpus-n.perl keeps, and split train from valid, in tokens and raw text."""
+        """Clean the training pairs like clean-corpus-n.perl, and split train from valid, in tokens and in raw text."""
         tokens, raw, cased = (part / f".{name}" for name in ("tokens", "raw", "cased"))
         for folder in (tokens, raw, cased):
             folder.mkdir()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from recipes.data.iwslt import Release, Talks
 
 ADDRESS = "https://wit3.fbk.eu/archive/2017-01-trnted/texts/{lang}/en/{lang}-en.tgz"
-TESTSETS = {
+TESTSETS: dict[str, Sequence[str]] = {
     "test": ("TED.dev2010", "TED.tst2010", "TED.tst2011", "TED.tst2012"),
     "tst2013": ("TED.tst2013",),
     "tst2014": ("TED.tst2014",),
@@ -17,7 +17,7 @@ RELEASE = Release(
     page="https://wit3.fbk.eu/2017-01-b",
     addresses={lang: ADDRESS.format(lang=lang) for lang in ("fr", "zh")},
     notes=("<url>", "<talkid>", "<keywords>", "<speaker>", "<reviewer", "<translator", "<doc", "</doc>"),
-    testsets={lang: TESTSETS for lang in ("fr", "zh")},
+    testsets=dict.fromkeys(("fr", "zh"), TESTSETS),
 )
 
 

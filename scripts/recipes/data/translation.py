@@ -1,5 +1,6 @@
 """The steps that all data sets for translation share: from text or tokens to subwords and binarized data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Translation:
     """
 
     out: Path
-    langs: tuple[str, str]
+    langs: Sequence[str]
     merges: int
     workers: int
     lowercase: bool = False
@@ -50,10 +51,8 @@ class Translation:
     def bin(self, part: Path) -> None:
         """Binarize the subwords."""
         splits = ["train", "valid", *read_prepared(self.out).testsets]
-        log = self.out / "preprocess.log"
-        binarize(
-            self.out / "bpe", part / "bin", self.langs, splits, joint=self.joint, workers=self.workers, log=log
-        )
+        log, folder = self.out / "preprocess.log", self.out / "bpe"
+        binarize(folder, part / "bin", self.langs, splits, joint=self.joint, workers=self.workers, log=log)
 
     def learn(self, folder: str, codes: Path) -> None:
         """Learn BPE from the training text in a folder, and write the codes to the folder `codes`."""
@@ -66,6 +65,6 @@ class Translation:
             texts = [text for text in self.texts(folder) if text.suffix[1:] in langs]
             bpe.apply(codes / name, texts, target, self.workers)
 
-    def _codes(self) -> list[tuple[str, tuple[str, ...]]]:
+    def _codes(self) -> list[tuple[str, Sequence[str]]]:
         """Return the file of each BPE, and its languages."""
         return [("codes", self.langs)] if self.joint else [(f"codes.{lang}", (lang,)) for lang in self.langs]

@@ -13,7 +13,8 @@ from recipes.data.prepared import Prepared
 from recipes.data.translation import Translation
 from recipes.files import sha256
 from recipes.text import moses
-from recipes.text.parallel import clean, join
+from recipes.text.clean import clean
+from recipes.text.parallel import join
 
 SITE = "http://statmt.org"
 # Archives of training text, in their order, and their members; then that of newstest2014.
@@ -28,7 +29,7 @@ FRENCH = {
 }
 TEST, TEST_MEMBER = "wmt14/test-full.tgz", "newstest2014-{target}en-{side}.{lang}.sgm"
 CORPORA = {"de": BOTH, "fr": BOTH | FRENCH}
-EVERY = {"de": 100, "fr": 1333}  # each so many-th training pair is for validation
+EVERY = {"de": 100, "fr": 1333}  # each 100th or 1333rd training pair is for validation
 LONGEST = 250  # subwords of a line
 
 
@@ -36,7 +37,8 @@ class Wmt14:
     """The steps for one pair."""
 
     def __init__(self, arguments: Sequence[str] | None) -> None:
-        self.args = args = Options("--bpe", "--moses", source=folder, pairs="en-de en-fr", bpe=32_000).parse_args(arguments)
+        options = Options("--bpe", "--moses", source=folder, pairs="en-de en-fr", bpe=32_000)
+        self.args = args = options.parse_args(arguments)
         self.langs = source, self.target = tuple(args.pair.split("-"))
         self.out = args.out or ROOT / "data" / f"wmt14_{source}{self.target}"
         self.shared = Translation(self.out, self.langs, args.bpe, args.workers)
@@ -45,7 +47,8 @@ class Wmt14:
         """Run all steps."""
         args = self.args
         tokens = "Perl scripts of Moses" if args.moses else "sacremoses"
-        settings = Prepared("prepare_wmt14.sh", {"pair": args.pair, "bpe": args.bpe, "tokens": tokens}, ["test"], escaped=True)
+        chosen = {"pair": args.pair, "bpe": args.bpe, "tokens": tokens}
+        settings = Prepared("prepare_wmt14.sh", chosen, ["test"], escaped=True)
         steps = [Step("text", self.text), Step("tokens", self.tokens), Step("codes", self.codes)]
         steps += [Step("raw tok bpe", self.splits), self.shared.steps[-1]]
         prepare(self.out, settings, steps, self.digests, source_is_given=bool(args.source))
