@@ -10,7 +10,7 @@ from recipes.data.options import Options, cores, file_or_folder, folder
 ALL = ("--bpe", "--cased", "--moses", "--train-lines")
 
 
-def parse(*arguments: str):  # noqa: ANN201
+def parse(*arguments: str):
     return Options(*ALL, source=file_or_folder, pairs="de-en en-de", bpe=10_000).parse_args(["de-en", *arguments])
 
 
@@ -110,4 +110,4 @@ def test_the_path_of_the_repository_does_not_matter(monkeypatch: pytest.MonkeyPa
     assert parse("--out", "/a:b/repository/data/x").out == Path("/a:b/repository/data/x")
     assert "colon" in refusal("--out", "/a:b/data/x")
     assert "colon" in refusal("--out", "/a:b/repository/c:d")
-    assert ROOT == Path(__file__).resolve().parents[3]
+    assert Path(__file__).resolve().parents[3] == ROOT

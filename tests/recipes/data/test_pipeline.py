@@ -112,11 +112,11 @@ def test_other_sources_are_refused_and_after_an_option(tmp_path: Path, steps: St
     prepare(tmp_path, made_with(bpe=40), steps.all(), lambda: {"a.tgz": "0a1b"}, source_is_given=True)
     prepare(tmp_path, made_with(bpe=40), steps.all(), lambda: {"a.tgz": "ffff"})
     other = {"sources": lambda: {"a.tgz": "ffff"}, "source_is_given": True}
-    with pytest.raises(SystemExit, match="was made with a.tgz: 0a1b, not with a.tgz: ffff"):
+    with pytest.raises(SystemExit, match=r"was made with a\.tgz: 0a1b, not with a\.tgz: ffff"):
         prepare(tmp_path, made_with(bpe=40), steps.all(), **other)
     with pytest.raises(SystemExit, match="was made with bpe: 40, not with bpe: 41"):
         prepare(tmp_path, made_with(bpe=41), steps.all(), **other)
-    with pytest.raises(SystemExit, match="was made with no c.tgz, not with c.tgz: 3d"):
+    with pytest.raises(SystemExit, match=r"was made with no c\.tgz, not with c\.tgz: 3d"):
         prepare(tmp_path, made_with(bpe=40), steps.all(), lambda: {"c.tgz": "3d"}, source_is_given=True)
 
 
@@ -134,7 +134,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, steps: Steps) 
     with pytest.raises(SystemExit, match="holds files that no prepare script made; use another --out"):
         prepare(tmp_path, made_with(), steps.all())
     assert content(tmp_path) == {"bin/program": b"mine"}
-    with pytest.raises(SystemExit, match="cannot make the folder .*program/out"):
+    with pytest.raises(SystemExit, match=r"cannot make the folder .*program/out"):
         prepare(tmp_path / "bin" / "program" / "out", made_with(), steps.all())
 
 
