@@ -47,9 +47,7 @@ def words(script: str, options: tuple[object, ...], plain: bool) -> list[str]:
     return [*own, *map(str, options)]
 
 
-def run(
-    script: str, *options: object, plain: bool = False, fairseq: bool = False, limit: int | None = None
-) -> Result:
+def run(script: str, *options: object, plain: bool = False, fairseq: bool = False, limit: int | None = None) -> Result:
     """Run a script's main function in this process, as `cli.run` does.
 
     Args:
@@ -108,9 +106,7 @@ def prepared(script: str, *options: object, plain: bool = False, fairseq: bool =
     return result.stdout
 
 
-def refused(
-    script: str, *options: object, plain: bool = False, fairseq: bool = False, limit: int | None = None
-) -> str:
+def refused(script: str, *options: object, plain: bool = False, fairseq: bool = False, limit: int | None = None) -> str:
     """Run, check that it fails with one line on stderr, and return that line."""
     result = run(script, *options, plain=plain, fairseq=fairseq, limit=limit)
     assert result.returncode != 0, result.stdout

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from recipes.data import pipeline
 from recipes.data.pipeline import LOCK, Step, prepare
 from recipes.data.prepared import Prepared, read_prepared
 from recipes.files import lock
@@ -138,7 +139,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, steps: Steps) 
         prepare(tmp_path / "bin" / "program" / "out", made_with(), steps.all())
 
 
-def test_one_run_in_a_folder(tmp_path: Path, steps: Steps) -> None:
+def test_one_run_in_a_folder(tmp_path: Path, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pipeline.PATIENCE == 3
+    monkeypatch.setattr(pipeline, "PATIENCE", 0.2)
     held = lock(tmp_path / LOCK, 0)
     assert held is not None
     with pytest.raises(SystemExit, match=f"another run is at work in {tmp_path}"):

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from recipes.data import pipeline
 from support.prepare import at_work, command, content, interrupted, is_gone, prepared, refused, started
 from support.sources import write_multi30k
 from support.waiting import wait_until
@@ -19,7 +20,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_multi30k(tmp_path_factory.mktemp("source"))
     for lang in ("de", "en"):
         train = folder / f"train.{lang}"
-        train.write_bytes(train.read_bytes() * 500)
+        train.write_bytes(train.read_bytes() * 150)
     return folder
 
 
@@ -62,7 +63,8 @@ def test_interrupt_is_one_line_and_leaves_no_process(
     assert not any((out / folder).exists() for folder in later) and not at_work(out)
 
 
-def test_two_runs_at_once(source: Path, tmp_path: Path) -> None:
+def test_two_runs_at_once(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "PATIENCE", 0.2)
     out = tmp_path / "out"
     process = started(command(SCRIPT, "--from", source, "--out", out), lambda: at_work(out))
     os.kill(process.pid, signal.SIGSTOP)
