@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Prepare the demo's data: a generated German-English corpus -> Moses tokens -> joint BPE -> binarized data.
+# Prepare the demo's data: German-English sentences -> Moses tokens -> joint BPE -> binarized data.
 #
 # Usage: scripts/prepare_demo.sh [--out DIR] [--workers N]
 #
-#   --out DIR        result (default: data/demo in the repository)
-#   --workers N      processes (default: all cores)
+#   --out DIR        where the result goes (default: data/demo in the repository)
+#   --workers N      processes (default: one for each core)
 #
-# The corpus is that of scripts/make_demo_corpus.py. The result has the form that scripts/prepare_multi30k.sh describes.
+# The sentences are in scripts/recipes/data/demo_text: 1,500 pairs to train on, 300 for validation, 500 for the test.
+# The result has the form that scripts/prepare_multi30k.sh describes.
 source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.demo fairseq sacremoses subword_nmt tqdm -- "$@"
