@@ -13,12 +13,5 @@
 # The result: raw/ (text), tok/ (tokens), bpe/ (subwords) and bin/ (task.data); settings.json says how it was made and
 # names bin's test, test1, ... If the script is run again, it goes on after the last step that is done. Tokens keep case
 # and punctuation and are not escaped: detokenized, they give the raw text. A line without text is an error, because the
-# published files have none. --train-lines N use the first N training pairs (default: all 29,000) --bpe N number of BPE
-# merges, learned from both sides together (default: 10000) --out DIR where the result goes (default: data/multi30k_deen
-# in the repository, named after the pair) --workers N processes (default: one a core)
-#
-# The result: raw/, tok/, bpe/, bin/ (task.data), testsets (the names of bin's test, test1, ...), settings. Run again,
-# it goes on after the last step that is done. Tokens keep case and punctuation and are not escaped: detokenized, they
-# give the raw text. A line without text is an error, for the published files have none.
-# give the raw text. A line without text is an error, for the published files have none.
+# published files have none.
 source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.multi30k fairseq sacremoses subword_nmt tqdm -- "$@"

@@ -16,15 +16,5 @@
 #   --workers N      processes (default: one for each core)
 #
 # The result has the form that scripts/prepare_multi30k.sh describes. It is an error if the sides differ in length, or
-# if a line has no text and --drop-empty is not given. A byte order mark at the start of a file is left out. --out DIR
-# where the result goes --train-lines N use the first N training pairs (default: all) --drop-empty leave out the pairs
-# that have a line without text on a side, in every file, and say how many --no-test prepare train and valid alone:
-# there is no test set to evaluate on then --lowercase lower-case the tokens, as Moses' lowercase.perl does (raw/ keeps
-# case) --bpe N number of BPE merges, learned from both sides together (default: 10000) --workers N processes (default:
-# one a core)
-#
-# The result has the form that scripts/prepare_multi30k.sh describes; in settings "lowercase: yes" marks lower-cased
-# data. Sides of different length are an error, and so is a line without text unless --drop-empty is given. A byte order
-# mark at the start of a file is left out.
-# mark at the start of a file is left out.
+# if a line has no text and --drop-empty is not given. A byte order mark at the start of a file is left out.
 source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.own_text fairseq sacremoses subword_nmt tqdm -- "$@"
