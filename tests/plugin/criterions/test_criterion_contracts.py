@@ -162,7 +162,7 @@ def test_loss_gradient_and_log_equal_the_reference(setup, float64, shape, kind, 
     torch.testing.assert_close(actual.log["loss"], expected.loss.detach())
     torch.testing.assert_close(actual.log["kl_loss"], expected.kl_loss.detach())
     assert actual.sample_size == actual.log["sample_size"] == sample["ntokens"]  # of one copy
-    assert actual.log["ntokens"] == actual.log["kl_ntokens"] == sample["ntokens"]
+    assert actual.log["ntokens"] == actual.log["kl_count"] == sample["ntokens"]
     assert actual.log["nsentences"] == len(sample["target"])
     torch.testing.assert_close(actual.log["nll_loss"], expected.nll_loss.detach())
     shown = reduced(criterion, [actual.log])
