@@ -127,7 +127,7 @@ def linear_rdrop_loss(
 
 
 class _LinearRDropLoss(torch.autograd.Function):
-    """From hidden states ``[M, N, D]``, weights, bias, target ``[K]`` and K positions to the fields of ``RDropLoss``."""
+    """From hidden states ``[M, N, D]``, weights, bias, target ``[K]`` and its K positions to ``RDropLoss``'s fields."""
 
     @staticmethod
     def forward(

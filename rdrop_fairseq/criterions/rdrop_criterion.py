@@ -18,7 +18,7 @@ from rdrop_fairseq.compat.forwards import checkpoints_activations
 from rdrop_fairseq.compat.task_and_criterion import ChecksModel, TellsNumUpdates
 from rdrop_fairseq.criterions.rdrop_config import RDropConfig, check_flags, dropouts_from
 from rdrop_fairseq.dropout import DropoutRateError
-from rdrop_fairseq.passes import drops_layers, forward_passes, is_random, needs_separate_forwards
+from rdrop_fairseq.passes import drops_layers, forward_passes, is_random, needs_separate_forwards, repeat_batch
 from rdrop_fairseq.schedule import AlphaSchedule
 
 # R-Drop has no effect if the divergence, in nats, stays below the first number over as many batches as the second says;
@@ -141,16 +141,17 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
             self.batches_to_watch = 1
         return Plan(separate)
 
-    def run_passes(self, model: Any, sample: dict[str, Any], repeated: dict[str, Any], **options: Any) -> Any:
-        """Return the model's output for all passes, joined along the batch; the options go to the model.
+    def run_passes(self, model: Any, sample: dict[str, Any], **options: Any) -> tuple[dict[str, Any], Any]:
+        """Return the repeated batch and the model's output for it: all passes, joined along the batch.
 
-        Exit with one line if the model has no dropout that could take the rates of ``--rdrop-dropouts``.
+        The options go to the model. Exit with one line if it has no dropout that could take ``--rdrop-dropouts``.
         """
-        separate = self.plans[model].separate
+        repeated, separate = repeat_batch(sample, self.passes), self.plans[model].separate
         try:
-            return forward_passes(model, sample, repeated, self.dropouts, self.passes, separate=separate, **options)
+            output = forward_passes(model, sample, repeated, self.dropouts, self.passes, separate=separate, **options)
         except DropoutRateError as error:
             sys.exit(f"error: --rdrop-dropouts {error}")
+        return repeated, output
 
     def watch(self, kl_loss: Tensor, kl_count: int) -> None:
         """Warn, on one process, if the passes were equal in all of the first batches: then R-Drop has no effect."""

@@ -15,7 +15,6 @@ from rdrop_fairseq.criterions.rdrop_config import LOSSES, RDropTokenConfig, chec
 from rdrop_fairseq.criterions.rdrop_criterion import Plan, RDropCriterion, Terms
 from rdrop_fairseq.divergence import divergence
 from rdrop_fairseq.fused import RDropLoss, linear_rdrop_loss
-from rdrop_fairseq.passes import repeat_batch
 
 # Tasks of fairseq whose targets are not the next word, and what they are. The tasks derived from one have the same.
 NOT_FOR_TASKS = {
@@ -71,10 +70,9 @@ class RDropTokenCriterion(RDropCriterion):
 
     def rdrop_terms(self, model: Any, sample: dict[str, Any], alpha: float, reduce: bool) -> Terms:
         projection = self.plans[model].projection if reduce else None
-        repeated = repeat_batch(sample, self.passes)
         # A model with adaptive softmax returns its features anyway.
         features = {"features_only": True} if projection is not None and not self.for_adaptive_softmax else {}
-        net_output = self.run_passes(model, sample, repeated, **features)
+        repeated, net_output = self.run_passes(model, sample, **features)
         if projection is not None:
             result = self.fused_loss(model, projection, net_output, sample, alpha)
         else:
