@@ -1,10 +1,12 @@
 """fairseq's command-line entry points for the tests, each in a process of its own that starts in a moment.
 
 fairseq takes seconds to import. A fork server imports it once; each call of an entry point then runs in a fresh fork of
-it, with its own standard output and error, working directory and exit status. The plugin is not imported beforehand:
-each process gets it through ``--user-dir``.
+it, with its own standard output and error, working directory and exit status. The server also imports the plugin, and
+puts fairseq-train's configuration together a quicker way (``quick_config``). The tests that start a program
+(``run_program``) get both as users do: through ``--user-dir`` and hydra.
 """
 
+import functools
 import gc
 import importlib
 import json
@@ -19,7 +21,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from unittest import mock
 
 import torch
 from support.waiting import HANG
@@ -31,9 +36,9 @@ TRAIN, HYDRA_TRAIN = "fairseq_cli.train", "fairseq_cli.hydra_train"
 PREPROCESS, GENERATE, INTERACTIVE = "fairseq_cli.preprocess", "fairseq_cli.generate", "fairseq_cli.interactive"
 EVAL_LM = "fairseq_cli.eval_lm"
 
-_SERVER = multiprocessing.get_context("forkserver")
-LATE = ["torch._dynamo", "sacremoses"]  # Adam imports the first late, the tools for texts the second
-_SERVER.set_forkserver_preload([TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, EVAL_LM, *LATE])
+# Adam imports the second late, the tools for texts the third.
+PRELOADED = ["support.quick_config", "torch._dynamo", "sacremoses", "rdrop_fairseq"]
+PRELOADED += [TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, EVAL_LM]
 
 # Deterministic, and the same on a machine that has GPUs.
 ONE_CPU = ("--cpu", "--distributed-world-size", "1", "--seed", "7", "--num-workers", "0")
@@ -184,13 +189,23 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+@functools.cache
+def fork_server() -> ForkServerContext:
+    """Start the server. It finds the modules of the tests on the path that Python reads from the environment."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
+        forkserver.ensure_running()
+    return context
+
+
 class Running:
     """A process of the fork server that runs an entry point."""
 
     def __init__(self, entry: str, argv: list[str], cwd: Path | None, env: dict[str, str]) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="command_line_")
         folder = Path(self.folder.name)
-        self.process = _SERVER.Process(target=_enter, args=(entry, argv, folder, cwd or folder, env))
+        self.process = fork_server().Process(target=_enter, args=(entry, argv, folder, cwd or folder, env))
         self.process.start()
 
     def result(self) -> Result:
@@ -208,8 +223,10 @@ def _enter(entry: str, argv: list[str], folder: Path, cwd: Path, env: dict[str, 
     for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), stream)
     os.chdir(cwd)
+    os.environ.pop("PYTHONPATH", None)  # that of the server
     os.environ.update(env)
     gc.freeze()  # fairseq's objects are of the server: to go through them for garbage would take longer than the rest
     torch.set_num_threads(1)
     sys.argv = [entry.replace("_cli.", "-"), *argv]
+    importlib.import_module("support.quick_config").install()
     importlib.import_module(entry).cli_main()
