@@ -26,6 +26,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from unittest import mock
 
+import pytest
 import torch
 from support.waiting import HANG
 
@@ -66,6 +67,11 @@ for kind in ("input", "softmax"):
     ADAPTIVE_LM += (f"--adaptive-{kind}-cutoff", "8,14", f"--adaptive-{kind}-factor", "2")
 RDROP = ("--task", "rdrop_translation", "--criterion", "rdrop_label_smoothed_cross_entropy", "--label-smoothing", "0.1")
 FROZEN = ("--lr", "0")  # the model stays as initialised, so that every update compares with another run's
+
+ROUNDING = 0.003  # of a loss: fairseq logs three decimals
+DROPOUT = ("--dropout", "0.3")
+NO_DROPOUT = ("--dropout", "0")
+SCHEDULE = (*DROPOUT, "--rdrop-every", "2", "--rdrop-warmup-updates", "4")
 
 
 @dataclass
@@ -134,6 +140,12 @@ def train_argv(data: Path, *flags: object, user_dir: str | Path = USER_DIR, save
 def train(data: Path, *flags: object, succeeds: bool = True, **options: str | Path | None) -> Result:
     """Run fairseq-train on ``data``; the options are those of ``train_argv``."""
     return run(TRAIN, *train_argv(data, *flags, **options), succeeds=succeeds)
+
+
+def generate(data: Path, checkpoint: Path, **options: bool) -> Result:
+    """Run fairseq-generate on the test set with a checkpoint."""
+    flags = ("--user-dir", USER_DIR, "--task", "rdrop_translation", "--cpu", "--beam", "2", "--max-len-b", "10")
+    return run(GENERATE, data, "--path", checkpoint, *flags, **options)
 
 
 def two_processes(init: str, argv: list[str]) -> Result:
@@ -230,3 +242,11 @@ def _enter(entry: str, argv: list[str], folder: Path, cwd: Path, env: dict[str, 
     sys.argv = [entry.replace("_cli.", "-"), *argv]
     importlib.import_module("support.quick_config").install()
     importlib.import_module(entry).cli_main()
+
+
+def assert_loss_is_sum(result: Result, passes: int = 2, alpha: float = 5.0) -> None:
+    """With no label smoothing, loss = passes * nll_loss + alpha * kl_loss."""
+    assert result.column("rdrop_alpha") == [alpha] * len(result.updates)
+    assert min(result.column("kl_loss")) > 0.001
+    sums = [passes * update["nll_loss"] + alpha * update["kl_loss"] for update in result.updates]
+    assert result.column("loss") == pytest.approx(sums, abs=ROUNDING)
