@@ -5,15 +5,9 @@ import math
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.lprobs import value_and_grad
 
 from rdrop_fairseq.divergence import DIVERGENCES, divergence
-
-
-def value_and_grad(function, lprobs, *args):
-    lprobs = lprobs.detach().clone().requires_grad_()
-    value = function(lprobs, *args)
-    value.backward(torch.linspace(1, 2, value.numel(), dtype=value.dtype).view(value.shape))
-    return value.detach(), lprobs.grad
 
 
 # Property-based: logits drawn freely, up to the largest that training meets.

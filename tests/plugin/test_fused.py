@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import rdrop
-from support.fused_cases import PAD, every_kind, grads, leaves, plain, sizes
+from support.fused_cases import PAD, grads, leaves, plain, sizes
+from support.lprobs import every_kind
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rdrop_fairseq import fused_torch

@@ -169,7 +169,10 @@ def parameters(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def make_data(folder: Path, words: int = 12) -> Path:
-    """Write a made-up corpus of so many words, 36 + 8 + 9 pairs of 2 to 9 each, and binarise it as ``folder/bin``."""
+    """Write a made-up corpus, 36 + 8 + 9 pairs of 2 to 9 words, and binarise it as ``folder/bin``.
+
+    ``words`` is how many different words there are.
+    """
     rng = random.Random(1)
     for split, size in (("train", 36), ("valid", 8), ("test", 9)):
         pairs = [[rng.randrange(words) for _ in range(rng.randint(2, 9))] for _ in range(size)]
@@ -182,7 +185,10 @@ def make_data(folder: Path, words: int = 12) -> Path:
 
 
 def make_text(folder: Path, words: int = 18) -> Path:
-    """Write a made-up text of so many words, 36 + 8 + 9 lines of 2 to 9 or none, and binarise it as ``folder/bin``."""
+    """Write a made-up text, 36 + 8 + 9 lines of 2 to 9 words or none, and binarise it as ``folder/bin``.
+
+    ``words`` is how many different words there are.
+    """
     rng = random.Random(1)
     for split, size in (("train", 36), ("valid", 8), ("test", 9)):
         lines = (

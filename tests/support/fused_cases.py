@@ -13,7 +13,6 @@ from rdrop_fairseq.divergence import DIVERGENCES, divergence
 from rdrop_fairseq.fused import linear_rdrop_loss
 
 PAD = 1
-every_kind = pytest.mark.parametrize("kind", DIVERGENCES)
 
 
 @contextmanager

@@ -34,7 +34,9 @@ def test_resume_goes_on_as_if_never_stopped(data, run_folder, tmp_path):
     assert all(torch.equal(parameter, resumed[name]) for name, parameter in parameters(run_folder).items())
 
 
-@pytest.mark.parametrize("option", [(), ("--update-epoch-batch-itr", "True")], ids=["one order", "anew in every epoch"])
+@pytest.mark.parametrize(
+    "option", [(), ("--update-epoch-batch-itr", "True")], ids=["one order", "a new one in every epoch"]
+)
 def test_resume_in_a_later_epoch_with_a_seed_that_grows(data, trained, tmp_path, option):
     flags = (*RDROP, *DROPOUT, "--update-ordered-indices-seed", *option)
     whole = trained(*flags, "--max-update", "12")
