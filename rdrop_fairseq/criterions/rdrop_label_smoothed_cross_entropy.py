@@ -10,25 +10,27 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     label_smoothed_nll_loss,
 )
 
-from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion
+from rdrop_fairseq.criterions.rdrop_config import RDropTokenConfig
+from rdrop_fairseq.criterions.rdrop_token_criterion import RDropTokenCriterion
 from rdrop_fairseq.fused import RDropLoss
 
 
 @dataclass
-class RDropLabelSmoothedCrossEntropyCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig, RDropConfig):
+class RDropLabelSmoothedCrossEntropyCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig, RDropTokenConfig):
     """The parent's flags and R-Drop's."""
 
 
 @register_criterion("rdrop_label_smoothed_cross_entropy", dataclass=RDropLabelSmoothedCrossEntropyCriterionConfig)
-class RDropLabelSmoothedCrossEntropyCriterion(RDropCriterion, LabelSmoothedCrossEntropyCriterion):
+class RDropLabelSmoothedCrossEntropyCriterion(RDropTokenCriterion, LabelSmoothedCrossEntropyCriterion):
     """Label-smoothed cross-entropy of all passes plus the divergence between them (Liang et al., 2021, eq. 4).
 
-    The smoothing is the parent's: epsilon is spread over the V - 1 other words.
+    The parent smooths the labels: epsilon is spread over the V - 1 other words.
     """
 
     def plain_loss(
         self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
     ) -> RDropLoss:
+        """Return the parent's loss of the model's log-probabilities plus alpha times their divergence."""
         net_output = self.without_ignored(model, net_output, repeated)
         lprobs, target = self.get_lprobs_and_target(model, net_output, repeated)
         loss, nll_loss = label_smoothed_nll_loss(lprobs, target, self.eps, self.padding_idx, reduce)
