@@ -15,7 +15,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from recipes import children, cli
@@ -152,6 +151,8 @@ def train(config: Path, run: RunFolder, seed: int, overrides: list[str], options
     """Train a run to its end. Exit with the reason if that fails."""
     recipe, batch = read_recipe(config, run, seed, overrides)
     check_data(recipe, config)
+    import torch  # takes seconds, and what is refused before should be refused at once
+
     gpus = torch.cuda.device_count()
     job = find_job(options, os.environ, gpus, bool(setting(recipe, "common.cpu")), batch)
     if job.cpu and setting(recipe, "common.fp16"):
