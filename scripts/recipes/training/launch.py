@@ -194,10 +194,15 @@ def stop(number: int, _: object) -> NoReturn:
     sys.exit(f"stopped by {signal.Signals(number).name}; {AGAIN}")
 
 
-def main() -> None:
+def handle_signals() -> None:
+    """Let signals end the training with a line that says so."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and that stays
             signal.signal(number, stop)
+
+
+def main() -> None:
+    handle_signals()
     if all(name in os.environ for name in TORCHRUN):  # torchrun, if it is killed, leaves its processes running
         children.end_with(os.getppid())
     args = parse()
