@@ -30,8 +30,7 @@ from recipes import children
 from recipes.files import lock
 from recipes.training.checkpoints import is_finished, mend_last_checkpoint
 from recipes.training.job import SIZES, TORCHRUN, Batch, Job, Options, find_batch, find_job, size_key
-from recipes.training.reason import Reason
-from recipes.training.run_folder import (
+from recipes.training.new_run import (
     check_data,
     make_folder,
     note_finished,
@@ -39,6 +38,7 @@ from recipes.training.run_folder import (
     refuse_other_dictionaries,
     run_config,
 )
+from recipes.training.reason import Reason
 from recipes.training.settings import differences, read, refuse_missing_start, refuse_what_breaks_a_run, setting
 
 MODULE = "fairseq_cli.hydra_train"

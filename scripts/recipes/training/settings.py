@@ -70,17 +70,17 @@ HARMLESS = (None, False, "", "checkpoint_last.pt")  # values of these that are f
 
 def in_one_line(error: object) -> str:
     """Return the text of an error on one line."""
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or repr(error)
 
 
 def read(file: Path) -> DictConfig:
-    """Return the settings in a YAML file; exits where it holds none."""
+    """Return the settings in a YAML file. Exit if the file holds none."""
     try:
         cfg = OmegaConf.load(file)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        sys.exit(f"{file}: {in_one_line(error)}")
+    except Exception as error:  # many kinds: of YAML, of the encoding, of omegaconf, of Python's dates and recursion
+        sys.exit(f"{file} cannot be read: {in_one_line(error)}")
     if not isinstance(cfg, DictConfig):
-        sys.exit(f"{file}: must hold sections of settings, such as 'optimization: {{max_update: 1000}}'")
+        sys.exit(f"{file} is no config: it holds a list, not sections such as 'optimization: {{max_update: 1000}}'")
     check_sections(cfg, file)
     return cfg
 
