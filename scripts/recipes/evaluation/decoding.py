@@ -129,6 +129,7 @@ EMPTY = Hypothesis("", 0.0, 1)
 
 def read_run(run: RunFolder) -> Run:
     """Return what decoding needs to know about a run. Exit if it trains no translation, or if its data is missing."""
+    data = run.data
     source, target = (run.setting(f"task.{side}_lang", str) for side in ("source", "target"))
     for key, language in (("source_lang", source), ("target_lang", target)):
         if language is None:
@@ -138,11 +139,11 @@ def read_run(run: RunFolder) -> Run:
     post_process = run.setting("common_eval.post_process", str, "subword_nmt")
     if post_process not in (None, *SUBWORDS):
         sys.exit(f"{run.train_yaml}, common_eval.post_process: must be one of {SUBWORDS}, not '{post_process}'")
-    prepared = read_prepared(run.data.parent)
+    prepared = read_prepared(data.parent)
     run.check_dictionaries()
     return Run(
         folder=RunFolder(run.absolute),
-        bin=run.data,
+        bin=data,
         prepared=prepared,
         source=source,
         target=target,

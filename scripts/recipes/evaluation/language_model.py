@@ -162,12 +162,13 @@ def describe(split: str, result: dict[str, Any]) -> str:
 
 def data_of(run: RunFolder) -> Path:
     """Return the folder of a run's binarized text. Exit if the run trains no language model, or without the text."""
+    data = run.data
     if run.kind != "language_model":
         sys.exit(f"{run} is no run of a language model: its task is {run.task or 'not named'}")
-    if not (run.data / "dict.txt").is_file():
-        sys.exit(f"{run.data} holds no prepared data (no dict.txt)")
+    if not (data / "dict.txt").is_file():
+        sys.exit(f"{data} holds no prepared data (no dict.txt)")
     run.check_dictionaries()
-    return run.data
+    return data
 
 
 def main() -> None:
