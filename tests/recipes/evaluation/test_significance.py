@@ -112,8 +112,9 @@ def test_p_values_are_those_of_sacrebleu_on_the_command_line(runs, printed, tmp_
             (["-m", "bleu", "chrf"], ("sacreBLEU", "chrF")),
             (["-m", "bleu", *plain], ("multi-bleu",)),
         ):
-            command = [sys.executable, "-m", "sacrebleu", bad[1] / "evaluation/best/test.txt.ref0", "-i", *files]
-            done = subprocess.run([*command, *options, flag, "-f", "text"], capture_output=True, text=True, check=True)
+            reference = bad[1] / "evaluation/best/test.txt.ref0"
+            command = [sys.executable, "-m", "sacrebleu", reference, "-i", *files, *options, flag, "-f", "text"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
             expected = [next(row for row in rows if row["seed"] == "2" and row["score"] == label) for label in labels]
             assert re.findall(r"p = ([\d.]+)", done.stdout) == [row[column] for row in expected]
 
@@ -129,15 +130,17 @@ def test_equal_translations_do_not_differ(runs, tmp_path):
     assert "smallest possible" not in printed
 
 
-def test_only_seeds_in_both_groups_are_pairs(runs, tmp_path):
+def test_only_seeds_in_both_groups_are_pairs(runs, tmp_path, monkeypatch):
     bad, good = runs
+    monkeypatch.setattr(significance, "paired_tests", lambda a, b: [("bleu", [0.5, 0.5], ["x", "y"])])
     fourth = make_run(tmp_path / "fourth", 4, translation(104, 0.1))
     assert {row["seed"] for row in table(compare(bad, [good[1], good[2], fourth]), "seed")} == {"2", "3"}
     printed = compare(bad, [fourth])
     assert "No seed is in both groups: no paired tests." in printed and "| seed " not in printed
 
 
-def test_another_evaluation_of_the_runs_is_compared(runs, tmp_path):
+def test_another_evaluation_of_the_runs_is_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(significance, "paired_tests", lambda a, b: [])
     folders = []
     for name, errors in (("a", 0.3), ("b", 0.1)):
         make_run(tmp_path / name, 1, translation(7, 0.5))

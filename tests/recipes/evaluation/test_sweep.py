@@ -47,7 +47,8 @@ def test_validation_chooses_and_the_choice_is_tested(learned):
     # made_up is the validation set: decoded anew with a setting, it gets the score that the sweep gave
     for row in swept["tried"]:
         beam, lenpen = row["beam"], f"{row['lenpen']:g}"
-        printed(translation.main, learned, "--beam", beam, "--lenpen", lenpen)
+        if row != best:
+            printed(translation.main, learned, "--beam", beam, "--lenpen", lenpen)
         scored = json.loads((learned / f"evaluation/best_beam{beam}_lenpen{lenpen}/made_up.json").read_text())
         assert scored["tokenized_bleu_line"] == row["line"]
 
