@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from measure import ROOT, markdown, positive, say, versions
+from measure import ROOT, positive, say, versions
+from recipes.table import markdown_table
 
 RUNS = {
     "baseline": ("baseline", []),
@@ -69,7 +70,7 @@ def main() -> None:
             found[name] = train(args.config / f"{config}.yaml", run, [*fixed, *settings, *args.settings])
     head = ["", "nll_loss (bits) at first", "at the end", "overflows", "loss scale", "updates a second, median"]
     command = " ".join(["python", *sys.argv])
-    table = markdown([head, *(row(name, each) for name, each in found.items())])
+    table = markdown_table([head, *(row(name, each) for name, each in found.items())])
     text = f"`{command}`\n\n{table}\n```\n{versions()}```\n"
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "fp16_training.md").write_text(text, encoding="utf-8")

@@ -13,142 +13,26 @@ import functools
 from argparse import Namespace
 from collections.abc import Callable
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import torch
-import torch.nn.functional as F
 from adaptive_head import CRITERIONS as ADAPTIVE
 from adaptive_head import EXACT, FACTOR, adaptive_step, bare_products, model_and_sample, size_of
-from fairseq import utils
-from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
-from fairseq.criterions.label_smoothed_cross_entropy_with_rdrop import compute_kl_loss
+from linear_head import BARE, FUSED, LOSSES, PUBLISHED, bare_step, step_of, tensors
 from measure import (
-    DTYPES,
     Workers,
     arguments,
-    draw_ratios,
     free_bytes,
     in_a_fresh_process,
-    markdown,
     peak_bytes,
     positive,
-    ratio,
     say,
     tables,
     work,
     write,
 )
-from torch import Tensor
-
-from rdrop_fairseq import fused as fused_module
-from rdrop_fairseq.divergence import divergence
-from rdrop_fairseq.fused import linear_rdrop_loss
-
-ALPHA, EPSILON, PAD = 5.0, 0.1, 1
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # hidden [2, N, D], weight [V, D], target [N] -> loss
-
-
-def logits_of(hidden: Tensor, weight: Tensor) -> Tensor:
-    return F.linear(hidden.flatten(0, 1), weight)
-
-
-def cross_entropy(lprobs: Tensor, target: Tensor) -> Tensor:
-    """fairseq's label-smoothed cross-entropy of both copies."""
-    loss: Tensor = label_smoothed_nll_loss(lprobs, torch.cat([target] * 2), EPSILON, ignore_index=PAD)[0]
-    return loss
-
-
-def plain_cross_entropy(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    return cross_entropy(utils.log_softmax(logits_of(hidden, weight), dim=-1), target)
-
-
-def torch_cross_entropy(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """PyTorch's own projection and cross-entropy in one; it spreads the smoothing over V words."""
-    return F.linear_cross_entropy(
-        hidden.flatten(0, 1), weight, torch.cat([target] * 2), reduction="sum", label_smoothing=EPSILON
-    )
-
-
-def published(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """The formula as the authors publish it: log-softmax for the loss; log-softmax and softmax for the divergence."""
-    logits = logits_of(hidden, weight)
-    loss = cross_entropy(utils.log_softmax(logits, dim=-1), target)
-    (lp, lq), (p, q) = utils.log_softmax(logits, dim=-1).chunk(2), utils.softmax(logits, dim=-1).chunk(2)
-    pad = target.eq(PAD).unsqueeze(-1)
-    kl = sum(F.kl_div(a, b, reduction="none").masked_fill(pad, 0.0).sum() for a, b in ((lp, q), (lq, p)))
-    return loss + ALPHA * kl / 2
-
-
-def of_fairseq(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """fairseq's label_smoothed_cross_entropy_with_rdrop."""
-    softmax = {True: utils.log_softmax, False: utils.softmax}
-    model = SimpleNamespace(get_normalized_probs=lambda logits, log_probs: softmax[log_probs](logits, dim=-1))
-    logits = logits_of(hidden, weight)
-    loss = cross_entropy(model.get_normalized_probs(logits, log_probs=True), target)
-    return loss + ALPHA * compute_kl_loss(model, logits, target.eq(PAD).unsqueeze(-1))
-
-
-def plain(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """--rdrop-loss plain"""
-    lprobs = utils.log_softmax(logits_of(hidden, weight), dim=-1)
-    kl_loss = divergence(lprobs.unflatten(0, (2, -1))).masked_fill(target.eq(PAD), 0)
-    return cross_entropy(lprobs, target) + ALPHA * kl_loss.sum()
-
-
-def fused(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """--rdrop-loss fused"""
-    return linear_rdrop_loss(hidden, weight, target, ALPHA, label_smoothing=EPSILON, ignore_index=PAD).loss
-
-
-def fused_by_torch(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """fused without the kernel, in torch's own operations: what runs on a CPU"""
-    with mock.patch.object(fused_module, "_kernel", lambda *_: None):
-        return fused(hidden, weight, target)
-
-
-BARE, FUSED, PUBLISHED = "bare products", "R-Drop, fused", "R-Drop, published formula"
-LOSSES: dict[str, Loss] = {
-    "cross-entropy, doubled batch": plain_cross_entropy,
-    "R-Drop, fairseq's criterion": of_fairseq,
-    PUBLISHED: published,
-    "R-Drop, plain": plain,
-    FUSED: fused,
-}
-if hasattr(F, "linear_cross_entropy"):
-    LOSSES = {"torch's linear_cross_entropy, doubled batch": torch_cross_entropy, **LOSSES}
-if torch.cuda.is_available():
-    LOSSES |= {"R-Drop, fused, torch's operations": fused_by_torch}
-
-
-def tensors(size: dict[str, Any], device: str) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator(device).manual_seed(1)
-    hidden = torch.randn(2, size["tokens"], size["width"], generator=generator, device=device)
-    weight = torch.randn(size["vocab"], size["width"], generator=generator, device=device) * size["width"] ** -0.5
-    target = torch.randint(2, size["vocab"], (size["tokens"],), generator=generator, device=device)
-    dtype = DTYPES[size["dtype"]]
-    return hidden.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_(), target
-
-
-def step_of(loss: Loss, hidden: Tensor, weight: Tensor, target: Tensor) -> Callable[[], None]:
-    def step() -> None:
-        hidden.grad = weight.grad = None
-        loss(hidden, weight, target).backward()
-
-    return step
-
-
-def bare_step(hidden: Tensor, weight: Tensor, target: Tensor) -> Callable[[], None]:
-    """The three matrix products that any loss over this projection needs."""
-    states, matrix = hidden.detach().flatten(0, 1), weight.detach()
-
-    def step() -> None:
-        logits = states @ matrix.t()
-        torch.mm(logits, matrix)
-        torch.mm(logits.t(), states)
-
-    return step
+from pictures import draw_ratios, ratio
+from recipes.table import markdown_table
 
 
 def memory_of(setting: dict[str, Any]) -> int:
@@ -210,7 +94,7 @@ def times_table(times: list[dict[str, Any]], names: list[str]) -> str:
     if PUBLISHED in names:
         share = [f"{ratio(m, FUSED, PUBLISHED):.2f}" if PUBLISHED in (m := each["seconds"]) else "" for each in times]
         rows.append(["fused / published formula", *share])
-    return markdown(rows)
+    return markdown_table(rows)
 
 
 def memory_table(memory: list[dict[str, Any]], names: list[str]) -> str:
@@ -220,7 +104,7 @@ def memory_table(memory: list[dict[str, Any]], names: list[str]) -> str:
     for name in names:
         cells = [found.get((name, size)) for size in sizes]
         rows.append([name, *("not run" if peak is None else f"{peak / 1e6:,.0f}" for peak in cells)])
-    return markdown(rows)
+    return markdown_table(rows)
 
 
 def draw(facts: dict[str, Any], pyplot: Any) -> Any:

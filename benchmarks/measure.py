@@ -17,9 +17,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from pictures import Draw, write_picture  # noqa: E402
 from recipes.versions import versions  # noqa: E402
 
 logging.disable(logging.INFO)  # fairseq turns on what every library has to say
@@ -34,7 +34,7 @@ logging.disable(logging.INFO)  # fairseq turns on what every library has to say
 TRAIN_SH, DEFAULT = "malloc as train.sh sets it", "malloc as glibc sets it"
 # What stands before a command that is to run with these settings.
 ALLOCATORS: dict[str, list[str]] = {
-    TRAIN_SH: ["bash", "-c", 'source "$0"; keep_pages; exec "$@"', str(ROOT / "scripts/lib.sh")],
+    TRAIN_SH: ["bash", "-c", 'source "$0"; exec "$@"', str(ROOT / "scripts/recipes/malloc.sh")],
     DEFAULT: [],
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -169,11 +169,6 @@ def work(make_steps: Callable[[dict[str, Any]], Mapping[str, Step]], device: str
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def ratio(measured: Mapping[str, list[float]], name: str, peer: str) -> float:
-    """Median over the rounds of the time of ``name`` over that of ``peer`` in the same round."""
-    return median(own / other for own, other in zip(measured[name], measured[peer], strict=True))
-
-
 def peak_bytes(step: Step, device: str) -> int:
     """How far memory rises while a step runs. On the CPU (Linux) that of the process, which must be a fresh one."""
     gc.collect()
@@ -229,13 +224,7 @@ def in_a_fresh_process(script: str, setting: dict[str, Any]) -> int | None:
     return int(done.stdout.split()[-1])
 
 
-def markdown(rows: list[list[str]]) -> str:
-    """A Markdown table; the first row is its head."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "".join(f"| {' | '.join(row)} |\n" for row in lines)
-
-
-def write(out: Path, name: str, text: str, facts: dict[str, Any], draw: "Draw") -> None:
+def write(out: Path, name: str, text: str, facts: dict[str, Any], draw: Draw) -> None:
     """Print the table and leave OUT/NAME.md, NAME.json and NAME.png."""
     command = " ".join(["python", *sys.argv])
     text = f"`{command}`\n\n{text}\n```\n{versions()}```\n"
@@ -246,59 +235,3 @@ def write(out: Path, name: str, text: str, facts: dict[str, Any], draw: "Draw") 
     (out / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     write_picture(out / f"{name}.json", draw)
     say(f"Written: {out}/{name}.md, .json, .png")
-
-
-Draw = Callable[[dict[str, Any], Any], Any]  # what a JSON file holds, matplotlib's pyplot -> a figure
-
-
-def write_picture(facts: Path, draw: Draw) -> Path:
-    """Draw what a JSON file of a benchmark holds into a PNG beside it, whose path is returned."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    picture = facts.with_suffix(".png")
-    figure = draw(json.loads(facts.read_text(encoding="utf-8")), pyplot)
-    figure.savefig(picture, dpi=100)
-    pyplot.close(figure)
-    return picture
-
-
-def draw_ratios(
-    rows: Sequence[tuple[str, list[dict[str, Any]], str, Callable[[dict[str, Any]], str]]], pyplot: Any
-) -> Any:
-    """Bars of time ratios: a row of panels for each of (title, times, peer, label), in it a panel for each allocator.
-
-    Each entry of the times is a group of bars, named by the label, with a bar for each of its steps but the peer whose
-    time is 1.
-    """
-    heights = [
-        sum(len(entry["seconds"]) for entry in times) / len({entry["allocator"] for entry in times})
-        for _, times, _, _ in rows
-    ]
-    figure = pyplot.figure(figsize=(12, 1.5 * len(rows) + 0.24 * sum(heights)), layout="constrained")
-    parts = figure.subfigures(len(rows), 1, height_ratios=[height + 6 for height in heights], squeeze=False)
-    for part, (title, times, peer, label) in zip(parts[:, 0], rows, strict=True):
-        allocators = list(dict.fromkeys(entry["allocator"] for entry in times))
-        names = [name for name in dict.fromkeys(name for entry in times for name in entry["seconds"]) if name != peer]
-        panels = part.subplots(1, len(allocators), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, allocator in zip(panels, allocators, strict=True):
-            entries = [entry for entry in times if entry["allocator"] == allocator]
-            width = 0.85 / len(names)
-            for i, name in enumerate(names):
-                have = [
-                    (y, ratio(each["seconds"], name, peer)) for y, each in enumerate(entries) if name in each["seconds"]
-                ]
-                bars = axes.barh([y + (i + 0.5) * width for y, _ in have], [x for _, x in have], width, label=name)
-                axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8, bbox={"color": "white", "pad": 0.5})
-            axes.axvline(1, color="black", linewidth=1, zorder=0.5)
-            axes.set_yticks([y + 0.425 for y in range(len(entries))], [label(entry) for entry in entries])
-            axes.set_title(allocator, fontsize=10)
-            axes.margins(x=0.12)
-        panels[0].invert_yaxis()
-        part.suptitle(f"{title}: time / {peer}", fontsize=11)
-        part.legend(
-            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(names), 3), fontsize=9
-        )
-    return figure

@@ -26,7 +26,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measure import ROOT, markdown, positive, say, seconds, write
+from measure import ROOT, positive, say, seconds, write
+from recipes.table import markdown_table
 
 WORKERS = (1, 2)
 TARGETS = {"En-De, 4.5 million pairs": 4_500_000, "En-Fr, 36 million pairs": 36_000_000}
@@ -226,7 +227,7 @@ def report(
     text = (
         f"{lines:,} pairs of `{args.pair}`, {words:.1f} tokens a line; medians of {args.rounds} rounds. Estimates:"
         f" {TARGET_WORKERS} workers, {TARGET_WORDS} tokens a line, {args.merges:,} merges, different words growing with"
-        f" all words to the power {power:.2f}.\n\n{markdown(rows)}"
+        f" all words to the power {power:.2f}.\n\n{markdown_table(rows)}"
     )
 
     facts = {

@@ -9,7 +9,8 @@ import argparse
 import importlib
 from pathlib import Path
 
-from measure import say, write_picture
+from measure import say
+from pictures import write_picture
 
 
 def main() -> None:

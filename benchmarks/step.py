@@ -28,17 +28,16 @@ from measure import (
     DTYPES,
     Workers,
     arguments,
-    draw_ratios,
     in_a_fresh_process,
-    markdown,
     peak_bytes,
-    ratio,
     say,
     tables,
     work,
     write,
 )
 from omegaconf import OmegaConf
+from pictures import draw_ratios, ratio
+from recipes.table import markdown_table
 
 from rdrop_fairseq.passes import repeat_batch
 from rdrop_fairseq.tasks.rdrop_language_modeling import RDropLanguageModelingTask
@@ -168,7 +167,7 @@ def times_table(times: list[dict[str, Any]]) -> str:
         rows.append(row)
     ratios = (ratio(each["seconds"], FUSED, OF_FAIRSEQ) if OF_FAIRSEQ in each["seconds"] else None for each in times)
     rows.append(["fused / fairseq's criterion", *("" if value is None else f"{value:.2f}" for value in ratios)])
-    return markdown(rows)
+    return markdown_table(rows)
 
 
 def memory_table(memory: list[dict[str, Any]], limit: float) -> str:
@@ -181,7 +180,7 @@ def memory_table(memory: list[dict[str, Any]], limit: float) -> str:
             fit = (limit * 1e9 - low) / slope + less
             cells = [f"{low / 1e6:,.0f} at {less:,}, {high / 1e6:,.0f} at {more:,}", f"{fit:,.0f}"]
         rows.append([entry["method"], f"{entry['label']}, {entry['vocab']:,}", *cells])
-    return markdown(rows)
+    return markdown_table(rows)
 
 
 def label(setting: dict[str, Any]) -> str:

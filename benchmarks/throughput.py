@@ -26,7 +26,8 @@ from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 from fairseq_cli import train as fairseq_train
 from fairseq_cli.hydra_train import cli_main
-from measure import ROOT, keep_pages, markdown, positive, say, synchronize, write
+from measure import ROOT, keep_pages, positive, say, synchronize, write
+from recipes.table import markdown_table
 
 from rdrop_fairseq.criterions import rdrop_criterion
 from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion
@@ -147,7 +148,7 @@ def main() -> None:
     text = (
         f"{' '.join([args.config, *args.values])}: {speed:,.0f} target words a second (of one copy), "
         f"{counted} updates of {clock.tokens / counted:,.0f} words, {1000 * total / counted:,.1f} ms each.\n\n"
-        f"{markdown(rows)}"
+        f"{markdown_table(rows)}"
     )
 
     facts = {"config": args.config, "values": args.values, "words_per_second": speed, "updates": counted}

@@ -1,4 +1,4 @@
-"""scripts/report.py: the table of scored runs, logs of several starts, and what is refused."""
+"""scripts/report.py: the table of scored runs, and what is refused."""
 
 import json
 import os
@@ -10,59 +10,8 @@ from recipes.evaluation import report
 from recipes.training.run_folder import RunFolder
 from support import in_process
 from support.in_process import printed
+from support.made_up_log import make_run, valid
 from support.unchanged import unchanged
-
-FRESH = "[fairseq.trainer][INFO] - No existing checkpoint found c/checkpoint_last.pt\n"
-
-
-def resumed(update: int) -> str:
-    """The line of a log that says where a start goes on."""
-    return f"[fairseq.trainer][INFO] - Loaded checkpoint c/checkpoint_last.pt (epoch 2 @ {update} updates)\n"
-
-
-def inner(update: int, seconds: float) -> str:
-    """The line of a log that sums up the updates since the one before."""
-    return f'[train_inner][INFO] - {{"epoch": 1, "num_updates": "{update}", "train_wall": "{seconds}"}}\n'
-
-
-def epoch_end(update: int) -> str:
-    """The line of a log at the end of an epoch."""
-    return f'[train][INFO] - {{"epoch": 1, "train_num_updates": "{update}", "train_train_wall": "99"}}\n'
-
-
-def valid(update: int, loss: float, bleu: float, saved: bool = True) -> str:
-    """The lines of a log on a validation and, unless told otherwise, the checkpoint of it."""
-    numbers = {"num_updates": update, "loss": loss, "ppl": 2**loss, "bleu": bleu}
-    text = json.dumps({f"valid_{key}": f"{value:g}" for key, value in numbers.items()})
-    line = f"[valid][INFO] - {text}\n"
-    if saved:
-        line += "[fairseq.checkpoint_utils][INFO] - Saved checkpoint c/checkpoint_1.pt "
-        line += f"(epoch 1 @ {update} updates, score {bleu}) (writing took 0.1 seconds)\n"
-    return line
-
-
-LOG = FRESH + inner(5, 30) + valid(5, 3, 9) + inner(10, 60) + valid(10, 2, 7)
-
-
-def make_run(folder: Path, bleu: float, evaluation: str = "best", test: str = "made_up", **more: float) -> Path:
-    """A run folder as train.sh and evaluate_translation.sh leave it, as far as it is read."""
-    out = folder / "evaluation" / evaluation
-    out.mkdir(parents=True, exist_ok=True)
-    (folder / "train.log").write_text(LOG)
-    (folder / "train.yaml").write_text("checkpoint: {maximize_best_checkpoint_metric: true}\n")
-    (folder / "versions.txt").write_text("python 3.11\n")
-    scores = {"bleu": bleu, "tokenized_bleu": bleu + 1, "chrf": bleu + 20} | more
-    (out / f"{test}.json").write_text(json.dumps(scores))
-    return folder
-
-
-def columns(folder: Path, log: str, config: str = "") -> dict[str, float]:
-    """The numbers in the table of a run with this log."""
-    run = make_run(folder / "rdrop/seed1", 30.0)
-    (run / "train.log").write_text(log)
-    if config:
-        (run / "train.yaml").write_text(config)
-    return report.columns(report.read_run(RunFolder(run), "best"))
 
 
 def refused(out: Path, *runs: Path) -> str:
@@ -112,51 +61,6 @@ def test_folders_of_the_same_name_are_told_apart(tmp_path):
     runs = [make_run(tmp_path / f"{folder}/iwslt/rdrop/seed1", 30.0) for folder in ("a", "b")]
     text = printed(report.main, "--out", tmp_path / "out", *runs)
     assert [row[0] for row in rows(text)[1:]] == ["a/iwslt/rdrop", "b/iwslt/rdrop"]
-
-
-def test_what_was_trained_after_the_last_checkpoint_counts_once(tmp_path):
-    """Killed at 300 and something, gone on from 200, killed, begun anew from 200 again; the log is in one piece."""
-    whole = FRESH + inner(100, 60) + inner(200, 60) + valid(200, 3, 9)
-    after = inner(300, 70) + inner(400, 70) + valid(400, 2, 8)
-    killed = whole + inner(300, 500) + valid(300, 1, 50) + '[train_inner][INFO] - {"epoch": 1, "num_upd'
-    again = "[fairseq_cli.train][INFO] - {'_name': None}\n" + resumed(200)
-    expected = {"updates": 400, "minutes": (60 + 60 + 70 + 70) / 60, "best at": 200, "valid ppl": 8, "valid BLEU": 9}
-    for log in (whole + after, killed + again + after, killed + again + inner(300, 400) + again + after):
-        assert columns(tmp_path, log).items() >= expected.items()
-    assert columns(tmp_path, killed + again)["updates"] == 200  # nothing after the checkpoint is in the model
-    assert columns(tmp_path, killed + FRESH + whole + after).items() >= expected.items()
-
-
-def test_updates_that_no_line_sums_up_take_the_time_of_those_around_them(tmp_path):
-    """fairseq begins its sums anew when it goes on from the end of an epoch, and not within one."""
-    start = FRESH + inner(100, 100) + valid(150, 3, 9)
-    assert columns(tmp_path, start)["minutes"] == 150 / 60
-    within = start + resumed(150) + inner(200, 200) + valid(200, 2, 8)
-    assert columns(tmp_path, within)["minutes"] == (100 + 200) / 60
-    after_epoch = start + epoch_end(150) + resumed(150) + inner(200, 100) + valid(200, 2, 8)
-    assert columns(tmp_path, after_epoch)["minutes"] == (100 + 2 * 100) / 60
-
-
-def test_the_time_in_which_a_run_was_stopped_is_not_training(tmp_path, capsys):
-    log = FRESH + "".join(inner(at, 2000 if at == 300 else 20) for at in range(100, 600, 100)) + valid(500, 3, 9)
-    assert columns(tmp_path, log)["minutes"] == 5 * 20 / 60
-    assert "33.0 minutes in which it was stopped are not counted" in capsys.readouterr().err
-    # A busy machine is none that was stopped, and a slow first second is no pause.
-    log = FRESH + inner(100, 20) + inner(200, 50) + inner(300, 20) + valid(300, 3, 9)
-    assert columns(tmp_path, log)["minutes"] == 90 / 60
-    log = FRESH + inner(1, 9) + inner(2, 0) + inner(3, 0) + valid(3, 3, 9)
-    assert columns(tmp_path, log)["minutes"] == 9 / 60
-    assert capsys.readouterr().err == ""
-
-
-def test_the_best_checkpoint_is_the_one_that_fairseq_keeps(tmp_path):
-    """Of equal scores the last; by the run's own metric; among those that were saved; never NaN."""
-    equal = FRESH + valid(5, 3, 9) + valid(10, 2, 9) + valid(15, 1, 8)
-    assert columns(tmp_path, equal)["best at"] == 10
-    assert columns(tmp_path, FRESH + valid(5, 3, 9) + valid(10, 2, 99, saved=False))["best at"] == 5
-    assert columns(tmp_path, FRESH + valid(5, 3, 9) + valid(10, 2, float("nan")))["best at"] == 5
-    falling = FRESH + valid(5, 3, 4) + valid(10, 2, 3) + valid(15, 1, 3) + valid(20, 1, 5)  # the score as if of a loss
-    assert columns(tmp_path, falling, "common: {seed: 1}\n")["best at"] == 15
 
 
 def test_without_matplotlib_there_is_the_table_and_no_earlier_figure(runs, tmp_path, monkeypatch):
@@ -234,13 +138,6 @@ def test_a_broken_file_of_a_run_is_said_in_one_line(runs, tmp_path, name, conten
     (runs[1] / name).write_bytes(content)
     line = refused(tmp_path / "out", *runs)
     assert words in line and str(runs[1]) in line
-
-
-def test_what_a_log_holds_beside_its_numbers_does_no_harm(runs):
-    log = b'\xff\x00\n[valid][INFO] - [3]\n[train_inner][INFO] - {"num_updates": {}}\n' + LOG.encode()
-    log += b"[x][INFO] - Saved checkpoint c (epoch 1 @ 10 updates, score None) (writing took 1 seconds)\n"
-    (runs[0] / "train.log").write_bytes(log)
-    assert report.columns(report.read_run(RunFolder(runs[0]), "best"))["best at"] == 5
 
 
 def test_more_facts_in_the_scores_are_no_columns(runs):

@@ -1,0 +1,57 @@
+"""The package behind the scripts: imports run one way, and the plugin knows nothing of it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.places import ROOT, SCRIPTS
+
+RECIPES = SCRIPTS / "recipes"
+# From which packages the modules of a package may import, besides their own. "" is for the modules of recipes/ itself.
+MAY_IMPORT = {
+    "": set(),
+    "text": {""},
+    "data": {"", "text"},
+    "training": {""},
+    "evaluation": {"", "text", "data", "training"},
+}
+COMMANDS = {"demo"}  # modules of recipes/ that are commands of their own: they may import all
+MODULES = sorted(RECIPES.rglob("*.py"))
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Give the full names of the modules and of what is taken from them, inside functions too."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{file} has a relative import"
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def package_of(parts: list[str]) -> str:
+    """Return the package inside recipes of a module's path or name, without recipes itself."""
+    return parts[0] if parts[0] in MAY_IMPORT else ""
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(RECIPES)))
+def test_imports_run_one_way(file):
+    parts = list(file.relative_to(RECIPES).with_suffix("").parts)
+    package = package_of(parts)
+    if package == "" and parts[0] in COMMANDS:
+        return
+    allowed = MAY_IMPORT[package] | {package}
+    for name in imported(file):
+        if name.startswith("recipes."):
+            assert package_of(name.split(".")[1:]) in allowed, f"{file} imports {name}"
+
+
+def test_every_package_is_known():
+    folders = {file.parent.name for file in MODULES if file.parent != RECIPES}
+    assert folders == MAY_IMPORT.keys() - {""}
+
+
+def test_the_plugin_imports_none_of_it():
+    for file in sorted((ROOT / "rdrop_fairseq").rglob("*.py")):
+        assert not any(name.split(".")[0] == "recipes" for name in imported(file)), file
