@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,10 @@ import torch
 import yaml
 from fairseq import checkpoint_utils
 from fairseq.data import data_utils
-from recipes.evaluation import checkpoint_choice, language_model
+from recipes.evaluation import checkpoint_choice, language_model, report
 from support import command_line, toy_run
-from support.learned_run import contents, tool, tool_refused, tree
+from support.in_process import call, printed, refused
+from support.learned_run import contents, train_run, tree
 
 import rdrop_fairseq  # noqa: F401  (registers the task, lets the checkpoints load)
 
@@ -60,12 +60,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["plain", "adaptive"])
 def run_folder(request: pytest.FixtureRequest, data: Path) -> Path:
-    """A run of train.sh."""
+    """A run of train.sh, and one of fairseq-hydra-train."""
     config = yaml.safe_load(CONFIG)
     config["task"]["data"] = str(data)
     config["criterion"] = {"_name": "rdrop_adaptive_loss" if request.param == "adaptive" else "rdrop_cross_entropy"}
     config["model"] |= ADAPTIVE if request.param == "adaptive" else {}
     folder = data.parent / request.param
+    if request.param == "adaptive":
+        return train_run(folder / "seed1", config)
     folder.mkdir()
     (folder / "rdrop.yaml").write_text(yaml.safe_dump(config))
     result = toy_run.run("train.sh", folder / "rdrop.yaml", "--out", folder / "seed1")
@@ -84,32 +86,30 @@ def fairseqs_loss(run_folder: Path, data: Path, split: str, window: int, sample:
 @pytest.mark.parametrize("window", [None, 0, 7])
 def test_perplexity_is_fairseqs(run_folder, data, window):
     options = () if window is None else ("--context-window", window)
-    result = tool("recipes.evaluation.language_model", run_folder, *options)
-    assert result.status == 0, result.stderr
-    assert result.stderr == ""
+    text = printed(language_model.main, run_folder, *options)
     used = 3 * SAMPLE // 4 if window is None else window
     folder = run_folder / "evaluation" / ("best" if window is None else f"best_window{window}")
     for split in ("valid", "test"):
         scored = json.loads((folder / f"{split}.json").read_text())
         assert scored["loss"] == pytest.approx(fairseqs_loss(run_folder, data, split, used), abs=1e-4)
         assert scored["perplexity"] == pytest.approx(2 ** scored["loss"])
-        text = (data.parent / f"{split}.txt").read_text()
-        lines, words = text.count("\n"), text.split()
+        original = (data.parent / f"{split}.txt").read_text()
+        lines, words = original.count("\n"), original.split()
         counts = {"tokens": len(words) + lines, "lines": lines, "unk": words.count("unheard")}
         assert scored.items() > (counts | {"tokens_per_sample": SAMPLE, "context_window": used}).items()
         assert counts["unk"] > 0
-        assert f"{split}: perplexity {scored['perplexity']:.2f} ({scored['loss']:.4f} bits a word)" in result.stdout
-        assert f"all {counts['tokens']} tokens counted, none skipped; {lines} are ends of lines" in result.stdout
-        assert f"samples of {SAMPLE} tokens, context window {used}" in result.stdout
+        assert f"{split}: perplexity {scored['perplexity']:.2f} ({scored['loss']:.4f} bits a word)" in text
+        assert f"all {counts['tokens']} tokens counted, none skipped; {lines} are ends of lines" in text
+        assert f"samples of {SAMPLE} tokens, context window {used}" in text
         best = (run_folder / "checkpoints/checkpoint_best.pt").read_bytes()
         assert scored["checkpoint"] == "best" and scored["checkpoint_sha256"] == hashlib.sha256(best).hexdigest()
         assert 0 < scored["updates"] <= 12
-    assert f"The numbers are in {folder}" in result.stdout
+    assert f"The numbers are in {folder}" in text
 
 
 def test_shorter_samples_than_those_of_training(run_folder, data):
     """The paper evaluates on samples of 512 words a model that was trained on 3,072."""
-    assert tool("recipes.evaluation.language_model", run_folder, "--tokens-per-sample", 6).status == 0
+    printed(language_model.main, run_folder, "--tokens-per-sample", 6)
     scored = json.loads((run_folder / "evaluation/best_tokens6/test.json").read_text())
     assert scored["tokens_per_sample"] == 6 and scored["context_window"] == 4
     assert scored["loss"] == pytest.approx(fairseqs_loss(run_folder, data, "test", 4, 6), abs=1e-4)
@@ -129,7 +129,7 @@ def test_training_on_samples_that_are_cut_at_lines(run_folder, data, tmp_path):
         state["cfg"]["task"] |= {"sample_break_mode": "complete_doc", "shorten_method": "truncate"}
         state["cfg"]["task"]["pad_to_fixed_length"] = True
         torch.save(state, path)
-    assert tool("recipes.evaluation.language_model", copy).status == 0
+    printed(language_model.main, copy)
     scored, expected = (json.loads((run / "evaluation/best/test.json").read_text()) for run in (copy, run_folder))
     assert scored | {"checkpoint_sha256": expected["checkpoint_sha256"]} == expected
 
@@ -141,9 +141,7 @@ def test_a_model_of_nan_is_no_result(run_folder, tmp_path):
         state = torch.load(path, weights_only=True)
         state["model"]["decoder.embed_tokens.weight"].fill_(float("nan"))
         torch.save(state, path)
-    assert "valid: the loss is nan; did the training diverge?" in tool_refused(
-        "recipes.evaluation.language_model", copy
-    )
+    assert "valid: the loss is nan; did the training diverge?" in refused(language_model.main, copy)
     assert not list((copy / "evaluation").glob("*"))
 
 
@@ -173,18 +171,16 @@ def _spoil_filters(state: dict) -> None:
         (_spoil_filters, "fairseq could run its character_filters as a program: print(1)"),
     ],
 )
-def test_a_checkpoint_that_does_not_load_is_one_line(run_folder, tmp_path, monkeypatch, capsys, spoil, words):
+def test_a_checkpoint_that_does_not_load_is_one_line(run_folder, tmp_path, spoil, words):
     copy = shutil.copytree(run_folder, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluation"))
     best = copy / "checkpoints/checkpoint_best.pt"
     state = torch.load(best, weights_only=True)
     spoil(state)
     torch.save(state, best)
-    monkeypatch.setattr(sys, "argv", ["evaluate_lm", str(copy)])
     before = tree(copy)
-    with pytest.raises(SystemExit) as error:
-        language_model.main()
-    assert words in error.value.code and "checkpoint_best.pt" in error.value.code and "\n" not in error.value.code
-    assert capsys.readouterr() == ("", "")
+    line = refused(language_model.main, copy)
+    assert words in line and "checkpoint_best.pt" in line
+    assert call(language_model.main, copy).stdout == ""
     assert tree(copy) == before and not list(copy.rglob(".*.part"))
 
 
@@ -202,13 +198,13 @@ def test_every_word_sees_the_words_of_its_window(run_folder, data):
         context = lines[0].new_tensor([before[max(0, i + 1 - SAMPLE) : i + 1]])
         net_output = model(context, src_lengths=None)
         nll -= model.get_normalized_probs(net_output, log_probs=True)[0, -1, word].item()
-    assert tool("recipes.evaluation.language_model", run_folder, "--context-window", SAMPLE - 1).status == 0
+    printed(language_model.main, run_folder, "--context-window", SAMPLE - 1)
     scored = json.loads((run_folder / f"evaluation/best_window{SAMPLE - 1}/valid.json").read_text())
     assert scored["loss"] == pytest.approx(nll / len(words) / 0.6931472, rel=1e-5)
 
 
 def test_window_0_is_the_validation_of_training(run_folder):
-    assert tool("recipes.evaluation.language_model", run_folder, "--context-window", 0).status == 0
+    printed(language_model.main, run_folder, "--context-window", 0)
     scored = json.loads((run_folder / "evaluation/best_window0/valid.json").read_text())
     best = min(map(float, re.findall(r'"valid_loss": "([\d.]+)"', (run_folder / "train.log").read_text())))
     if run_folder.parent.name == "adaptive":  # adaptive_loss leaves out a word of each cluster: a few of these here
@@ -218,23 +214,25 @@ def test_window_0_is_the_validation_of_training(run_folder):
 
 
 def test_the_script_and_the_report(run_folder, tmp_path):
-    result = toy_run.run("evaluate_lm.sh", run_folder, "--average", 2)
-    assert result.returncode == 0, result.stderr
+    if run_folder.parent.name == "adaptive":
+        said = printed(language_model.main, run_folder, "--average", 2)
+    else:
+        result = toy_run.run("evaluate_lm.sh", run_folder, "--average", 2)
+        assert (result.returncode, result.stderr) == (0, "")
+        said = result.stdout
     assert contents(run_folder / "evaluation/average2").keys() == {"valid.json", "test.json"}
     assert json.loads((run_folder / "evaluation/average2/test.json").read_text())["checkpoint"] == "average2"
     assert not list(run_folder.glob(".average*"))
     before = tree(run_folder.parent)
-    again = tool("recipes.evaluation.language_model", run_folder, "--average", 2)
-    assert again.stdout == result.stdout and tree(run_folder.parent) == before
+    again = printed(language_model.main, run_folder, "--average", 2)
+    assert again == said and tree(run_folder.parent) == before
 
-    report = tool("recipes.evaluation.report", "--out", tmp_path / "report", "--evaluation", "average2", run_folder)
-    assert report.status == 0, report.stderr
-    head, row = (line.split("|")[1:-1] for line in report.stdout.splitlines()[::2])
+    text = printed(report.main, "--out", tmp_path / "report", "--evaluation", "average2", run_folder)
+    head, row = (line.split("|")[1:-1] for line in text.splitlines()[::2])
     shown = {name.strip(): cell.strip() for name, cell in zip(head, row, strict=True)}
     perplexity = json.loads((run_folder / "evaluation/average2/test.json").read_text())["perplexity"]
     assert shown["test perplexity"] == f"{perplexity:.2f}" and "valid perplexity" in shown and "valid BLEU" not in shown
     assert (tmp_path / "report/curves.png").read_bytes().startswith(b"\x89PNG")
-    assert "--context-window N" in toy_run.run("evaluate_lm.sh", "--help").stdout
 
 
 def test_bad_input_is_one_line(run_folder, data, tmp_path):
@@ -243,16 +241,12 @@ def test_bad_input_is_one_line(run_folder, data, tmp_path):
         (("--tokens-per-sample", 6, "--context-window", 6), "must be less than the tokens of a sample, 6"),
         (("--tokens-per-sample", 9), "--tokens-per-sample 9: must be at most the run's task.tokens_per_sample, 8"),
     ):
-        assert words in tool_refused("recipes.evaluation.language_model", run_folder, *options)
-    assert "must be an integer >= 0, not '-1'" in tool_refused(
-        "recipes.evaluation.language_model", run_folder, "--context-window=-1"
-    )
-    assert "is no run folder of scripts/train.sh" in tool_refused("recipes.evaluation.language_model", tmp_path)
-    assert "holds 3 checkpoints" in tool_refused("recipes.evaluation.language_model", run_folder, "--average", 4)
+        assert words in refused(language_model.main, run_folder, *options)
+    assert "must be an integer >= 0, not '-1'" in refused(language_model.main, run_folder, "--context-window=-1")
+    assert "is no run folder of scripts/train.sh" in refused(language_model.main, tmp_path)
+    assert "holds 3 checkpoints" in refused(language_model.main, run_folder, "--average", 4)
     (tmp_path / "train.yaml").write_text("task: {_name: rdrop_translation, data: bin, source_lang: de}\n")
-    assert "no run of a language model: its task is rdrop_translation" in tool_refused(
-        "recipes.evaluation.language_model", tmp_path
-    )
+    assert "no run of a language model: its task is rdrop_translation" in refused(language_model.main, tmp_path)
 
 
 def with_data(run_folder: Path, data: Path, copy: Path) -> Path:
@@ -264,25 +258,21 @@ def with_data(run_folder: Path, data: Path, copy: Path) -> Path:
 
 def test_data_that_does_not_fit_is_one_line(run_folder, data, tmp_path):
     copy = with_data(run_folder, data, tmp_path / "copy")
-    assert f"{copy}/bin holds no prepared data (no dict.txt)" in tool_refused("recipes.evaluation.language_model", copy)
+    assert f"{copy}/bin holds no prepared data (no dict.txt)" in refused(language_model.main, copy)
 
     shutil.copytree(data, copy / "bin")
     (copy / "dictionaries.txt").write_text(f"{'0' * 64}  dict.txt\n")
-    assert f"{copy}/bin/dict.txt is not the dictionary that {copy} was trained" in tool_refused(
-        "recipes.evaluation.language_model", copy
-    )
+    assert f"{copy}/bin/dict.txt is not the dictionary that {copy} was trained" in refused(language_model.main, copy)
     (copy / "dictionaries.txt").unlink()
     with (copy / "bin/dict.txt").open("a") as words:
         words.writelines(f"new{i} 1\n" for i in range(8))
-    line = tool_refused("recipes.evaluation.language_model", copy)
+    line = refused(language_model.main, copy)
     assert f"checkpoint_best.pt does not fit the vocabulary of {copy}/bin, " in line
 
     shutil.copy(data / "dict.txt", copy / "bin")
     few = (data / "dict.txt").read_text().splitlines(keepends=True)[:6]  # less than a cutoff of adaptive softmax
     (copy / "bin/dict.txt").write_text("".join(few))
-    assert f"checkpoint_best.pt does not fit the vocabulary of {copy}/bin, " in tool_refused(
-        "recipes.evaluation.language_model", copy
-    )
+    assert f"checkpoint_best.pt does not fit the vocabulary of {copy}/bin, " in refused(language_model.main, copy)
 
     shutil.copy(data / "dict.txt", copy / "bin")
     empty = tmp_path / "empty.txt"
@@ -291,8 +281,8 @@ def test_data_that_does_not_fit_is_one_line(run_folder, data, tmp_path):
     shutil.rmtree(copy / "bin")
     known = ("--srcdict", data / "dict.txt")
     command_line.run(command_line.PREPROCESS, "--only-source", *prefixes, *known, "--destdir", copy / "bin")
-    assert f"{copy}/bin: the test text holds no token" in tool_refused("recipes.evaluation.language_model", copy)
+    assert f"{copy}/bin: the test text holds no token" in refused(language_model.main, copy)
     for file in (copy / "bin").glob("test.*"):
         file.unlink()
-    assert f"{copy}/bin has no test text" in tool_refused("recipes.evaluation.language_model", copy)
+    assert f"{copy}/bin has no test text" in refused(language_model.main, copy)
     assert not list((copy / "evaluation").glob("*")) or not (copy / "evaluation").exists()  # nothing half-made

