@@ -98,7 +98,7 @@ def calls(block: str, folder: Path) -> list[list[str]]:
     return [[name.removeprefix(f"{folder}/").removeprefix("programs/"), *words] for name, *words in found]
 
 
-class ReadOptions(Exception):
+class OptionsRead(Exception):  # noqa: N818 (it is no error)
     """A script has read its options."""
 
 
@@ -121,11 +121,11 @@ def check_script(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -
         parse = getattr(argparse.ArgumentParser, method)
 
         def stop(*args, parse=parse):
-            raise ReadOptions(parse(*args))
+            raise OptionsRead(parse(*args))
 
         monkeypatch.setattr(argparse.ArgumentParser, method, stop)
     monkeypatch.setattr("sys.argv", [name, *words])
-    with pytest.raises(ReadOptions):
+    with pytest.raises(OptionsRead):
         importlib.import_module(module).main()
     monkeypatch.undo()
     if script.name == "train.sh":
