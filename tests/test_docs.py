@@ -10,6 +10,7 @@ import importlib
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -102,20 +103,29 @@ class OptionsRead(Exception):  # noqa: N818 (it is no error)
     """A script has read its options."""
 
 
-def module_of(script: Path) -> str | None:
-    """Return the module behind a script; None if the shell script does the work itself."""
-    found = re.search(r'start\.sh" (\S+)|start\(__file__, "([\w.]+)"', script.read_text(encoding="utf-8"))
-    if found:
-        return f"recipes.{found[1] or found[2]}"
-    return script.stem if script.suffix == ".py" else None
+def command_behind(script: Path) -> tuple[str, list[str]] | None:
+    """Return the module behind a script and the arguments that it always gets; None if there is no module."""
+    text = script.read_text(encoding="utf-8")
+    if found := re.search(r'start\.sh" (\S+).* -- (.*)"\$@"', text):
+        return f"recipes.{found[1]}", found[2].split()
+    if found := re.search(r'start\(__file__, "([\w.]+)"', text):
+        return f"recipes.{found[1]}", []
+    return (script.stem, []) if script.suffix == ".py" else None
+
+
+def main_of(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], None] | None:
+    """Return the main function behind a script, which will read these words as its arguments."""
+    if (command := command_behind(ROOT / name)) is None:
+        return None
+    monkeypatch.setattr("sys.argv", [name, *command[1], *words])
+    return importlib.import_module(command[0]).main
 
 
 def check_script(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Check that a script exists, that it can be run as it is named, and that its own parser takes the options."""
     script = ROOT / name
     assert script.is_file() and (script.suffix == ".py" or os.access(script, os.X_OK)), name
-    module = module_of(script)
-    if module is None:
+    if (main := main_of(name, words, monkeypatch)) is None:
         return check_header(script, words)
     for method in ("parse_args", "parse_intermixed_args"):
         parse = getattr(argparse.ArgumentParser, method)
@@ -124,9 +134,8 @@ def check_script(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -
             raise OptionsRead(parse(*args))
 
         monkeypatch.setattr(argparse.ArgumentParser, method, stop)
-    monkeypatch.setattr("sys.argv", [name, *words])
     with pytest.raises(OptionsRead):
-        importlib.import_module(module).main()
+        main()
     monkeypatch.undo()
     if script.name == "train.sh":
         check_settings([word for word in words if "=" in word and not word.startswith("--")])
@@ -174,7 +183,8 @@ def test_commands(document: Path, folder: Path, monkeypatch: pytest.MonkeyPatch)
                 check(name, words, folder, monkeypatch)
 
 
-def test_from_two_text_files_to_a_translation(folder: Path) -> None:
+def test_from_two_text_files_to_a_translation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
     (block,) = (block for block in blocks_of(ROOT / "README.md") if block.startswith(EXAMPLE))
     translations = folder / "runs/mine/evaluation/best/test.txt"
     translations.parent.mkdir(parents=True)
@@ -186,9 +196,9 @@ def test_from_two_text_files_to_a_translation(folder: Path) -> None:
     started = calls(block.replace("00", ""), folder)
     assert [name for name, *_ in started] == ["make", *(f"scripts/{name}" for name in TINY_SCRIPT)]
     for name, *words in started[1:]:
-        words = [re.sub("(data|runs)/mine", rf"{folder}/\1/mine", word) for word in words]
-        module = module_of(ROOT / name)
-        command_line.run("support.script_entry", module, *words, *TINY_SCRIPT[Path(name).name], cwd=folder)
+        words = [re.sub(r"\b(data|runs)/mine", rf"{folder}/\1/mine", word) for word in words]
+        main = main_of(name, [*words, *TINY_SCRIPT[Path(name).name]], monkeypatch)
+        main()
     assert len(translations.read_text().splitlines()) == 10
 
 

@@ -19,27 +19,38 @@ from support.places import ROOT
 
 import rdrop_fairseq
 
+FILES = [
+    path.relative_to(ROOT).as_posix()
+    for folder in ("rdrop_fairseq", "scripts", "benchmarks", "tests", "configs", "results", "docs")
+    for path in (ROOT / folder).rglob("*.*")
+]
+OF_OTHERS = {"compound_split_bleu.sh", "prepare-iwslt14.sh", "prepare-wmt14en2de.sh"}  # shell scripts of fairseq
+A_FILE = re.compile(r"[\w./-]+\.(sh|py|md)$")
+A_SETTING = re.compile(
+    r"(common|checkpoint|dataset|optimization|distributed_training|ema|task|model|criterion)\.\w+(=|$)"
+)
+
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_what_is_named_in_a_text_exists(document: Path) -> None:
-    """Check links, scripts with their options, flags of fairseq and the plugin, and keys of configs."""
+    """Check links, files, scripts with their options, flags of fairseq and the plugin, and keys of configs."""
     text = document.read_text(encoding="utf-8")
     assert "```" not in text
     for link in re.findall(r"\]\(([^)#]+)", text):
         assert "://" in link or (document.parent / link).exists(), link
-    parser = options.get_training_parser()
+    flags = {f"--{key.partition('.')[2].replace('_', '-')}" for key in SETTINGS}
+    flags |= set(options.get_training_parser()._option_string_actions)
+    scripts = "".join((ROOT / name).read_text(encoding="utf-8") for name in FILES if name.endswith((".sh", ".py")))
     for code in inline_code_of(document):
-        if re.match(r"(scripts/|benchmarks/)?\w+\.(sh|py)\b", code):
-            name, *words = code.split()
-            (script,) = (path for part in ("", "scripts", "benchmarks") if (path := ROOT / part / name).is_file())
-            check_header(script, words)
-        elif flag := re.match(r"--rdrop-[\w-]+", code):
-            assert f"criterion.{flag[0][2:].replace('-', '_')}" in SETTINGS, code
-        elif flag := re.match(r"--[\w-]+(?= |$)", code):
-            known = flag[0] in parser._option_string_actions
-            assert known or any(flag[0] in path.read_text() for path in ROOT.glob("scripts/*.*")), code
-        elif re.match(r"(common|checkpoint|dataset|optimization|ema|task|model|criterion)\.\w+(?!\w*[(.])", code):
-            check_settings([code])
+        name, *words = code.split() or [""]
+        if A_FILE.match(name) and not re.search("NAME|DATASET", name) and name not in OF_OTHERS:
+            found = [file for file in FILES if f"/{file}".endswith(f"/{name}")] or [name]
+            assert (ROOT / found[0]).is_file(), code
+            check_header(ROOT / found[0], words)
+        elif re.match(r"--[a-z]", name):
+            assert name in flags or re.search(rf"(?<!\w){name}\b", scripts), code
+        elif A_SETTING.match(name):
+            check_settings([name])
 
 
 def test_scores_are_those_in_results() -> None:
