@@ -6,6 +6,7 @@ runs from two text files to a translation. Blocks of Python run, links lead to f
 """
 
 import argparse
+import gzip
 import importlib
 import os
 import re
@@ -28,6 +29,7 @@ from support.documents import (
     is_python,
     name_of,
 )
+from support.helpers import build_criterion, build_task, train
 from support.places import ROOT
 from support.waiting import HANG
 
@@ -231,3 +233,38 @@ def test_the_loss_without_fairseq() -> None:
     losses[0].backward()
     assert all(parameter.grad.isfinite().all() for parameter in [*features.parameters(), *projection.parameters()])
     assert names["alpha"] == 1.25
+
+
+def test_the_data_set_that_is_added(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that the data set of CONTRIBUTING takes its options, finds its files, and names those that are missing."""
+    block, _ = (block for block in blocks_of(ROOT / "CONTRIBUTING.md") if is_python(block))
+    names: dict = {}
+    exec(compile(block, "news.py", "exec"), names)
+    with pytest.raises(SystemExit, match=r"has no train\.de"):
+        names["main"](["--from", str(folder / "TATOEBA"), "--out", str(folder / "news"), "--bpe", "40"])
+    for file in (folder / "TEXT").glob("*.[de][en]"):
+        (folder / "TATOEBA" / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    monkeypatch.setitem(names, "prepare_files", lambda *given: given)
+    names["main"](["--from", str(folder / "TATOEBA")])
+
+
+def test_the_criterion_that_is_added() -> None:
+    """Check that the loss of CONTRIBUTING's criterion is the reference's."""
+    _, block = (block for block in blocks_of(ROOT / "CONTRIBUTING.md") if is_python(block))
+    exec(compile(block, "rdrop_sentence_class.py", "exec"), {"__name__": "rdrop_sentence_class"})
+
+    class Model(torch.nn.Sequential):
+        def forward(self, x, **options):
+            self.logits = super().forward(x)
+            return self.logits, {}
+
+        def get_targets(self, sample, net_output):
+            return sample["target"]
+
+    torch.manual_seed(1)
+    model = Model(torch.nn.Dropout(0.3), torch.nn.Linear(8, 3))
+    sample = {"net_input": {"x": torch.randn(5, 8)}, "target": torch.tensor([0, 2, 1, 1, 0]), "ntokens": 40}
+    step = train(build_criterion("rdrop_sentence_class", build_task(), rdrop_alpha=2.0), model, sample)
+    expected = reference.rdrop(model.logits.unflatten(0, (2, 5)), sample["target"], 2.0, padding_idx=-1)
+    torch.testing.assert_close(step.loss.double(), expected.loss.detach(), rtol=1e-5, atol=1e-5)
+    assert step.sample_size == 5

@@ -1,6 +1,7 @@
 """The documents: README, docs, CONTRIBUTING, results and the headers of configs, and what stands in them."""
 
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -27,13 +28,13 @@ def name_of(document: object) -> str | None:
 def blocks_of(document: Path) -> list[str]:
     """Return the indented blocks of a document, without the indentation."""
     text = document.read_text(encoding="utf-8")
-    found = re.findall(r"(?:(?<=\n\n)|^)    (?:.+\n|\n(?=    ))+", text)
-    return [block.replace("\n    ", "\n").strip() for block in found]
+    found = re.findall(r"(?:(?<=\n\n)|^)    (?:.+\n|\n+(?=    ))+", text)
+    return [textwrap.dedent(block).strip() for block in found]
 
 
 def is_python(block: str) -> bool:
     """Return whether a block is Python."""
-    return block.startswith(("from ", "import "))
+    return block.startswith(("from ", "import ", '"""'))
 
 
 def commands_of(document: Path) -> list[str]:
