@@ -29,7 +29,7 @@ from support.documents import (
     is_python,
     name_of,
 )
-from support.helpers import build_criterion, build_task, train
+from support.helpers import build_criterion, build_task, dictionary, train
 from support.places import ROOT
 from support.waiting import HANG
 
@@ -37,7 +37,7 @@ EXAMPLE = "make install\nmkdir text"  # from two text files to a translation
 PROGRAMS = "fairseq-preprocess fairseq-train fairseq-generate fairseq-hydra-train pip git make tensorboard".split()
 # The stand-in of a program or script: it writes down its name and arguments, and git clone makes its folder.
 STAND_IN = (
-    '#!/bin/bash\nprintf "%s\\0" "$0" "$@" >>"$CALLS"\nprintf "\\n" >>"$CALLS"\n[[ $1 != clone ]] || mkdir "$3"\n'
+    '#!/bin/bash\nprintf "%s\\0" "$0" "$@" >>"$CALLS"\nprintf "\\n" >>"$CALLS"\n[[ $1 != clone ]] || mkdir -p "$3"\n'
 )
 RUNS_REST = '#!/bin/bash\nexec "$@"\n'  # that of srun, and of python before a script
 
@@ -264,7 +264,9 @@ def test_the_criterion_that_is_added() -> None:
     torch.manual_seed(1)
     model = Model(torch.nn.Dropout(0.3), torch.nn.Linear(8, 3))
     sample = {"net_input": {"x": torch.randn(5, 8)}, "target": torch.tensor([0, 2, 1, 1, 0]), "ntokens": 40}
-    step = train(build_criterion("rdrop_sentence_class", build_task(), rdrop_alpha=2.0), model, sample)
+    task = build_task()
+    task.label_dictionary = dictionary("xyz")
+    step = train(build_criterion("rdrop_sentence_class", task, rdrop_alpha=2.0), model, sample)
     expected = reference.rdrop(model.logits.unflatten(0, (2, 5)), sample["target"], 2.0, padding_idx=-1)
     torch.testing.assert_close(step.loss.double(), expected.loss.detach(), rtol=1e-5, atol=1e-5)
     assert step.sample_size == 5
