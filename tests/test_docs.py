@@ -221,6 +221,7 @@ def test_the_loss_without_fairseq() -> None:
         return outputs[-1]
 
     names = {"model": model, "x": x, "y": y, "pad": pad, "alpha": alpha, "features": features, "projection": projection}
+    names |= {kind: type(kind, (torch.nn.Module,), {}) for kind in ("DropPath", "LayerDrop")}
     losses = []
     for block in blocks:
         torch.manual_seed(2)  # the same dropout in each
