@@ -11,6 +11,7 @@ import importlib
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import metadata
 from pathlib import Path
@@ -150,10 +151,14 @@ def run_fairseq(program: str, words: list[str], folder: Path) -> None:
         tiny += tuple(f"--encoder-{flag}" for flag in SMALL)
     if program == "fairseq-hydra-train" and not (folder / "DATA").exists():
         command_line.make_data(folder / "TEXT").rename(folder / "DATA")
+    module = "fairseq_cli." + program.removeprefix("fairseq-").replace("-", "_")
+    if program == "fairseq-hydra-train":  # with the plugin imported beforehand, it merges other defaults
+        done = command_line.run_program([sys.executable, "-m", module, *words, *tiny], folder)
+        assert done.status == 0, done.stderr
+        return
     # The processes of command_line have imported the plugin, and fairseq takes it from one path alone.
-    words = [re.sub(rf"^(.+=)?({folder}/)?rdrop_fairseq$", rf"\g<1>{command_line.USER_DIR}", word) for word in words]
-    entry = "fairseq_cli." + program.removeprefix("fairseq-").replace("-", "_")
-    command_line.run(entry, *words, *tiny, cwd=folder)
+    words = [command_line.USER_DIR if word == "rdrop_fairseq" else word for word in words]
+    command_line.run(module, *words, *tiny, cwd=folder)
 
 
 def check_pip(words: list[str]) -> None:
