@@ -5,7 +5,8 @@ import gzip
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, cast
 
@@ -13,8 +14,15 @@ from tqdm import tqdm
 from tqdm.utils import CallbackIOWrapper
 
 from recipes.data.fetch import BLOCK, fetch, refuse
+from recipes.data.prepared import Prepared
 
 BROKEN = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
+
+
+def settings_of(script: str, pair: str, args: Namespace, testsets: Iterable[str], *, lowercase: bool) -> Prepared:
+    """Return how a script prepares a pair of published archives. Tokens are escaped, as Moses' scripts do it."""
+    chosen = {"pair": pair, "bpe": args.bpe, "tokens": "Perl scripts of Moses" if args.moses else "sacremoses"}
+    return Prepared(script, chosen, list(testsets), lowercase=lowercase, escaped=True)
 
 
 def downloaded(address: str, out: Path, instead: str) -> Path:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.cli import ROOT
-from recipes.data.archives import downloaded, extract
+from recipes.data.archives import downloaded, extract, settings_of
 from recipes.data.options import Options, file_or_folder
 from recipes.data.pipeline import Step, prepare
-from recipes.data.prepared import Prepared
 from recipes.data.translation import Translation
 from recipes.files import sha256
 from recipes.text import moses
@@ -68,9 +67,7 @@ class Talks:
     def prepare(self) -> None:
         """Run all steps."""
         args, year = self.args, self.release.name.lower()
-        tokens = "Perl scripts of Moses" if args.moses else "sacremoses"
-        chosen = {"pair": self.pair, "bpe": args.bpe, "tokens": tokens}
-        settings = Prepared(f"prepare_{year}.sh", chosen, list(self.testsets), lowercase=not args.cased, escaped=True)
+        settings = settings_of(f"prepare_{year}.sh", self.pair, args, self.testsets, lowercase=not args.cased)
         steps = [Step("text", self.text), Step("tokens", self.tokens), Step("raw tok", self.splits)]
         steps += self.shared.steps[1:]
         prepare(self.out, settings, steps, self.digests, source_is_given=bool(args.source))
@@ -91,6 +88,7 @@ class Talks:
         sys.exit(f"--from: {source} has neither {self.pair}.tgz nor {year}")
 
     def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of the archive by its name."""
         archive = self.archive()
         return {archive.name: sha256(archive)}
 
@@ -112,6 +110,7 @@ class Talks:
             join(name, [members / f"{prefix}.xml" for prefix in prefixes], self.langs, part / "text")
 
     def tokens(self, part: Path) -> None:
+        """Make tokens of the text."""
         rules = moses.Rules(escape=True)
         moses.tokenize(self.shared.texts("text"), part / "tokens", self.args.workers, rules, self.args.moses)
 

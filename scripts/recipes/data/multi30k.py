@@ -40,12 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source, target = args.pair.split("-")
     args.out = args.out or ROOT / "data" / f"multi30k_{source}{target}"
 
-    def source_of(name: str, lang: str) -> str | None:
+    def source_of(name: str, lang: str) -> str:
         published = f"{name.replace('valid', 'val')}.{lang}.gz"
         if not args.source:
             return f"{ADDRESS}/{published}"
         files = [args.source / file for file in (published, published.removesuffix(".gz"), f"{name}.{lang}")]
-        return next((str(file) for file in files if file.is_file()), None)
+        return next((str(file) for file in files if file.is_file()), "")
 
     sources = find_sources(args.source, source_of, (source, target), REQUIRED, OPTIONAL)
     chosen = {"pair": args.pair, "train-lines": args.train_lines or "all", "bpe": args.bpe}

@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.exit(f"--{name.replace('source', 'from')} is missing (see --help)")
     langs = args.pair.split("-")
 
-    def source_of(name: str, lang: str) -> str | None:
+    def source_of(name: str, lang: str) -> str:
         files = (args.source / f"{name}.{lang}.gz", args.source / f"{name}.{lang}")
-        return next((str(file) for file in files if file.is_file()), None)
+        return next((str(file) for file in files if file.is_file()), "")
 
     tests = [] if args.no_test else names_of_tests(args.source, langs)
     sources = find_sources(args.source, source_of, langs, ["train", "valid", *tests])

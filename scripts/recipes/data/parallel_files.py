@@ -12,7 +12,7 @@ from recipes.data.translation import Translation
 from recipes.files import sha256
 from recipes.text.parallel import check
 
-Source = Callable[[str, str], str | None]  # from NAME and LANG to an address, or to a path if there is a file
+Source = Callable[[str, str], str]  # from NAME and LANG to an address or a path; empty if there is none
 
 
 def find_sources(
@@ -29,9 +29,9 @@ def find_sources(
             del found[name]
     for name, sides in found.items():
         for lang, source in sides.items():
-            if source is None:
+            if not source:
                 sys.exit(f"{folder} has no {name}.{lang}, neither as .gz nor uncompressed")
-    return {name: {lang: str(source) for lang, source in sides.items()} for name, sides in found.items()}
+    return found
 
 
 def prepare_files(

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recipes.cli import ROOT
-from recipes.data.archives import downloaded, extract
+from recipes.data.archives import downloaded, extract, settings_of
 from recipes.data.options import Options, folder
 from recipes.data.pipeline import Step, prepare
-from recipes.data.prepared import Prepared
 from recipes.data.translation import Translation
 from recipes.files import sha256
 from recipes.text import moses
@@ -46,9 +45,7 @@ class Wmt14:
     def prepare(self) -> None:
         """Run all steps."""
         args = self.args
-        tokens = "Perl scripts of Moses" if args.moses else "sacremoses"
-        chosen = {"pair": args.pair, "bpe": args.bpe, "tokens": tokens}
-        settings = Prepared("prepare_wmt14.sh", chosen, ["test"], escaped=True)
+        settings = settings_of("prepare_wmt14.sh", args.pair, args, ["test"], lowercase=False)
         steps = [Step("text", self.text), Step("tokens", self.tokens), Step("codes", self.codes)]
         steps += [Step("raw tok bpe", self.splits), self.shared.steps[-1]]
         prepare(self.out, settings, steps, self.digests, source_is_given=bool(args.source))
@@ -68,6 +65,7 @@ class Wmt14:
         return found
 
     def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of the archives by their names."""
         return {archive.name: sha256(archive) for archive in self.archives().values()}
 
     def text(self, part: Path) -> None:
@@ -96,6 +94,7 @@ class Wmt14:
             moses.tokenize(files, part / "tokens", self.args.workers, rules, self.args.moses)
 
     def codes(self, part: Path) -> None:
+        """Learn BPE."""
         self.shared.learn("tokens", part / "codes")
 
     def splits(self, part: Path) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from tqdm import tqdm
 
@@ -73,19 +74,8 @@ def binarize(
 
 def _preprocess(options: list[str], folder: Path, total: int, log: Path) -> None:
     """Run fairseq-preprocess in a folder until it ends; `total` is the number of tokens that it will write."""
-    command = children.command("recipes.text.preprocess", *options)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # more threads would slow down fairseq's worker processes
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=environment,
-            close_fds=False,
-            process_group=0,  # ^C does not reach the child: this process ends it, with its workers
-        )
+        process = _start(options, folder, out)
     try:
         with tqdm(
             desc="binarize", total=total, unit=" tokens", unit_scale=True, leave=False, disable=None, delay=2
@@ -100,6 +90,20 @@ def _preprocess(options: list[str], folder: Path, total: int, log: Path) -> None
     if process.returncode:
         lines = log.read_text(errors="replace").splitlines() or [f"exit status {process.returncode}"]
         sys.exit(f"fairseq-preprocess: {lines[-1]} (see {log})")
+
+
+def _start(options: list[str], folder: Path, out: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Start fairseq-preprocess in a folder, with its output in a file."""
+    return subprocess.Popen(
+        children.command("recipes.text.preprocess", *options),
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # more threads would slow down fairseq's worker processes
+        close_fds=False,
+        process_group=0,  # ^C does not reach the child: this process ends it, with its workers
+    )
 
 
 def write_dictionary(texts: list[Path], target: Path, workers: int) -> None:
