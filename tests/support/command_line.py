@@ -37,9 +37,9 @@ TRAIN, HYDRA_TRAIN = "fairseq_cli.train", "fairseq_cli.hydra_train"
 PREPROCESS, GENERATE, INTERACTIVE = "fairseq_cli.preprocess", "fairseq_cli.generate", "fairseq_cli.interactive"
 EVAL_LM = "fairseq_cli.eval_lm"
 
-# Adam imports the second late, the tools for texts the third.
-PRELOADED = ["support.quick_config", "torch._dynamo", "sacremoses", "rdrop_fairseq"]
-PRELOADED += [TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, EVAL_LM]
+# fairseq's programs first: they set up the log. Adam imports torch._dynamo late, the tools for texts import sacremoses.
+PRELOADED = [TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, EVAL_LM]
+PRELOADED += ["support.quick_config", "torch._dynamo", "sacremoses", "rdrop_fairseq"]
 
 # Deterministic, and the same on a machine that has GPUs.
 ONE_CPU = ("--cpu", "--distributed-world-size", "1", "--seed", "7", "--num-workers", "0")
