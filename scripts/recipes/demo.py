@@ -110,7 +110,7 @@ def stop(*_: object) -> NoReturn:
 
 
 def main() -> None:
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser()
     parser.add_argument("--seed", type=cli.natural, default=1)
     seed = parser.parse_args().seed
     for number in launch.SIGNALS:

@@ -32,7 +32,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def parse() -> argparse.Namespace:
     """Return the arguments of train.sh: config, overrides, and its options."""
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser()
     parser.add_argument("words", nargs="*", metavar="CONFIG key=value")
     parser.add_argument("--seed", type=cli.natural, default=1)
     parser.add_argument("--out", type=a_folder)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from recipes.evaluation import report
 from support import command_line, toy_run
+from support.places import ROOT
 from support.toy_run import SCRIPTS, run, settings
 from support.unchanged import unchanged
 from support.waiting import is_gone, wait_until
@@ -62,14 +63,15 @@ def trained(config: Path, folder: Path, *options: object) -> str:
     return result.stdout
 
 
-def pasted(printed: str, folder: Path, *overrides: str) -> dict[int, dict[str, float]]:
-    """Run the command that was printed, for a folder of its own; return what it logged of each update."""
-    line = re.search(r"^fairseq's command:\n(.*)\n", printed, re.MULTILINE)[1]
-    words = [*overrides, f"checkpoint.save_dir={folder}", f"common.tensorboard_logdir={folder}"]
-    result = subprocess.run(["bash", "-c", f"{line} {shlex.join(words)}"], capture_output=True, text=True, **settings())
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr
-    (folder / "log").write_text(result.stdout + result.stderr)
-    return losses(folder / "log")
+def printed_command(printed: str) -> str:
+    """Return fairseq's own command, as train.sh prints it."""
+    return re.search(r"^fairseq's command:\n  (.*)\n", printed, re.MULTILINE)[1]
+
+
+def for_folder(folder: Path, max_update: int) -> list[str]:
+    """Return the settings with which a command that was printed trains for a folder of its own."""
+    settings_ = [f"checkpoint.save_dir={folder}", f"common.tensorboard_logdir={folder}"]
+    return [f"optimization.max_update={max_update}", *settings_]
 
 
 def test_a_run_folder_holds_config_log_checkpoints_versions_and_tensorboard(whole):
@@ -90,10 +92,15 @@ def test_a_run_folder_holds_config_log_checkpoints_versions_and_tensorboard(whol
     assert (folder / "dictionaries.txt").read_text() == "".join(f"{known[name]}  {name}\n" for name in known)
 
 
-def test_the_printed_command_trains_the_same(whole, tmp_path):
+def test_the_printed_command_trains_the_same_when_it_is_pasted(whole, tmp_path):
     folder, printed = whole
-    assert "torchrun --standalone --nproc-per-node 2" in printed
-    assert pasted(printed, tmp_path, "optimization.max_update=3") == first(3, losses(folder / "train.log"))
+    command = printed_command(printed)
+    assert "torchrun --standalone --nproc-per-node 2" in command
+    command = f"{command} {shlex.join(for_folder(tmp_path, 3))}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, **settings())
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr
+    (tmp_path / "log").write_text(result.stdout + result.stderr)
+    assert losses(tmp_path / "log") == first(3, losses(folder / "train.log"))
 
 
 def test_one_process_takes_the_batch_of_two_and_its_command_trains_the_same(config, whole, tmp_path):
@@ -105,8 +112,11 @@ def test_one_process_takes_the_batch_of_two_and_its_command_trains_the_same(conf
     logged = losses(tmp_path / "run/train.log")
     of_two = losses(whole[0] / "train.log")
     assert [logged[update]["bsz"] for update in logged] == [of_two[update]["bsz"] for update in (1, 2, 3)]
-    assert "fairseq-hydra-train" in printed
-    assert pasted(printed, tmp_path, "optimization.max_update=2") == first(2, logged)
+    cd, folder, and_, fairseq, *arguments = shlex.split(printed_command(printed))
+    assert (cd, folder, and_, fairseq) == ("cd", str(ROOT), "&&", "fairseq-hydra-train")
+    result = command_line.run(command_line.HYDRA_TRAIN, *arguments, *for_folder(tmp_path, 2), cwd=ROOT)
+    (tmp_path / "log").write_text(result.stdout)
+    assert losses(tmp_path / "log") == first(2, logged)
 
 
 def started(config: Path, folder: Path, *options: object) -> tuple[command_line.Running, list[int]]:
