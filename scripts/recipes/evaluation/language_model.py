@@ -18,7 +18,7 @@ from recipes.files import whole_folder
 from recipes.training.run_folder import RunFolder
 
 SAMPLE, WINDOW = 512, 400  # tokens of a sample, and of its context, in the paper's evaluation
-BATCH_TOKENS = 2048  # the logits of so many tokens are in memory at once
+BATCH_TOKENS = 2048  # the logits of this many tokens are in memory at once
 
 
 def choose_sample(asked: int | None, trained: int) -> int:

@@ -17,7 +17,7 @@ def columns(folder: Path, log: str, config: str = "") -> dict[str, float]:
 
 
 def test_what_was_trained_after_the_last_checkpoint_counts_once(tmp_path):
-    """Killed at 300 and something, gone on from 200, killed, begun anew from 200 again; the log is in one piece."""
+    """Killed at 300 and something, resumed from 200, killed, resumed from 200 again; all starts write one log."""
     whole = FRESH + inner(100, 60) + inner(200, 60) + valid(200, 3, 9)
     after = inner(300, 70) + inner(400, 70) + valid(400, 2, 8)
     killed = whole + inner(300, 500) + valid(300, 1, 50) + '[train_inner][INFO] - {"epoch": 1, "num_upd'
@@ -30,7 +30,7 @@ def test_what_was_trained_after_the_last_checkpoint_counts_once(tmp_path):
 
 
 def test_updates_that_no_line_sums_up_take_the_time_of_those_around_them(tmp_path):
-    """fairseq begins its sums anew when it goes on from the end of an epoch, and not within one."""
+    """fairseq resets its sums when it goes on from the end of an epoch, but not when it goes on within one."""
     start = FRESH + inner(100, 100) + valid(150, 3, 9)
     assert columns(tmp_path, start)["minutes"] == 150 / 60
     within = start + resumed(150) + inner(200, 200) + valid(200, 2, 8)

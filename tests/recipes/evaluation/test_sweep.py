@@ -1,30 +1,40 @@
 """scripts/sweep_decoding.sh: one pass serves all length penalties, validation chooses, the choice is tested."""
 
 import json
+from pathlib import Path
 
 import pytest
-from recipes.evaluation import decoding, sweep, translation
+from recipes.evaluation import decoding, sweep
+from recipes.evaluation.score import multi_bleu, multi_bleu_line
+from recipes.files import read_lines
+from recipes.training.run_folder import RunFolder
 from support.in_process import printed, refused
-from support.learned_run import contents, fairseq_hypotheses, tree
+from support.learned_run import chosen, contents, tree
 from support.toy_run import run
 
 LENPENS = (-1.0, 0.0, 0.6, 1.0, 3.0)
 
 
+def decoded(run_folder: Path, subset: str, folder: Path, **changes: float) -> list[list[decoding.Hypothesis]]:
+    """What fairseq-generate gives for a text of the run, with changes to the run's settings."""
+    read = decoding.read_run(RunFolder(run_folder))
+    with chosen(run_folder) as checkpoint:
+        return decoding.generate(read, checkpoint, subset, decoding.decoding_of(read) | changes, folder)
+
+
 @pytest.mark.parametrize("beam", [2, 5])
-def test_one_pass_reranked_equals_decoding_anew_with_each_length_penalty(learned, beam):
-    flags = ["--beam", beam, "--max-len-a", 1.5, "--max-len-b", 3]
-    once = fairseq_hypotheses(learned, "valid", *flags, "--lenpen", 0, "--nbest", beam)
+def test_one_pass_reranked_equals_decoding_again_with_each_length_penalty(learned, tmp_path, beam):
+    once = decoded(learned, "valid", tmp_path, beam=beam, lenpen=0, nbest=beam)
     assert all(1 <= len(sentence) <= beam for sentence in once)
     found = {}
     for lenpen in LENPENS:
-        anew = [sentence[0].text for sentence in fairseq_hypotheses(learned, "valid", *flags, "--lenpen", lenpen)]
+        again = [sentence[0].text for sentence in decoded(learned, "valid", tmp_path, beam=beam, lenpen=lenpen)]
         found[lenpen] = [decoding.rerank(sentence, lenpen).text for sentence in once]
-        assert found[lenpen] == anew
+        assert found[lenpen] == again
     assert found[-1.0] != found[1.0] != found[3.0]
 
 
-def test_validation_chooses_and_the_choice_is_tested(learned):
+def test_validation_chooses_and_the_choice_is_tested(learned, tmp_path):
     before = tree(learned.parent)
     result = run("sweep_decoding.sh", learned, "--beams", "1,4", "--lenpens", "0,3")
     assert result.returncode == 0 and result.stderr == "", result.stdout + result.stderr
@@ -37,20 +47,18 @@ def test_validation_chooses_and_the_choice_is_tested(learned):
     assert chosen == [[str(best["beam"]), f"{best['lenpen']:g}", best["line"].removeprefix("BLEU = "), "chosen"]]
     folder = learned / f"evaluation/best_beam{best['beam']}_lenpen{best['lenpen']:g}"
     assert swept["checkpoint"] == "best" and 0 < swept["updates"] <= 165 and len(swept["checkpoint_sha256"]) == 64
-    added = {f"{folder.relative_to(learned.parent)}/{name}" for name in contents(folder)} | {
-        "run/sweep/best/valid.json"
-    }
+    added = {f"{folder.relative_to(learned.parent)}/{name}" for name in contents(folder)}
     after = tree(learned.parent)
     assert before.items() <= after.items() and after.keys() - before.keys() == added | {"run/sweep/best/valid.json"}
     assert printed(sweep.main, learned, "--beams", "1,4", "--lenpens", "0,3") == result.stdout
     assert tree(learned.parent) == after
-    # made_up is the validation set: decoded anew with a setting, it gets the score that the sweep gave
+    # made_up is the validation set: decoded again with a setting, it gets the score that the sweep gave
+    references = [read_lines(learned.parent / "data/tok/made_up.en")]
     for row in swept["tried"]:
-        beam, lenpen = row["beam"], f"{row['lenpen']:g}"
-        if row != best:
-            printed(translation.main, learned, "--beam", beam, "--lenpen", lenpen)
-        scored = json.loads((learned / f"evaluation/best_beam{beam}_lenpen{lenpen}/made_up.json").read_text())
-        assert scored["tokenized_bleu_line"] == row["line"]
+        found = decoded(learned, "test", tmp_path, beam=row["beam"], lenpen=row["lenpen"])
+        line = multi_bleu_line(multi_bleu([sentence[0].text for sentence in found], references))
+        assert line == row["line"]
+    assert json.loads((folder / "made_up.json").read_text())["tokenized_bleu_line"] == best["line"]
 
 
 def test_the_penalty_divides_by_a_power_of_the_length():
