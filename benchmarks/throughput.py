@@ -30,7 +30,7 @@ from measure import ROOT, keep_pages, positive, say, synchronize, write
 from recipes.table import markdown_table
 
 from rdrop_fairseq.criterions import rdrop_criterion
-from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion
+from rdrop_fairseq.criterions.rdrop_token_criterion import RDropTokenCriterion
 from rdrop_fairseq.tasks.rdrop_task import RDropTask
 
 WARM_UP = 5  # updates that are not counted
@@ -92,7 +92,7 @@ def watch_fairseq(clock: Clock) -> None:
     clock.watch(FairseqCriterion, "__call__", "criterion, forward")
     clock.watch(rdrop_criterion, "repeat_batch", "repeating the batch")
     clock.watch(rdrop_criterion, "forward_passes", "model, forward")
-    clock.watch(RDropCriterion, "fused_loss", "fused loss: forward, and the head's backward")
+    clock.watch(RDropTokenCriterion, "fused_loss", "fused loss: forward, and the head's backward")
     clock.watch(FairseqOptimizer, "backward", "backward")
     clock.watch(FairseqTask, "optimizer_step", "optimizer")
     clock.count(RDropTask)

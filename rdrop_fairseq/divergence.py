@@ -2,9 +2,9 @@
 
 Every KL-type divergence here, averaged over the pairs of passes, is bilinear in the probabilities ``p_i`` and the
 log-probabilities ``l_i`` of the passes: ``D = sum_i p_i . r_i`` with ``r_i = sum_j W[i][j] (l_j - l_i)``, where ``.``
-sums over the vocabulary and the rows of ``W`` sum to zero. So ``dD/dl_i = p_i r_i + sum_j W[j][i] p_j``, and neither
-value nor gradient needs a second softmax or a tensor kept besides the log-probabilities themselves. The Jensen-Shannon
-divergence has ``log m - l_i`` in place of ``l_j - l_i``, and the second term of its gradient vanishes.
+sums over the vocabulary and the rows of ``W`` sum to zero. So ``dD/dl_i = p_i r_i + sum_j W[j][i] p_j``. Neither value
+nor gradient needs a second softmax, and backward needs no other tensor than the log-probabilities. The Jensen-Shannon
+divergence has ``log m - l_i`` in place of ``l_j - l_i``, and the second term of its gradient is zero.
 """
 
 import math
@@ -16,16 +16,16 @@ from torch import Tensor
 
 DIVERGENCES = ("symmetric", "forward", "reverse", "js")
 
-# Positions at which lprobs are looked at, and how far from 1 the probabilities at all of these may sum up to.
+# How many positions of lprobs are checked, and how far their sums of probabilities may be from 1.
 _SAMPLES, _TOLERANCE = 8, 0.2
 
-# Elements worked on at once: the temporaries stay small beside the log-probabilities. On a CPU they stay in its caches;
-# on a GPU each operation must be worth its launch.
+# Elements that are worked on at once, so that the temporaries stay small beside the log-probabilities. On a CPU they
+# stay in its caches; on a GPU there must be enough of them to be worth the launch of an operation.
 _CHUNK = {"cpu": 1 << 20, "cuda": 1 << 25}
 
 
 def divergence(lprobs: Tensor, kind: str = "symmetric", check: bool = True) -> Tensor:
-    """The divergence between M distributions at each position, averaged over the pairs of passes.
+    """Return the divergence between M distributions at each position, averaged over the pairs of passes.
 
     For a pair ``i < j`` with ``KL(p || q) = sum_v p_v (log p_v - log q_v)``:
 
@@ -38,16 +38,16 @@ def divergence(lprobs: Tensor, kind: str = "symmetric", check: bool = True) -> T
             A word of probability 0 in all passes contributes nothing. A position that the caller leaves out of the
             loss gets gradient 0, whatever it holds.
         kind: one of ``DIVERGENCES``.
-        check: look at a few positions of the first pass, whether they hold distributions. A GPU is waited for.
+        check: check at a few positions of the first pass that they hold distributions. On a GPU this waits for it.
 
     Returns:
         Tensor ``[...]`` in nats, in float32 (float64 for float64), differentiable once by ``lprobs``. It is infinite
         where KL is: where a word is possible in one pass of a pair and impossible in the other.
 
     Raises:
-        ValueError: if ``kind`` is unknown, if ``lprobs`` does not hold at least two passes or has V = 0, or if none of
-            the positions that are looked at holds a distribution, as with logits.
-        RuntimeError: in a backward that is to be differentiated again (``create_graph=True``).
+        ValueError: if ``kind`` is unknown, if ``lprobs`` holds fewer than two passes or has V = 0, or if none of the
+            checked positions holds a distribution (they are logits, for example).
+        RuntimeError: in a backward with ``create_graph=True``, which would have to be differentiated a second time.
     """
     if kind not in DIVERGENCES:
         raise ValueError(f"divergence {kind!r}: must be one of {', '.join(DIVERGENCES)}")
@@ -64,11 +64,11 @@ def divergence(lprobs: Tensor, kind: str = "symmetric", check: bool = True) -> T
 
 
 def _refuse_logits(lprobs: Tensor) -> None:
-    """Raise ``ValueError`` if the probabilities sum up to 1 at none of a few positions of ``lprobs [M, N, V]``."""
+    """Raise ``ValueError`` unless the probabilities sum to 1 at one of a few positions of ``lprobs [M, N, V]``."""
     some = lprobs.detach()[0, :: math.ceil(lprobs.size(1) / _SAMPLES)]
     sums = some.to(accumulation_dtype(some)).exp().sum(-1)
-    wrong = (sums - 1).abs() > _TOLERANCE  # not so where it is NaN
-    wrong &= some.amax(-1) > some.amin(-1)  # a position that is masked by one number says nothing
+    wrong = (sums - 1).abs() > _TOLERANCE  # False where the sum is NaN
+    wrong &= some.amax(-1) > some.amin(-1)  # a position that is masked with one number tells nothing
     if wrong.all():
         raise ValueError(
             f"lprobs: the probabilities at a position sum up to {sums[0].item():.3g} instead of 1: must be "
@@ -77,7 +77,7 @@ def _refuse_logits(lprobs: Tensor) -> None:
 
 
 class _Divergence(torch.autograd.Function):
-    """Log-probabilities ``[M, N, V]`` to the divergence ``[N]``; keeps its input alone for backward."""
+    """From log-probabilities ``[M, N, V]`` to the divergence ``[N]``; only the input is kept for backward."""
 
     @staticmethod
     def forward(ctx: Any, lprobs: Tensor, kind: str) -> Tensor:
@@ -96,7 +96,7 @@ class _Divergence(torch.autograd.Function):
         (lprobs,) = ctx.saved_tensors
         grad = torch.empty_like(lprobs)
         left_out = grad_output.eq(0)
-        some_left_out = lprobs.is_cuda or bool(left_out.any())  # on a GPU to ask costs more than to do it
+        some_left_out = lprobs.is_cuda or bool(left_out.any())  # on a GPU asking costs more than filling
         for rows in _chunks(lprobs):
             probs, ratios = _probs_and_ratios(lprobs[:, rows].to(grad_output.dtype), ctx.kind)
             part = gradient(ratios, probs, ctx.kind, out=ratios).mul_(grad_output[rows].unsqueeze(-1))
@@ -107,21 +107,22 @@ class _Divergence(torch.autograd.Function):
 
 
 def _probs_and_ratios(lprobs: Tensor, kind: str) -> tuple[Tensor, Tensor]:
-    """Where p is 0 the ratio is taken as 0: it may be infinite there, or the difference of two infinite ones."""
+    """Return ``p`` and ``r``, with 0 for ``r`` where p is 0, as it may be infinite or no number there."""
     probs = lprobs.exp()
     ratios = log_ratios(lprobs, kind, out=torch.empty_like(lprobs))
     return probs, ratios.masked_fill_(probs == 0, 0)
 
 
 def log_ratios(lprobs: Tensor, kind: str, out: Tensor) -> Tensor:
-    """``r`` of the module's first lines from log-probabilities, both ``[M, N, V]``; of no meaning where p is 0.
+    """Write ``r`` of the module's first lines to ``out`` and return it; where p is 0 it has no meaning.
 
-    Logits will do in place of log-probabilities, but for ``js``: ``r`` is then off by a constant at each position.
+    ``lprobs`` and ``out`` are ``[M, N, V]``. ``lprobs`` may be logits, except for ``js``: ``r`` is then wrong by a
+    constant at each position.
     """
     weights = pair_weights(len(lprobs), kind)
     for i in range(len(weights)):
         for j in range(i + 1, len(weights)):
-            gap = lprobs[j] - lprobs[i]  # taken first, so that it is exactly 0 where they are equal
+            gap = lprobs[j] - lprobs[i]  # computed first, so that it is exactly 0 where they are equal
             for this, other, sign in ((i, j, 1), (j, i, -1)):
                 weight = weights[this][other]
                 if kind == "js":  # log m - l_i = log(1 + p_j / p_i) - log 2
@@ -141,9 +142,10 @@ def log_ratios(lprobs: Tensor, kind: str, out: Tensor) -> Tensor:
 def gradient(
     ratios: Tensor, probs: Tensor, kind: str, out: Tensor, alpha: float = 1.0, constant: Tensor | float = 0.0
 ) -> Tensor:
-    """``out`` with ``alpha`` times the gradient by the log-probabilities, as free variables, plus ``constant * p``.
+    """Write ``alpha`` times the gradient plus ``constant * p`` to ``out`` and return it.
 
-    All are ``[M, N, V]``, ``constant`` also ``[M, N, 1]``; ``out`` may be the tensor of the ratios.
+    The gradient is that of the divergence by the log-probabilities as free variables. All tensors are ``[M, N, V]``,
+    ``constant`` may also be ``[M, N, 1]``; ``out`` may be the tensor of the ratios.
     """
     weights = pair_weights(len(probs), kind)
     if kind == "js":
@@ -158,7 +160,7 @@ def gradient(
 
 
 def pair_weights(passes: int, kind: str) -> list[list[float]]:
-    """The matrix W of the module's first lines."""
+    """Return the matrix W of the module's first lines."""
     pairs = passes * (passes - 1) / 2
     weights = [[0.0] * passes for _ in range(passes)]
     for i in range(passes):
@@ -175,18 +177,20 @@ def pair_weights(passes: int, kind: str) -> list[list[float]]:
 
 
 def accumulation_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the dtype in which sums over the tensor are taken: float32, or float64 for float64."""
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def float16_factor(grad: Tensor) -> Tensor:
     """Return the factor ``[1]``, in float32, that makes the largest absolute value 2^15: half of what float16 holds.
 
-    It is at most 2^79. So a gradient of 0 stays 0, and what is lost is far below what any loss scale would keep.
+    The factor is at most 2^79. So a gradient of 0 stays 0, and what is lost is too small for any loss scale to keep.
     """
     return 2.0**15 / grad.abs().amax().clamp_min(2.0**-64).view(1)
 
 
 def _chunks(lprobs: Tensor) -> Iterator[slice]:
+    """Return the slices of positions to work on one after the other."""
     passes, positions, vocab = lprobs.shape
     limit = _CHUNK["cuda" if lprobs.is_cuda else "cpu"]
     step = max(1, limit // max(1, passes * vocab))

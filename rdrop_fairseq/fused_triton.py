@@ -1,13 +1,11 @@
-"""The elementwise work of fused.py on a GPU, for two passes: one kernel that reads the logits twice and writes once.
+"""The elementwise block of ``fused.py`` on a GPU, for two passes: one kernel, which reads the logits twice.
 
-Needs torch and triton, which PyTorch's CUDA builds bring. The first reading takes, of each token, both softmaxes'
-maxima and sums as it goes (Milakov and Gimelshein, 2018, arXiv 1805.02867) and the divergence's sums with them; the
-second computes the gradient and writes it over the logits. In between nothing goes to memory. In float16 it runs twice,
-because the factor by which the gradient is multiplied (see fused.py) depends on all tokens: the first run finds each
-token's largest element, and the second one writes.
+It needs torch and triton, which PyTorch's CUDA builds bring along. The first reading computes, for each token, the
+maxima and sums of both softmaxes together (Milakov and Gimelshein, 2018, arXiv 1805.02867), and the sums of the
+divergence with them. The second reading computes the gradient and writes it over the logits. Nothing else goes to
+memory. In float16 the kernel runs twice, because the factor by which the gradient is multiplied (see ``fused.py``)
+depends on all tokens: the first run finds each token's largest element, and the second run writes.
 """
-
-from typing import Any
 
 import torch
 import triton
@@ -15,17 +13,18 @@ import triton.language as tl
 from torch import Tensor
 
 from rdrop_fairseq.divergence import float16_factor, pair_weights
+from rdrop_fairseq.fused_torch import Facts, Settings
 
 BLOCK = 4096  # words that a program takes at once
 
 
 def supports(dtype: torch.dtype, passes: int, kind: str) -> bool:
-    """Whether the kernel serves logits of this type, for so many passes and this divergence."""
+    """Return whether the kernel serves logits of this type, this number of passes and this divergence."""
     return passes == 2 and kind != "js" and dtype != torch.float64
 
 
-def loss_and_gradient(logits: Tensor, target: Tensor, settings: Any, facts: Any) -> Tensor | None:
-    """As ``fused._loss_and_gradient``, for logits ``[N, 2, V]`` and facts ``[N, 2]`` that lie contiguous in memory."""
+def loss_and_gradient(logits: Tensor, target: Tensor, settings: Settings, facts: Facts) -> Tensor | None:
+    """Do what ``fused_torch.loss_and_gradient`` does, for logits ``[N, 2, V]`` and contiguous facts ``[N, 2]``."""
     (_, to_second), (to_first, _) = pair_weights(2, settings.kind)
     tokens, _, vocab = logits.shape
     if not tokens:
@@ -64,11 +63,11 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton has types of its own
     column0, column1 = w10 - w01, w01 - w10  # sums of the columns of W
 
     if with_facts:
-        # Before the sums, whose barriers keep a quick warp from writing over it.
+        # Before the sums: their barriers keep a fast warp from writing over the target's logit before it is read.
         tl.store(target_logit + 2 * token, tl.load(first + word).to(tl.float32))
         tl.store(target_logit + 2 * token + 1, tl.load(second + word).to(tl.float32))
 
-        # Each alone: Triton 3.3 takes no several numbers in one line within an if.
+        # One number a line: within an if, Triton 3.3 does not take several in one line.
         max0 = float("-inf")
         max1 = float("-inf")
         sum0 = 0.0  # of exp(z - max)

@@ -1,4 +1,4 @@
-"""The weight of the divergence at each update: constant, raised in a warm-up, or on every K-th update alone."""
+"""The weight of the divergence at each update: constant, raised in a warm-up, or only on every K-th update."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ class AlphaSchedule:
     """The weight ``alpha`` of R-Drop's divergence as a function of the update.
 
     Attributes:
-        alpha: the weight once warm-up is over, >= 0.
+        alpha: the weight after the warm-up, >= 0.
         every: K >= 1; only every K-th update (the K-th, the 2K-th, ...) gets a weight above 0.
-        warmup_updates: N >= 0; the weight rises linearly from 0 at the first update to ``alpha`` after N updates, those
-            that ``every`` leaves out counted in.
+        warmup_updates: N >= 0; the weight rises linearly from 0 at the first update to ``alpha`` after N updates. The
+            updates that ``every`` leaves out count too.
     """
 
     alpha: float
@@ -19,7 +19,7 @@ class AlphaSchedule:
     warmup_updates: int = 0
 
     def __call__(self, num_updates: int) -> float:
-        """The weight for the update that follows ``num_updates`` finished ones (0 for the first update)."""
+        """Return the weight for the update after ``num_updates`` finished ones (0 for the first update)."""
         if (num_updates + 1) % self.every != 0:
             return 0.0
         if num_updates < self.warmup_updates:

@@ -1,4 +1,4 @@
-"""Registers the R-Drop criterions with fairseq."""
+"""Register the R-Drop criterions with fairseq."""
 
 from rdrop_fairseq.criterions import rdrop_adaptive_loss as rdrop_adaptive_loss
 from rdrop_fairseq.criterions import rdrop_cross_entropy as rdrop_cross_entropy

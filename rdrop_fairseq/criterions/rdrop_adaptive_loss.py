@@ -1,12 +1,12 @@
 """R-Drop for fairseq's adaptive_loss: language modeling with adaptive softmax (Grave et al., 2017).
 
-The head tells the first cluster's words and the tail clusters apart, each tail the words of its cluster: a word of
-cluster c has the probability ``P_head(c) P_tail_c(word)``. So by the chain rule
+The head gives a probability to each word of the first cluster and to each tail cluster; a tail gives one to each word
+of its cluster. So a word of cluster c has the probability ``P_head(c) P_tail_c(word)``, and by the chain rule
 
     KL(P || Q) = KL(P_head || Q_head) + sum_c P_head(c) KL(P_tail_c || Q_tail_c)
 
-which needs every tail for every token. As published, R-Drop keeps of the sum the tail of the target's cluster, with
-weight 1: an approximation for which no other tail is computed than for the loss itself.
+which needs every tail for every token. The published code keeps only one term of the sum, the tail of the target's
+cluster, with weight 1. That is an approximation, but it needs no other tail than the loss itself.
 """
 
 import sys
@@ -23,8 +23,9 @@ from fairseq.modules.adaptive_softmax import AdaptiveSoftmax
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from rdrop_fairseq.criterions.output_projection import NoOutputProjectionError, cluster_weights
-from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion, alpha_field, check
+from rdrop_fairseq.compat.output_projection import NoOutputProjectionError, cluster_weights
+from rdrop_fairseq.criterions.rdrop_config import RDropTokenConfig, alpha_field, check
+from rdrop_fairseq.criterions.rdrop_token_criterion import RDropTokenCriterion
 from rdrop_fairseq.divergence import accumulation_dtype
 from rdrop_fairseq.fused import RDropLoss, linear_rdrop_loss
 from rdrop_fairseq.passes import in_turn
@@ -36,38 +37,38 @@ _CHUNK = 1 << 27
 
 
 @dataclass
-class RDropAdaptiveLossConfig(AdaptiveLossConfig, RDropConfig):
-    """The parent's flags, R-Drop's, and which clusters count."""
+class RDropAdaptiveLossConfig(AdaptiveLossConfig, RDropTokenConfig):
+    """The parent's flags, R-Drop's, and which clusters count in the divergence."""
 
     rdrop_alpha: float = alpha_field(0.5, "language models with adaptive softmax")
     rdrop_adaptive_divergence: str = field(
         default="published",
         metadata={
-            "help": "published = divergence of the head and, with weight 1, of the target's tail cluster, which "
-            "approximates the next; exact = between the distributions over the whole vocabulary: every tail for "
-            "every token, never fused"
+            "help": "published = divergence of the head and, with weight 1, of the tail cluster of the target, which "
+            "approximates exact; exact = divergence of the distributions over the whole vocabulary, which needs every "
+            "tail for every token and is never fused"
         },
     )
 
 
 @register_criterion("rdrop_adaptive_loss", dataclass=RDropAdaptiveLossConfig)
-class RDropAdaptiveLoss(RDropCriterion, AdaptiveLoss):
+class RDropAdaptiveLoss(RDropTokenCriterion, AdaptiveLoss):
     """Adaptive loss of all passes plus the divergence between them (Liang et al., 2021, eq. 4).
 
-    The dropout of the adaptive softmax differs between the passes as every other. Like the parent, which looks for
-    padding in the tails too, it leaves out a tail's loss for the one word whose place in its cluster is that of padding
-    in the vocabulary, and with ``published`` that tail's divergence.
+    The dropout of the adaptive softmax differs between the passes, as all dropout does. The parent looks for padding in
+    the tails too: it leaves out a tail's loss for the one word whose place in its cluster is that of padding in the
+    vocabulary. So does this criterion, and with ``published`` it also leaves out that tail's divergence.
     """
 
     for_adaptive_softmax = True
 
     @classmethod
-    def build_criterion(cls, cfg: Any, task: Any) -> RDropCriterion:
-        """As every R-Drop criterion; the parent's refusal of a DDP back end, too, becomes one line."""
+    def build_criterion(cls, cfg: Any, task: Any) -> RDropTokenCriterion:
+        """Do what every R-Drop criterion does, and exit with one line too if the parent refuses a DDP back end."""
         try:
             return super().build_criterion(cfg, task)
         except Exception as error:
-            if type(error) is not Exception:
+            if type(error) is not Exception:  # the parent raises a plain Exception
                 raise
             sys.exit(f"error: --ddp-backend {cfg.ddp_backend}: {error}")
 
@@ -83,17 +84,17 @@ class RDropAdaptiveLoss(RDropCriterion, AdaptiveLoss):
         return int(sample["target"].ne(self.padding_idx).sum())
 
     def find_projection(self, model: Any) -> AdaptiveSoftmax:
-        """The adaptive softmax."""
+        """Return the adaptive softmax; raise ``NoOutputProjectionError`` if the fused loss cannot apply it."""
         if self.exact:
             raise NoOutputProjectionError("--rdrop-adaptive-divergence exact")
         softmax = model.decoder.adaptive_softmax
-        cluster_weights(softmax)  # raises where the fused loss must not take it over
+        cluster_weights(softmax)  # raises if it cannot
         return softmax
 
     def fused_loss(
         self, model: Any, projection: AdaptiveSoftmax, net_output: Any, sample: dict[str, Any], alpha: float
     ) -> RDropLoss:
-        """The fused loss of the head, and of each tail for the tokens whose target is in its cluster."""
+        """Return the fused loss of the head, plus that of each tail for the tokens whose target is in its cluster."""
         targets, rows = projection.adapt_target(model.get_targets(sample, net_output))
 
         def inputs(states: Tensor) -> list[Tensor | None]:
@@ -114,9 +115,9 @@ class RDropAdaptiveLoss(RDropCriterion, AdaptiveLoss):
     ) -> RDropLoss:
         states = self.states(net_output)
         target = model.get_targets(repeated, net_output).flatten()[: states.size(1)]
-        # What the model gave at padding, be it infinite or no number, reaches no gradient, as 0 times it either.
+        # Whatever the model gave at padding, even infinity or no number, must reach no gradient: 0 times it is not 0.
         states = states.masked_fill(target.eq(self.padding_idx).unsqueeze(-1), 0)
-        if self.exact:  # a chunk at a time, whose log-probabilities are computed anew in backward
+        if self.exact:  # chunk by chunk; backward computes the log-probabilities of a chunk a second time
             size = max(1, _CHUNK // (self.passes * model.decoder.adaptive_softmax.vocab_size))
             chunks = zip(states.split(size, 1), target.split(size), strict=True)
             losses = [checkpoint(self.token_losses, model, *chunk, use_reentrant=False) for chunk in chunks]
@@ -128,7 +129,10 @@ class RDropAdaptiveLoss(RDropCriterion, AdaptiveLoss):
         return RDropLoss(nll_loss + alpha * kl_loss, nll_loss, kl_loss, target.new_zeros(()))
 
     def token_losses(self, model: Any, states: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """For states ``[M, N, D]`` and target ``[N]``: nll_loss, summed over the passes, and divergence; ``[N]``."""
+        """Return nll_loss, summed over the passes, and divergence of each token.
+
+        The states are ``[M, N, D]``, the target and both results ``[N]``.
+        """
         softmax = model.decoder.adaptive_softmax
         targets, rows = softmax.adapt_target(target)
         if self.exact:
@@ -155,25 +159,29 @@ class RDropAdaptiveLoss(RDropCriterion, AdaptiveLoss):
         return nll_loss, kl_loss
 
     def states(self, net_output: Any) -> Tensor:
-        """The features of the repeated batch as ``[M, N, D]``."""
+        """Return the features of all passes as ``[M, N, D]``."""
         return net_output[0].flatten(0, 1).unflatten(0, (self.passes, -1))
 
     def in_each_pass(self, model: Any, function: Callable[[Tensor], list[Any]], states: Tensor) -> list[Any]:
-        """What the function returns for the states of each pass, under its dropout rate: each tensor of the list with
-        the passes as its first dimension."""
+        """Call the function on the states of each pass, at its dropout rate, and stack the results of the passes.
+
+        The function returns a list of tensors; so does this method, with the passes as the first dimension of each.
+        """
         lists = in_turn(model, self.dropouts, [partial(function, one_pass) for one_pass in states])
         return [None if each[0] is None else torch.stack(each) for each in zip(*lists, strict=True)]
 
 
 def all_logits(softmax: AdaptiveSoftmax, states: Tensor) -> list[Tensor]:
-    """The logits of the head and of every tail for states ``[N, D]``."""
+    """Return the logits of the head and of every tail for states ``[N, D]``."""
     states = softmax.dropout_module(states)
     return [softmax.head(states), *(tail(states) for tail in softmax.tail)]
 
 
 def all_lprobs(softmax: AdaptiveSoftmax, lprobs: list[Tensor]) -> Tensor:
-    """The log-probabilities ``[..., V]`` of all words from those of the head and of every tail. fairseq's
-    ``get_log_prob`` gives the same, but cannot be differentiated."""
+    """Return the log-probabilities ``[..., V]`` of all words from those of the head and of every tail.
+
+    fairseq's ``get_log_prob`` gives the same, but cannot be differentiated.
+    """
     head, *tails = lprobs
     words = softmax.cutoff[0]
     return torch.cat([head[..., :words], *(head[..., words + i, None] + tail for i, tail in enumerate(tails))], -1)

@@ -7,19 +7,20 @@ import torch.nn.functional as F
 from fairseq.criterions import register_criterion
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
 
-from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion, alpha_field
+from rdrop_fairseq.criterions.rdrop_config import RDropTokenConfig, alpha_field
+from rdrop_fairseq.criterions.rdrop_token_criterion import RDropTokenCriterion
 from rdrop_fairseq.fused import RDropLoss
 
 
 @dataclass
-class RDropCrossEntropyCriterionConfig(CrossEntropyCriterionConfig, RDropConfig):
+class RDropCrossEntropyCriterionConfig(CrossEntropyCriterionConfig, RDropTokenConfig):
     """The parent's flags and R-Drop's."""
 
     rdrop_alpha: float = alpha_field(1.0, "language models")
 
 
 @register_criterion("rdrop_cross_entropy", dataclass=RDropCrossEntropyCriterionConfig)
-class RDropCrossEntropyCriterion(RDropCriterion, CrossEntropyCriterion):
+class RDropCrossEntropyCriterion(RDropTokenCriterion, CrossEntropyCriterion):
     """Cross-entropy of all passes plus the divergence between them (Liang et al., 2021, eq. 4)."""
 
     def plain_loss(

@@ -10,20 +10,21 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     label_smoothed_nll_loss,
 )
 
-from rdrop_fairseq.criterions.rdrop_criterion import RDropConfig, RDropCriterion
+from rdrop_fairseq.criterions.rdrop_config import RDropTokenConfig
+from rdrop_fairseq.criterions.rdrop_token_criterion import RDropTokenCriterion
 from rdrop_fairseq.fused import RDropLoss
 
 
 @dataclass
-class RDropLabelSmoothedCrossEntropyCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig, RDropConfig):
+class RDropLabelSmoothedCrossEntropyCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig, RDropTokenConfig):
     """The parent's flags and R-Drop's."""
 
 
 @register_criterion("rdrop_label_smoothed_cross_entropy", dataclass=RDropLabelSmoothedCrossEntropyCriterionConfig)
-class RDropLabelSmoothedCrossEntropyCriterion(RDropCriterion, LabelSmoothedCrossEntropyCriterion):
+class RDropLabelSmoothedCrossEntropyCriterion(RDropTokenCriterion, LabelSmoothedCrossEntropyCriterion):
     """Label-smoothed cross-entropy of all passes plus the divergence between them (Liang et al., 2021, eq. 4).
 
-    The smoothing is the parent's: epsilon is spread over the V - 1 other words.
+    The parent smooths the labels: epsilon is spread over the V - 1 other words.
     """
 
     def plain_loss(

@@ -13,15 +13,16 @@ from rdrop_fairseq.tasks.rdrop_task import RDropTask, RDropTaskConfig
 
 @dataclass
 class RDropLanguageModelingConfig(LanguageModelingConfig, RDropTaskConfig):
-    """The parent's settings, and what an R-Drop task reads of fairseq's."""
+    """The parent's settings and those of every R-Drop task."""
 
 
 @register_task("rdrop_language_modeling", dataclass=RDropLanguageModelingConfig)
 class RDropLanguageModelingTask(RDropTask, LanguageModelingTask):
-    """fairseq's ``language_modeling`` in every respect; ``--rdrop-every`` and ``--rdrop-warmup-updates`` need it."""
+    """Do all that fairseq's ``language_modeling`` does, and what R-Drop's schedules of alpha need."""
 
     def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> Any:
-        """The parent's data set; exits with one line where fairseq's code for it does not run with numpy 2."""
+        """Load the parent's data set; exit with one line where fairseq's code for it does not run with numpy 2."""
+        # For this mode fairseq uses numpy.compat, which newer releases of numpy do not have.
         if self.args.sample_break_mode == "eos" and not hasattr(numpy, "compat"):
             sys.exit(
                 f"error: --sample-break-mode eos: fairseq needs numpy < 2 for it, and here is {numpy.__version__}; "

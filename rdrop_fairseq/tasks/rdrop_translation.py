@@ -1,4 +1,4 @@
-"""fairseq's translation task with R-Drop's schedules; also for summarization."""
+"""fairseq's translation task with R-Drop's schedules, also for summarization."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from rdrop_fairseq.tasks.rdrop_task import RDropTask, RDropTaskConfig
 
 @dataclass
 class RDropTranslationConfig(TranslationConfig, RDropTaskConfig):
-    """The parent's settings, and what an R-Drop task reads of fairseq's."""
+    """The parent's settings and those of every R-Drop task."""
 
 
 @register_task("rdrop_translation", dataclass=RDropTranslationConfig)
 class RDropTranslationTask(RDropTask, TranslationTask):
-    """fairseq's ``translation`` in every respect; ``--rdrop-every`` and ``--rdrop-warmup-updates`` need it."""
+    """Do all that fairseq's ``translation`` does, and what ``--rdrop-every`` and ``--rdrop-warmup-updates`` need."""

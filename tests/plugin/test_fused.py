@@ -12,7 +12,7 @@ from reference import rdrop
 from support.helpers import kept_for_backward
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rdrop_fairseq import fused
+from rdrop_fairseq import fused, fused_torch
 from rdrop_fairseq.divergence import DIVERGENCES, divergence
 from rdrop_fairseq.fused import linear_rdrop_loss
 
@@ -25,7 +25,7 @@ def sizes(tokens_in_chunk, tokens_in_block, numbers):
     """Chunks and blocks of so many tokens, each with so many logits."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "_CHUNK", dict.fromkeys(("cpu", "cuda"), tokens_in_chunk * numbers))
-        patch.setattr(fused, "_BLOCK", dict.fromkeys(("cpu", "cuda"), tokens_in_block * numbers))
+        patch.setattr(fused_torch, "BLOCK", dict.fromkeys(("cpu", "cuda"), tokens_in_block * numbers))
         yield
 
 
@@ -173,7 +173,7 @@ def test_frozen_parts_get_no_gradient(frozen):
 def test_no_grad_gives_the_same_value_and_computes_no_gradient(monkeypatch):
     hidden, weight, _, target = leaves()
     expected = linear_rdrop_loss(hidden, weight, target, 5.0)
-    monkeypatch.setattr(fused, "gradient", None)
+    monkeypatch.setattr(fused_torch, "gradient", None)
     with torch.no_grad():
         actual = linear_rdrop_loss(hidden, weight, target, 5.0)
     assert [field.item() for field in actual] == [field.item() for field in expected]

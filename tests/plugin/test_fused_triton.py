@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_fused import FLOAT16, check_float16
 
-from rdrop_fairseq import fused
+from rdrop_fairseq import fused, fused_torch
+from rdrop_fairseq.fused_torch import Facts, Settings
 
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
 triton = pytest.importorskip("triton", reason="Triton is not installed: .venv/bin/pip install triton")
@@ -21,11 +22,11 @@ from rdrop_fairseq import fused_triton  # noqa: E402
 
 
 def facts(tokens):
-    return torch.zeros(len(fused._Facts._fields), tokens, 2)
+    return Facts(*torch.zeros(len(Facts._fields), tokens, 2))
 
 
 def settings_of(alpha, kind="symmetric", with_grad=True):
-    return fused._Settings(alpha, 0.9, 1e-3, kind, False, with_grad, torch.float32)
+    return Settings(alpha, 0.9, 1e-3, kind, with_grad, torch.float32)
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "forward", "reverse"])
@@ -37,12 +38,12 @@ def test_the_kernel_equals_torchs_operations(kind, vocab):
     settings = settings_of(0.7, kind)
     actual, expected = logits.clone(), logits.clone()
     actual_facts, expected_facts = facts(3), facts(3)
-    assert fused_triton.loss_and_gradient(actual, target, settings, fused._Facts(*actual_facts)) is None
-    fused._loss_and_gradient(expected, target, settings, expected_facts)
+    assert fused_triton.loss_and_gradient(actual, target, settings, actual_facts) is None
+    fused_torch.loss_and_gradient(expected, target, settings, expected_facts)
     assert fused_triton.supports(logits.dtype, 2, kind)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(actual_facts, expected_facts, rtol=1e-5, atol=1e-5)
-    assert expected_facts[3].sum() > 0.1  # there is a divergence to compare
+    torch.testing.assert_close(torch.stack(actual_facts), torch.stack(expected_facts), rtol=1e-5, atol=1e-5)
+    assert expected_facts.divergence.sum() > 0.1  # there is a divergence to compare
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "forward", "reverse"])
@@ -52,8 +53,8 @@ def test_half_precision_is_rounded_once(dtype, vocab, kind):
     logits = torch.randn(2, 2, vocab, generator=torch.Generator().manual_seed(1)).to(dtype)
     target = torch.tensor([3, 7])
     exact = logits.float()
-    factor = fused_triton.loss_and_gradient(logits, target, settings_of(5.0, kind), fused._Facts(*facts(2)))
-    fused._loss_and_gradient(exact, target, settings_of(5.0, kind), facts(2))
+    factor = fused_triton.loss_and_gradient(logits, target, settings_of(5.0, kind), facts(2))
+    fused_torch.loss_and_gradient(exact, target, settings_of(5.0, kind), facts(2))
     actual = logits.float()
     if dtype == torch.float16:
         assert actual.abs().max().item() == pytest.approx(2**15, rel=1e-3)
@@ -68,24 +69,24 @@ def test_half_precision_is_rounded_once(dtype, vocab, kind):
     | {"tokens": st.sampled_from([1, 9]), "vocab": st.sampled_from([1, 2, 33])}
 )
 def test_property_float16_is_finite_where_it_fits_and_as_exact_as_the_plain_path(**drawn):
-    with mock.patch.object(fused, "_kernel", lambda *_: fused_triton):
+    with mock.patch.object(fused, "_elementwise", lambda *_: fused_triton):
         check_float16(**drawn)
 
 
 def test_extreme_logits():
     logits = torch.tensor([[(1e4, -1e4, 0.0), (-1e4, 1e4, 0.0)]])
     known = facts(1)
-    fused_triton.loss_and_gradient(logits, torch.tensor([0]), settings_of(5.0), fused._Facts(*known))
+    fused_triton.loss_and_gradient(logits, torch.tensor([0]), settings_of(5.0), known)
     assert logits.isfinite().all()
-    assert fused._Facts(*known).divergence.sum() == 2e4
+    assert known.divergence.sum() == 2e4
 
 
 def test_without_gradient_the_logits_stay():
     logits = torch.randn(2, 2, 5)
     before = logits.clone()
     settings = settings_of(5.0, with_grad=False)
-    fused_triton.loss_and_gradient(logits, torch.tensor([0, 1]), settings, fused._Facts(*facts(2)))
-    fused_triton.loss_and_gradient(logits[:0], torch.tensor([0, 1])[:0], settings, fused._Facts(*facts(0)))
+    fused_triton.loss_and_gradient(logits, torch.tensor([0, 1]), settings, facts(2))
+    fused_triton.loss_and_gradient(logits[:0], torch.tensor([0, 1])[:0], settings, facts(0))
     assert torch.equal(logits, before)
 
 

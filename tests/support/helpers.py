@@ -24,7 +24,7 @@ from reference import RDrop, adaptive_rdrop, exact_adaptive_rdrop, rdrop
 import rdrop_fairseq  # noqa: F401  (registers everything)
 
 PAD = 1
-RDROP_KEYS = {"kl_loss", "kl_ntokens", "rdrop_alpha"}  # what a training step logs besides the parent's keys, and
+RDROP_KEYS = {"kl_loss", "kl_count", "rdrop_alpha"}  # what a training step logs besides the parent's keys, and
 # besides nll_loss, which not every parent tells apart from the loss
 
 

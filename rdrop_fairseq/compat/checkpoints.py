@@ -1,9 +1,9 @@
-"""The harmless classes that fairseq's checkpoints hold besides tensors, made loadable with torch's weights_only.
+"""Let fairseq's checkpoints load with torch's ``weights_only``, which is the default since torch 2.6.
 
-torch >= 2.6 unpickles only what is on its list of safe globals. A fairseq checkpoint holds, besides tensors and
-Python's own types, its arguments as an ``argparse.Namespace`` and numpy scalars in its meters; where several processes
-resume, the first one sends what it loaded to the others with its configuration as omegaconf's containers. A checkpoint
-that holds anything else stays refused.
+With ``weights_only``, torch unpickles only the classes on its list of safe globals. Besides tensors and Python's own
+types, a fairseq checkpoint holds its arguments as an ``argparse.Namespace`` and numpy scalars in its meters. When
+several processes resume, the first one loads the checkpoint and sends it to the others, with its configuration as
+omegaconf's containers. All these classes are harmless. A checkpoint that holds anything else is still refused.
 """
 
 import argparse
@@ -22,7 +22,7 @@ _NUMPY_FUNCTIONS = {"scalar": numpy.float64().__reduce__()[0], "_reconstruct": n
 
 
 def allow_fairseq_checkpoints() -> None:
-    """Add the classes to torch's safe globals, numpy's under their names of numpy 1 and of numpy 2."""
+    """Add the classes to torch's safe globals. numpy's functions are added under their names in numpy 1 and numpy 2."""
     torch.serialization.add_safe_globals([argparse.Namespace, numpy.ndarray, numpy.dtype, *_NUMPY_DTYPES])
     torch.serialization.add_safe_globals(_OMEGACONF + [defaultdict, int, list, dict, _TensorPlaceholder])
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):

@@ -8,7 +8,7 @@ from fairseq.data import FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator, GroupedIterator
 from support.helpers import build_task
 
-from rdrop_fairseq.tasks.shared_epoch_iterator import SharedEpochIterator
+from rdrop_fairseq.compat.epoch_iterator import SharedEpochIterator
 
 
 class Sentences(FairseqDataset):

@@ -18,7 +18,7 @@ from support.helpers import (
     train,
 )
 
-from rdrop_fairseq.criterions.output_projection import output_projection
+from rdrop_fairseq.compat.output_projection import output_projection
 
 NAME, LM = "rdrop_cross_entropy", "transformer_lm_big"
 

@@ -1,4 +1,4 @@
-"""Which models leave their output projection to the fused loss: those whose logits are plain projections'."""
+"""Which models the fused loss can take the output layer of: those whose logits are plain projections of features."""
 
 import inspect
 from typing import Any
@@ -19,14 +19,15 @@ class NoOutputProjectionError(ValueError):
 
 
 def output_projection(model: Any) -> nn.Linear:
-    """The projection to the vocabulary of ``model``, which with ``features_only=True`` returns what goes into it.
+    """Return the projection to the vocabulary of ``model``, which with ``features_only=True`` returns its input.
 
     Raises:
         NoOutputProjectionError: if the model's log-probabilities are more than the log-softmax of that projection, if
             it cannot return its features, or if it is wrapped so that its weights cannot be used outside its forward.
     """
     while isinstance(model, _WRAPPERS):
-        if getattr(model, "find_unused_parameters", False):  # takes the projection, unused in the forward, for unused
+        # This wrapper would take the projection, which the forward does not use, for unused in the loss too.
+        if isinstance(model, DistributedDataParallel) and model.find_unused_parameters:
             raise NoOutputProjectionError("--find-unused-parameters")
         model = model.module
     decoder = getattr(model, "decoder", None)
@@ -48,7 +49,7 @@ def output_projection(model: Any) -> nn.Linear:
 
 
 def _stock_methods(model: nn.Module, decoder: nn.Module) -> list[tuple[nn.Module, str, tuple[Any, ...]]]:
-    """The methods between features and log-probabilities, and fairseq's own."""
+    """Return the methods between features and log-probabilities, each with fairseq's own implementations."""
     probs, scriptable = "get_normalized_probs", "get_normalized_probs_scriptable"
     return [
         (model, probs, (BaseFairseqModel.get_normalized_probs, TransformerModelBase.get_normalized_probs)),
@@ -60,13 +61,15 @@ def _stock_methods(model: nn.Module, decoder: nn.Module) -> list[tuple[nn.Module
 
 
 def has_adaptive_softmax(model: Any) -> bool:
-    """Whether the output layer of ``model`` is an adaptive softmax (Grave et al., 2017)."""
+    """Return whether the output layer of ``model`` is an adaptive softmax (Grave et al., 2017)."""
     return getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None
 
 
 def cluster_weights(softmax: AdaptiveSoftmax) -> list[Tensor]:
-    """The matrices ``[S, D]`` that make logits of ``softmax``: the head's (its words, then one row a tail cluster) and
-    that of each tail cluster behind the cluster's own projection.
+    """Return the matrices ``[S, D]`` from which ``softmax`` makes logits: that of the head, then one for each tail.
+
+    The head has a row for each word of the first cluster, then a row for each tail cluster. A tail's matrix takes the
+    states after the tail's own first projection.
 
     Raises:
         NoOutputProjectionError: if a cluster's logits are more than one plain projection.

@@ -15,7 +15,7 @@ from support.helpers import assert_grads_close, build_criterion, build_model, bu
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rdrop_fairseq.criterions.output_projection import NoOutputProjectionError, output_projection
+from rdrop_fairseq.compat.output_projection import NoOutputProjectionError, output_projection
 
 NAME = "rdrop_label_smoothed_cross_entropy"
 

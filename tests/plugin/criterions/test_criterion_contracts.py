@@ -25,7 +25,7 @@ from support.helpers import (
     train,
 )
 
-from rdrop_fairseq.criterions import rdrop_criterion
+from rdrop_fairseq.criterions import rdrop_criterion, rdrop_token_criterion
 from rdrop_fairseq.divergence import DIVERGENCES
 
 SHAPES = {"three": ((5, 4), (4, 6), (2, 3)), "one": ((4, 3),), "five": ((6, 2), (5, 7), (5, 1), (3, 3), (1, 4))}
@@ -162,7 +162,7 @@ def test_loss_gradient_and_log_equal_the_reference(setup, float64, shape, kind, 
     torch.testing.assert_close(actual.log["loss"], expected.loss.detach())
     torch.testing.assert_close(actual.log["kl_loss"], expected.kl_loss.detach())
     assert actual.sample_size == actual.log["sample_size"] == sample["ntokens"]  # of one copy
-    assert actual.log["ntokens"] == actual.log["kl_ntokens"] == sample["ntokens"]
+    assert actual.log["ntokens"] == actual.log["kl_count"] == sample["ntokens"]
     assert actual.log["nsentences"] == len(sample["target"])
     torch.testing.assert_close(actual.log["nll_loss"], expected.nll_loss.detach())
     shown = reduced(criterion, [actual.log])
@@ -249,11 +249,12 @@ def test_what_depends_on_the_model_is_decided_once_for_each(setup, monkeypatch, 
     """Also where a task trains several in turn, as multilingual_translation does."""
     decided = []
 
-    def counted(name, function):
-        monkeypatch.setattr(rdrop_criterion, name, lambda model: decided.append(name) or function(model))
+    def counted(module, name):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda model: decided.append(name) or function(model))
 
-    counted("needs_separate_forwards", rdrop_criterion.needs_separate_forwards)
-    counted("has_adaptive_softmax", rdrop_criterion.has_adaptive_softmax)
+    counted(rdrop_criterion, "needs_separate_forwards")
+    counted(rdrop_token_criterion, "has_adaptive_softmax")
     criterion, sample = setup.criterion(), setup.sample()
     with caplog.at_level(logging.INFO):
         for model in [setup.model(), setup.model()] * 3:
@@ -589,7 +590,7 @@ def test_a_stock_task_refuses_the_schedules(setup, flag, value):
     assert "\n" not in line and f"{flag} {value}" in line and setup.case.task in line
 
 
-@pytest.mark.parametrize("name", rdrop_criterion.NOT_FOR_TASKS)
+@pytest.mark.parametrize("name", rdrop_token_criterion.NOT_FOR_TASKS)
 def test_tasks_that_it_is_not_for_are_refused(setup, name):
     task = object.__new__(TASK_REGISTRY[name])
     with pytest.raises(SystemExit) as stopped:

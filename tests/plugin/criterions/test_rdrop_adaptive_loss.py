@@ -25,7 +25,7 @@ from support.helpers import (
 from torch import nn
 
 from rdrop_fairseq.criterions import rdrop_adaptive_loss
-from rdrop_fairseq.criterions.output_projection import cluster_weights
+from rdrop_fairseq.compat.output_projection import cluster_weights
 from rdrop_fairseq.criterions.rdrop_adaptive_loss import all_logits, all_lprobs
 
 NAME, LM = "rdrop_adaptive_loss", "transformer_lm_big"

@@ -1,0 +1,17 @@
+"""What an R-Drop task and an R-Drop criterion know of each other, so that neither has to import the other."""
+
+from typing import Any
+
+
+class TellsNumUpdates:
+    """Base class of a task that sets ``criterion.num_updates`` before each training step.
+
+    The flags ``--rdrop-every`` and ``--rdrop-warmup-updates`` need such a task.
+    """
+
+
+class ChecksModel:
+    """Base class of a criterion that can tell whether it fits a model before any data is loaded."""
+
+    def check_model(self, model: Any) -> None:
+        """Exit with one line if the criterion does not fit the model."""
