@@ -1,8 +1,7 @@
 """What every R-Drop task shares: it tells the criterion the number of the update, and resumes with the same batches."""
 
-import os
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fairseq.data.iterators import EpochBatchIterator
@@ -11,16 +10,19 @@ from omegaconf import II
 
 from rdrop_fairseq.tasks.shared_epoch_iterator import SharedEpochIterator
 
-# Set in the environment: training ends where a batch does not fit into memory. fairseq's trainer would skip the batch,
-# save checkpoints as if it had trained on it, and go on.
-END_WHEN_OUT_OF_MEMORY = "RDROP_END_WHEN_OUT_OF_MEMORY"
-
 
 @dataclass
 class RDropTaskConfig(FairseqDataclass):
-    """What an R-Drop task reads besides its parent's settings: fairseq's own, so that it adds no flag."""
+    """What an R-Drop task reads besides its parent's settings."""
 
-    update_ordered_indices_seed: bool = II("dataset.update_ordered_indices_seed")
+    rdrop_end_when_out_of_memory: bool = field(
+        default=False,
+        metadata={
+            "help": "end the training when a batch does not fit into memory, instead of skipping the batch as fairseq "
+            "does, which saves checkpoints as if the model had been trained on it"
+        },
+    )
+    update_ordered_indices_seed: bool = II("dataset.update_ordered_indices_seed")  # fairseq's own setting, no new flag
 
 
 class RDropTask:
@@ -30,6 +32,11 @@ class RDropTask:
     args: Any
     tells_num_updates = True
     model_to_train: Any = None
+
+    @property
+    def settings(self) -> Any:
+        """Return the task's configuration, which fairseq's older tasks keep in ``args`` and its newer ones in ``cfg``."""
+        return self.args if self.cfg is None else self.cfg
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """The parent's model, kept until the criterion is built: fairseq-train builds that next.
@@ -58,7 +65,8 @@ class RDropTask:
         try:
             return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)  # type: ignore[misc]
         except RuntimeError as error:
-            if END_WHEN_OUT_OF_MEMORY in os.environ and "out of memory" in str(error):  # which the trainer looks for
+            # The trainer skips the batch if it finds "out of memory" in the message.
+            if self.settings.rdrop_end_when_out_of_memory and "out of memory" in str(error):
                 raise RuntimeError("a batch does not fit into memory") from error
             raise
 
@@ -80,8 +88,7 @@ class RDropTask:
         own seed, as ever. Where fairseq draws the batches anew in every epoch, they are fairseq's.
         """
         reused = not disable_iterator_cache and not update_epoch_batch_itr and self.can_reuse_epoch_itr(dataset)  # type: ignore[attr-defined]
-        cfg = self.args if self.cfg is None else self.cfg  # older tasks have args, newer ones cfg
-        if reused and getattr(cfg, "update_ordered_indices_seed", None) is True:  # then the seed grows with the epoch
+        if reused and self.settings.update_ordered_indices_seed is True:  # then the seed grows with the epoch
             seed += 1 - epoch
         iterator = super().get_batch_iterator(  # type: ignore[misc]
             dataset,
