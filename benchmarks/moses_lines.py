@@ -1,11 +1,12 @@
-"""In how many lines of a text the tokens, and the text of tokens, differ from those of Moses' own Perl scripts.
+"""Count the lines of texts in which tokens, and the text of tokens, differ from those of Moses' own Perl scripts.
 
 python benchmarks/moses_lines.py --moses DIR [--workers N] FILE...
 
-DIR is a checkout of Moses; the language of a FILE is the ending of its name, and a folder stands for the files in it.
-Counted are the tokens that the recipes of IWSLT take (with entities), those of WMT14 (also normalized and split at
-hyphens), the plain text of the former, and the tokens of sacremoses as it comes. Chinese words are jieba's everywhere.
-The last line names the languages of the checkout's lists of abbreviations that no FILE is of.
+DIR is a checkout of Moses. The language of a FILE is the ending of its name, and a folder stands for the files in it.
+The columns count lines that differ in the tokens of the IWSLT recipes (with entities), in those of WMT14 (normalized and
+split at hyphens too), in the plain text of the former, and in the tokens of sacremoses without corrections. Chinese
+words are always jieba's. The last line names the languages for which the checkout has a list of abbreviations, but for
+which there is no FILE.
 """
 
 import argparse
@@ -23,14 +24,15 @@ from sacremoses import MosesTokenizer
 IWSLT = Rules(escape=True)
 WMT14 = Rules(normalize=True, aggressive=True, escape=True)
 LISTS = Path("scripts/share/nonbreaking_prefixes")  # in a checkout of Moses
-NO_LIST = {"ja", "ko", "so"}  # languages of its Perl scripts that take the English list
+NO_LIST = {"ja", "ko", "so"}  # languages that its Perl scripts know, for which they take the English list
 
 
 def counter(lang: str, moses: Path) -> Callable[[list[str]], list[int]]:
-    """Return the function to the number of lines and of those that differ: one number for each column of the table."""
-    ours = [*(tokenizer(lang, rules) for rules in (IWSLT, WMT14)), detokenizer(lang, escaped=True)]
+    """Return the function from lines to the number of lines, and to the number that differ for each other column."""
+    ours = [tokenizer(lang, IWSLT), tokenizer(lang, WMT14), detokenizer(lang, escaped=True)]
     theirs = [
-        *(tokenizer(lang, rules, moses) for rules in (IWSLT, WMT14)),
+        tokenizer(lang, IWSLT, moses),
+        tokenizer(lang, WMT14, moses),
         perl(moses / TOKENIZERS / "detokenizer.perl", "-q", "-l", lang),
     ]
     plain = functools.partial(MosesTokenizer(lang).tokenize, return_str=True)
@@ -52,7 +54,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     files = [file for path in args.files for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    print("| file | lines | IWSLT | WMT14 | plain text | sacremoses as it comes |", "| --- " * 6 + "|", sep="\n")
+    print("| file | lines | IWSLT | WMT14 | plain text | sacremoses itself |", "| --- " * 6 + "|", sep="\n")
     for file in files:
         with LinePool(functools.partial(counter, language(file), args.moses), args.workers) as pool:
             total = [sum(numbers) for numbers in zip(*pool.results(file, file.name), strict=True)]

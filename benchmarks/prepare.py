@@ -2,32 +2,34 @@
 
 python benchmarks/prepare.py FOLDER --pair S-T [--lines N] [--merges N] [--rounds N] [--out DIR] [--quick]
 
-FOLDER holds train.S and train.T, a sentence a line. Each step runs as the prepare scripts run it, as a process of its
-own; the time that it takes for a single pair, to start, is taken off. The steps for WMT14 (4.5 and 36 million pairs)
-are extrapolated to 16 workers and lines of 25 tokens, on these assumptions:
+FOLDER holds train.S and train.T, a sentence a line. Each step runs as the prepare scripts run it. The time that it takes
+for a single pair, mostly to start its workers, is subtracted. The steps for WMT14 (4.5 and 36 million pairs) are
+extrapolated to 16 workers and lines of 25 tokens, on these assumptions:
 
 - the time of a step grows with the tokens;
-- on all cores each worker more adds what the second added to the first (nothing where it was no faster), but no step
-  gets faster than lower-casing with 2 workers, which is little more than handing lines around in the parent process;
-  steps on one core stay as slow;
+- each further worker adds what the second one added to the first (nothing if it was no faster), but no step gets faster
+  than lower-casing with 2 workers, which does little more than hand lines around in the parent process; the steps that
+  run on one core stay as slow;
 - learning the merges takes time in proportion to the different words, whose number grows as a power of all words, the
   power that a quarter of the text and all of it give.
 """
 
 import argparse
+import contextlib
 import functools
 import itertools
 import math
-import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measure import ROOT, positive, say, seconds, write
+from measure import positive, say, seconds, write
 from recipes.table import markdown_table
+from recipes.text import bpe, moses
+from recipes.text.binarize import binarize
+from recipes.text.clean import clean
+from recipes.text.parallel import join
 
 WORKERS = (1, 2)
 TARGETS = {"En-De, 4.5 million pairs": 4_500_000, "En-Fr, 36 million pairs": 36_000_000}
@@ -36,80 +38,56 @@ STEPS = (
     *("join and check", "tokens", "tokens, normalized", "lower-case", "count words", "learn merges", "apply BPE"),
     *("clean", "binarize"),
 )
-# One core does these, whatever the number of workers.
+# One core does these, however many workers there are.
 SERIAL = ("join and check", "clean", "learn merges")
 # What prepare_wmt14.sh does not run.
 OTHERS = ("tokens", "lower-case")
 
 
 class Corpus:
-    """A parallel text as it stands after each step, in a folder: raw, tok, bpe."""
+    """A parallel text in a folder as it is before each step, in raw/, tok/ and bpe/; `valid` is its first pair."""
 
-    def __init__(self, folder: Path, langs: list[str], texts: list[list[bytes]]) -> None:
-        self.folder, self.langs, self.out = folder, langs, folder / "out"
-        for name in ("raw", "tok", "bpe", "out"):
+    def __init__(self, folder: Path, langs: list[str], texts: list[list[bytes]], merges: int, codes: Path) -> None:
+        """Write the texts, and make tokens and subwords of them. The codes are learned if they are not there yet."""
+        self.folder, self.langs, self.merges, self.codes = folder, langs, merges, codes
+        for name in ("raw", "tok", "bpe"):
             (folder / name).mkdir(parents=True)
         for lang, lines in zip(langs, texts, strict=True):
-            with (folder / "raw" / f"train.{lang}").open("wb") as file:
-                file.writelines(lines)
+            (folder / "raw" / f"train.{lang}").write_bytes(b"".join(lines))
+            (folder / "raw" / f"valid.{lang}").write_bytes(lines[0])
+        moses.tokenize((folder / "raw").iterdir(), folder / "tok", 2, moses.Rules(escape=True))
+        if not codes.exists():
+            bpe.learn(codes, merges, self.files("tok"), 2)
+        bpe.apply(codes, (folder / "tok").iterdir(), folder / "bpe", 2)
 
-    def files(self, name: str) -> list[str]:
-        return [str(self.folder / name / f"train.{lang}") for lang in self.langs]
+    def files(self, name: str) -> list[Path]:
+        return [self.folder / name / f"train.{lang}" for lang in self.langs]
 
-    def run(self, step: str, workers: int, merges: int, codes: Path, out: Path | None = None) -> None:
-        """Run a step, with what it makes in the folder `out`, or one that is emptied before each step."""
-        if out is None:
-            out = self.out
-            shutil.rmtree(out)
-            out.mkdir()
-        bpe = str(self.folder / "bpe" / "train")
-        pair = ["--langs", *self.langs, "--out-dir", str(out)]
-        many = ["--workers", str(workers)]
-        tokens = ["moses", "tokenize", "--escape", *many, "--out-dir", str(out)]
-        learn = ["bpe", "learn", *many, "--codes", str(out / "codes"), *self.files("tok")]
-        sides = [
-            part
-            for side, lang in zip(("source", "target"), self.langs, strict=True)
-            for part in (f"--{side}-lang", lang)
-        ]
-        single = str(self.folder.parent / "single" / "bpe" / "train")
-        texts = ["--trainpref", bpe, "--validpref", single, "--testpref", single]
-        run_tool(
+    def run(self, step: str, workers: int) -> None:
+        """Run a step. What it makes is removed, and what it prints is not shown."""
+        raw, subwords = self.folder / "raw", self.folder / "bpe"
+        log, splits = self.folder / "log", ["train", "valid"]
+        plain, wmt14 = moses.Rules(escape=True), moses.Rules(normalize=True, aggressive=True, escape=True)
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
+            out = Path(folder)
             {
-                "join and check": ["join_parallel", *pair, f"train={self.folder / 'raw' / 'train'}"],
-                "tokens": [*tokens, *self.files("raw")],
-                "tokens, normalized": [*tokens, "--aggressive", "--normalize", *self.files("raw")],
-                "lower-case": ["moses", "lowercase", *many, "--out-dir", str(out), *self.files("tok")],
-                "clean": ["clean_parallel", *pair, "--max", "250", bpe],
-                "count words": [*learn, "--merges", "1"],
-                "learn merges": [*learn, "--merges", str(merges)],
-                "apply BPE": ["bpe", "apply", *many, "--codes", str(codes), "--out-dir", str(out), *self.files("tok")],
-                "binarize": [
-                    "binarize",
-                    "--log",
-                    str(out / "log"),
-                    "--destdir",
-                    str(out / "bin"),
-                    *many,
-                    *sides,
-                    *texts,
-                ]
-                + ["--joined-dictionary"],
-            }[step]
-        )
+                "join and check": lambda: join("train", [raw / "train"], self.langs, out),
+                "tokens": lambda: moses.tokenize(self.files("raw"), out, workers, plain),
+                "tokens, normalized": lambda: moses.tokenize(self.files("raw"), out, workers, wmt14),
+                "lower-case": lambda: moses.lowercase(self.files("tok"), out, workers),
+                "count words": lambda: bpe.learn(out / "codes", 1, self.files("tok"), workers),
+                "learn merges": lambda: bpe.learn(out / "codes", self.merges, self.files("tok"), workers),
+                "apply BPE": lambda: bpe.apply(self.codes, self.files("tok"), out, workers),
+                "clean": lambda: clean(subwords / "train", self.langs, out, 250),
+                "binarize": lambda: binarize(subwords, out, self.langs, splits, joint=True, workers=workers, log=log),
+            }[step]()
 
 
-def run_tool(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, str(ROOT / "scripts/tool.py"), *arguments], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(arguments)} failed: {done.stderr.strip()}")
-
-
-def words_of(files: list[str], lines: int) -> tuple[int, int]:
+def words_of(files: list[Path], lines: int) -> tuple[int, int]:
     """Return how many words the first lines of the files hold, and how many different ones."""
     count, different = 0, set()
-    for name in files:
-        with open(name, encoding="utf-8", newline="\n") as file:
+    for path in files:
+        with path.open(encoding="utf-8", newline="\n") as file:
             for line in itertools.islice(file, lines):
                 words = line.split()
                 count += len(words)
@@ -162,15 +140,11 @@ def measure_steps(
     """Return seconds by step and workers; words a line; different words; the power with which their number grows."""
     codes = folder / "codes"
     say(f"Making tokens and subwords of {len(texts[0]):,} pairs")
-    corpora = {
-        "whole": Corpus(folder / "whole", langs, texts),
-        "single": Corpus(folder / "single", langs, [t[:1] for t in texts]),
-    }
-    for corpus in corpora.values():
-        corpus.run("tokens", 2, 0, codes, corpus.folder / "tok")
-        if not codes.exists():
-            corpus.run("learn merges", 2, args.merges, codes, folder)
-        corpus.run("apply BPE", 2, 0, codes, corpus.folder / "bpe")
+    with contextlib.redirect_stdout(None):
+        corpora = {
+            "whole": Corpus(folder / "whole", langs, texts, args.merges, codes),
+            "single": Corpus(folder / "single", langs, [lines[:1] for lines in texts], args.merges, codes),
+        }
     runs = [
         (step, workers, corpus)
         for step in STEPS
@@ -179,7 +153,7 @@ def measure_steps(
     ]
     say(f"{len(runs)} runs in each of {args.rounds} rounds, after one to warm up")
     named = {
-        f"{step}, {workers}, {corpus}": functools.partial(corpora[corpus].run, step, workers, args.merges, codes)
+        f"{step}, {workers}, {corpus}": functools.partial(corpora[corpus].run, step, workers)
         for step, workers, corpus in runs
     }
     spent = {name: median(rounds) for name, rounds in seconds(named, args.rounds, "cpu").items()}

@@ -1,6 +1,5 @@
-"""Where a run stands: its newest whole checkpoint, how far that has trained, and whether the run is finished."""
+"""How far a run has trained: its newest complete checkpoint, and whether the run is finished."""
 
-import logging
 import shutil
 import sys
 import zipfile
@@ -12,10 +11,10 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from recipes.files import whole_file
+from recipes.quiet import quiet
+from recipes.training.run_folder import RunFolder
 from recipes.training.settings import LIMITS, read, setting
-
-ROOT = Path(__file__).resolve().parents[3]
-FINISHED = "finished.yaml"  # of a run folder: the limits with which its training has ended
 
 
 @dataclass(frozen=True, order=True)
@@ -23,11 +22,11 @@ class Progress:
     """How far a checkpoint has trained."""
 
     updates: int
-    epoch: int  # that training goes on with
+    epoch: int  # with which training goes on
     hours: float
 
     def has_reached(self, limits: dict[str, Any]) -> bool:
-        """Whether it has reached one of the limits that can be told from a checkpoint."""
+        """Return whether it has reached a limit. Not all limits can be told from a checkpoint."""
         most = {
             name: limits.get(f"optimization.{name}") or 0 for name in ("max_update", "max_epoch", "stop_time_hours")
         }
@@ -39,18 +38,16 @@ class Progress:
 
 
 def progress_of(checkpoint: Path) -> Progress | None:
-    """Return how far a checkpoint has trained; None where training cannot go on from it."""
-    if not zipfile.is_zipfile(checkpoint):  # cut short, or not there: the index of torch's archives stands at their end
+    """Return how far a checkpoint has trained, None if training cannot go on from it."""
+    if not zipfile.is_zipfile(checkpoint):  # missing or cut short: the index of torch's archives stands at their end
         return None
-    if str(ROOT) not in sys.path:
-        sys.path.append(str(ROOT))
-    logging.disable(logging.INFO)  # fairseq's import tells of optional packages
-    import rdrop_fairseq  # noqa: F401  (takes seconds; its safe globals let the checkpoints load)
+    with quiet():
+        import rdrop_fairseq  # noqa: F401  (takes seconds; it names what checkpoints may hold, so that they load)
 
     try:
         state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
         extra = state["extra_state"]
-        if state.get("last_optimizer_state") is None:  # an average, or made without
+        if state.get("last_optimizer_state") is None:  # an average of checkpoints, or one saved without it
             return None
         hours = extra.get("previous_training_time", 0) / 3600
         return Progress(state["optimizer_history"][-1]["num_updates"], extra["train_iterator"]["epoch"], hours)
@@ -58,39 +55,45 @@ def progress_of(checkpoint: Path) -> Progress | None:
         return None
 
 
-def checkpoints_of(run: Path) -> list[Path]:
-    """Return what fairseq has saved of a run."""
-    return sorted((run / "checkpoints").glob("checkpoint*.pt"))
+def checkpoints_of(run: RunFolder) -> list[Path]:
+    """Return all checkpoints that fairseq has saved of a run."""
+    return sorted(run.checkpoints.glob("checkpoint*.pt"))
 
 
 def limits_of(cfg: DictConfig) -> dict[str, Any]:
-    """Return those limits of the training that a config sets."""
+    """Return the limits of the training that a config sets."""
     return {key: value for key in LIMITS if (value := setting(cfg, key)) is not None}
 
 
-def is_finished(cfg: DictConfig, run: Path) -> bool:
-    """Whether training has ended with the limits of the config, or has gone as far as they say before."""
+def finished_file(run: RunFolder) -> Path:
+    """Return the path of the file that says with which limits the training of a run has ended."""
+    return run.path / "finished.yaml"
+
+
+def is_finished(cfg: DictConfig, run: RunFolder) -> bool:
+    """Return whether training has ended with the limits of the config, or had gone that far before."""
     if not checkpoints_of(run):
         return False
-    ended = run / FINISHED
+    ended = finished_file(run)
     if ended.exists() and OmegaConf.to_container(read(ended)) == limits_of(cfg):
         return True
-    progress = progress_of(run / "checkpoints/checkpoint_last.pt")
+    progress = progress_of(run.last)
     return progress is not None and progress.has_reached(limits_of(cfg))
 
 
-def mend_last_checkpoint(run: Path) -> None:
-    """Where the last checkpoint is missing or cut short, put the newest whole one in its place."""
-    last = run / "checkpoints/checkpoint_last.pt"
+def mend_last_checkpoint(run: RunFolder) -> None:
+    """Put the newest complete checkpoint in the place of the last one if that is missing or cut short."""
     found = checkpoints_of(run)
-    if not found or zipfile.is_zipfile(last):
+    if not found or zipfile.is_zipfile(run.last):
         return
-    whole = {path: progress for path in found if path != last and (progress := progress_of(path))}
-    wrong = "is cut short (its run was killed while it was written)" if last.exists() else "is missing"
+    whole = {path: progress for path in found if path != run.last and (progress := progress_of(path))}
+    wrong = "is cut short (its run was killed while it was written)" if run.last.exists() else "is missing"
     if not whole:
-        sys.exit(f"{last} {wrong}, and training can go on from no other checkpoint; delete {last.parent} to start anew")
+        sys.exit(
+            f"{run.last} {wrong}, and training can go on from no other checkpoint; "
+            f"delete {run.checkpoints} to start from nothing"
+        )
     newest = max(whole, key=lambda path: whole[path])
-    print(f"{last} {wrong}: going on from {newest.name}")
-    copy = last.with_suffix(".part")
-    shutil.copyfile(newest, copy)
-    copy.rename(last)
+    print(f"{run.last} {wrong}: going on from {newest.name}")
+    with whole_file(run.last) as part:
+        shutil.copyfile(newest, part)

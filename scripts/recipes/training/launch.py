@@ -1,229 +1,82 @@
-"""Train one run: make its folder, start fairseq's processes, watch them, and say in one line why they failed.
+"""Train one run: make its folder, start fairseq's processes, and say in one line why they failed. See scripts/train.sh.
 
-tool.py launch --seed N [OPTION ...] CONFIG RUN [key=value ...], with the options of scripts/train.sh
-
-fairseq's own command line is printed, for several processes with torchrun. Here the processes are started without it:
-those of torchrun leave its process group and outlive a torchrun that is killed, and then write into the run folder
-beside a second run. These stay, hold a lock on the folder, and end when this ends.
+fairseq's own command is printed, for several processes with torchrun. train.sh starts the processes without torchrun,
+because those of torchrun outlive it if it is killed, and then write into the run folder beside the next training. The
+processes of train.sh end when it ends, and until then they hold a lock on the run folder.
 """
 
 import argparse
 import importlib.util
 import os
-import re
 import shlex
 import signal
-import socket
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from recipes import children
-from recipes.files import lock
-from recipes.training.checkpoints import is_finished, mend_last_checkpoint
-from recipes.training.job import SIZES, TORCHRUN, Batch, Job, Options, find_batch, find_job, size_key
-from recipes.training.reason import Reason
-from recipes.training.run_folder import (
-    check_data,
-    make_folder,
-    note_finished,
-    refuse_other_config,
-    refuse_other_dictionaries,
-    run_config,
-)
-from recipes.training.settings import differences, read, refuse_missing_start, refuse_what_breaks_a_run, setting
+from recipes import children, cli
+from recipes.cli import ROOT
+from recipes.training import ranks
+from recipes.training.batch import SIZES, Batch, find_batch, size_key
+from recipes.training.job import TORCHRUN, Job, Options, find_job
+from recipes.training.new_run import check_data, name_of, note_finished, open_folder, run_config
+from recipes.training.run_folder import RunFolder
+from recipes.training.settings import refuse_missing_start, refuse_what_breaks_a_run, setting
 
-MODULE = "fairseq_cli.hydra_train"
-PATIENCE = 10  # seconds for processes that were told to end, or those of a killed run, to be gone
-WAIT_FOR_RANK_0 = 300  # seconds until it has made the run folder
-NO_MEMORY = re.compile("does not fit into memory|out of memory|can't allocate memory")
 AGAIN = "the same command goes on from the last checkpoint"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What fairseq says where a sentence of the validation text is too long, before it trains, and what to do then.
-TOO_LONG = {
-    "should not exceed max_tokens": "a validation sentence is longer: add dataset.max_tokens_valid=N with a larger N",
-    "skip-invalid-size-inputs-valid-test": "a validation sentence is longer than the model allows: add "
-    "dataset.skip_invalid_size_inputs_valid_test=true to leave such out",
-}
 
 
-class Rank:
-    """One of fairseq's processes; what it prints goes line by line to standard output and the log."""
-
-    def __init__(self, number: int, command: list[str], env: dict[str, str], log: IO[bytes], locks: list[int]) -> None:
-        self.number = number
-        self.reason = Reason()
-        self.unwritable = ""  # why what it prints cannot be written, if so
-        self.devices: int | None = None  # how many processes fairseq says that it trains on
-        self.skipped_batch = False  # for lack of memory
-        self.loading = False  # a checkpoint
-        self.process = subprocess.Popen(
-            command,
-            env={**os.environ, **env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=locks,
-        )
-        self.reader = threading.Thread(target=self.read, args=(log,), daemon=True)
-        self.reader.start()
-
-    def read(self, log: IO[bytes]) -> None:
-        for line in self.process.stdout or ():
-            try:
-                log.write(line)
-                sys.stdout.buffer.write(line)
-                sys.stdout.flush()
-            except OSError as error:
-                self.unwritable = f"its output cannot be written: {error}"
-                return self.process.kill()
-            text = line.decode(errors="replace")
-            self.reason.read(text)
-            if found := re.search(r"training on (\d+) devices", text):
-                self.devices = int(found[1])
-            self.skipped_batch |= "attempting to recover from OOM" in text
-            self.loading = "Preparing to load checkpoint" in text or (
-                self.loading and not re.search("Loaded checkpoint|No existing checkpoint found", text)
-            )
-
-    def has_ended(self) -> bool:
-        """Whether the process has; then its last lines are read too."""
-        if self.process.poll() is None:
-            return False
-        self.reader.join(1)  # no longer: a child of it may have its output open
-        return True
-
-    def fate(self) -> str:
-        """Say why the process failed."""
-        status = self.process.returncode
-        killed = f"killed by {signal.Signals(-status).name}" if status < 0 else ""
-        reason = str(self.reason)
-        cure = next((f"; {what}" for words, what in TOO_LONG.items() if words in reason), "")
-        return self.unwritable or killed or reason + cure or f"exit status {status}"
+def parse() -> argparse.Namespace:
+    """Return the arguments of train.sh: config, overrides, and its options."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("words", nargs="*", metavar="CONFIG key=value")
+    parser.add_argument("--seed", type=cli.natural, default=1)
+    parser.add_argument("--out", type=a_folder)
+    parser.add_argument("--gpus", type=cli.positive)
+    parser.add_argument("--cpu-processes", type=cli.positive)
+    parser.add_argument("--nodes", type=cli.positive)
+    parser.add_argument("--node-rank", type=cli.natural)
+    parser.add_argument("--master")
+    args = parser.parse_intermixed_args()
+    args.config, args.overrides = None, []
+    for word in args.words:
+        if "=" in word and (args.config or not Path(word).is_file()):
+            args.overrides.append(word)
+        elif args.config:
+            sys.exit(f"two configs: {args.config} and {word}")
+        else:
+            args.config = Path(word)
+    if not args.config:
+        sys.exit("no config given (see --help)")
+    if not args.config.is_file():
+        known = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("configs/*/*.yaml"))
+        sys.exit(f"there is no config {args.config}; there are: {' '.join(known)}")
+    return args
 
 
-def start(job: Job, arguments: list[str], log: IO[bytes], locks: list[int]) -> Iterator[Rank]:
-    """Start the job's processes of this machine, one by one."""
-    env = {"RDROP_END_WHEN_OUT_OF_MEMORY": "1"}  # of rdrop_fairseq/tasks/rdrop_task.py
-    if job.world_size > 1:
-        host, port = job.master.rsplit(":", 1) if job.master else ("127.0.0.1", str(free_port()))
-        env |= {"WORLD_SIZE": str(job.world_size), "MASTER_ADDR": host, "MASTER_PORT": port}
-    if job.local > 1:  # threads that outnumber the cores slow each other down
-        env["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // job.local)))
-    for i in range(job.local):
-        if job.world_size > 1:
-            env |= {"RANK": str(job.first_rank + i), "LOCAL_RANK": str(job.local_rank + i)}
-        yield Rank(job.first_rank + i, children.command(MODULE, *arguments), env, log, locks)
+def a_folder(text: str) -> RunFolder:
+    """Return the run folder whose path the command line says."""
+    if not text:
+        raise argparse.ArgumentTypeError("needs a value")
+    return RunFolder(Path(text))
 
 
-def free_port() -> int:
-    """Return a TCP port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def default_folder(config: Path, seed: int) -> RunFolder:
+    """Return the run folder of a config and a seed under runs/ in the repository, as a path from the working directory.
 
-
-def watch(ranks: list[Rank], job: Job, batch: Batch) -> str:
-    """Wait until all processes have ended well or one has not; return what is wrong, or an empty string."""
-    while True:
-        ended = [rank for rank in ranks if rank.has_ended()]
-        if any(rank.process.returncode for rank in ended):
-            time.sleep(0.5)  # that of the others that has caused it may be a moment later
-            failed = [rank for rank in ranks if rank.has_ended() and rank.process.returncode]
-            # Others fail soon after the first, for want of it. A process that was killed cannot be one of those.
-            first = min(failed, key=lambda rank: rank.process.returncode)
-            if NO_MEMORY.search(str(first.reason)):
-                return out_of_memory(batch, job)
-            return f"rank {first.number} of {job.world_size}: {first.fate()}" if job.world_size > 1 else first.fate()
-        if any(rank.skipped_batch for rank in ranks):  # with a stock task, which does not end by itself
-            return out_of_memory(batch, job)
-        devices = ranks[0].devices
-        if devices not in (None, job.world_size):
-            return f"fairseq trains on {devices} processes instead of {job.world_size}"
-        if len(ended) == len(ranks):
-            # The other ranks do not print it.
-            return "fairseq ended without training" if job.first_rank == 0 and devices is None else ""
-        time.sleep(0.05)
-
-
-def out_of_memory(batch: Batch, job: Job) -> str:
-    """Say what to change."""
-    smaller = batch.smaller(job.world_size)
-    if batch.key is None or smaller is None:
-        return f"out of memory, and {batch} allows no smaller {batch.key or 'batch'}"
-    return (
-        f"out of memory with {batch.key}={batch.asked}: add {batch.key}={smaller} to the command; update_freq then "
-        "rises by itself, so that the batch of an update stays"
-    )
-
-
-def end(ranks: list[Rank]) -> None:
-    """End the processes that still run, and read what they have printed to its end."""
-    for rank in ranks:
-        if rank.process.poll() is None:
-            rank.process.terminate()
-    for rank in ranks:
-        try:
-            rank.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            rank.process.kill()
-            rank.process.wait()
-        rank.reader.join(1)
-
-
-def command_line(job: Job, arguments: list[str]) -> str:
-    """Return fairseq's own command for the processes of this machine, to paste into a shell."""
-    per_node = job.world_size // job.nodes
-    if job.world_size == 1:
-        command = ["fairseq-hydra-train"]
-    elif job.nodes == 1:
-        command = ["torchrun", "--standalone", "--nproc-per-node", str(per_node), "-m", MODULE]
-    else:
-        host, port = (job.master or "").rsplit(":", 1)
-        command = ["torchrun", "--nnodes", str(job.nodes), "--node-rank", str(job.first_rank // per_node)]
-        command += ["--nproc-per-node", str(per_node), "--master-addr", host, "--master-port", port, "-m", MODULE]
-    return f"cd {shlex.quote(os.getcwd())} && {shlex.join([*command, *arguments])}"
-
-
-def open_folder(run: Path, recipe: DictConfig, job: Job) -> list[int] | None:
-    """Lock the run folder and make it or check it; where rank 0 is not, wait until it has done so.
-
-    Returns the file descriptors that the processes must keep open; None if the run is finished, and then leaves the
-    folder as it is.
+    With "configs/multi30k_deen/rdrop.yaml" and 1 it is runs/multi30k_deen/rdrop/seed1.
     """
-    refuse_other_config(recipe, run)
-    refuse_other_dictionaries(recipe, run)
-    if is_finished(recipe, run):
-        return None
-    if job.first_rank == 0:
-        run.mkdir(parents=True, exist_ok=True)
-        held = lock(run / ".lock", PATIENCE)
-        if held is None:
-            sys.exit(f"another training is at work in {run}")
-        mend_last_checkpoint(run)
-        if is_finished(recipe, run):  # as it is now, mended or left by the one that had the lock
-            return None
-        make_folder(recipe, run)
-        return [held]
-    saved = run / "train.yaml"
-    deadline = time.monotonic() + WAIT_FOR_RANK_0
-    while not saved.exists() or differences(read(saved), recipe):
-        refuse_other_config(recipe, run)
-        if time.monotonic() > deadline:
-            sys.exit(f"there is no {saved} of this config, which rank 0 makes; do all machines see the same folder?")
-        time.sleep(0.2)
-    return []
+    file = config.resolve()
+    folder = ROOT / "runs" / file.parent.name / file.name.removesuffix(".yaml") / f"seed{seed}"
+    return RunFolder(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
 
 
-def read_recipe(config: Path, run: Path, seed: int, overrides: list[str]) -> tuple[DictConfig, Batch]:
+def read_recipe(config: Path, run: RunFolder, seed: int, overrides: list[str]) -> tuple[DictConfig, Batch]:
     """Return the config of a run without what only says how its batch is shared, and that batch.
 
     So another size of the batch on one GPU leaves the recipe as it is, unless update_freq is given too.
@@ -233,7 +86,7 @@ def read_recipe(config: Path, run: Path, seed: int, overrides: list[str]) -> tup
         sys.exit("distributed_training.distributed_world_size is the recipe's number of GPUs: use --gpus")
     whole = run_config(config, run, seed, overrides)
     refuse_what_breaks_a_run(whole)
-    if not (run / "checkpoints/checkpoint_last.pt").exists():
+    if not run.last.exists():
         refuse_missing_start(whole)
     key = size_key(run_config(config, run, seed, []))
     sizes = [override for override in overrides if override.split("=")[0] == key]
@@ -246,89 +99,107 @@ def read_recipe(config: Path, run: Path, seed: int, overrides: list[str]) -> tup
     return recipe, find_batch(recipe, asked)
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--seed", type=int, required=True)
-    for field in fields(Options):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=str if field.name == "master" else int)
-    return parser.parse_args()
-
-
-def stop(number: int, _: object) -> NoReturn:
-    """Exit because of a signal; others that come meanwhile do not keep the processes from being ended."""
-    for other in SIGNALS:  # by a function: Python complains of a signal that came before SIG_IGN was set
-        signal.signal(other, lambda *_: None)
-    sys.exit(f"stopped by {signal.Signals(number).name}; {AGAIN}")
-
-
-def how_to_go_on(run: Path, ranks: list[Rank]) -> str:
-    """Say what a run that has failed can do."""
-    last = run / "checkpoints/checkpoint_last.pt"
-    if not last.exists():
-        return ""
-    if any(rank.loading for rank in ranks):
-        return f"; without {last} the same command goes on from another checkpoint, or starts anew"
-    return f"; {AGAIN}"
-
-
-def next_step(run: Path, recipe: DictConfig) -> str:
-    """Say what to do with a run that is finished."""
-    kind = "lm" if "language_modeling" in str(setting(recipe, "task._name")) else "translation"
-    return f"Next: scripts/evaluate_{kind}.sh {run}"
-
-
-def main() -> None:
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, stop)
-    if all(name in os.environ for name in TORCHRUN):
-        children.end_with(os.getppid())
-    args = parse()
-    recipe, batch = read_recipe(args.config, args.run, args.seed, args.overrides)
-    check_data(recipe, args.config)
-    options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
-    gpus = torch.cuda.device_count()
-    job = find_job(options, os.environ, gpus, bool(setting(recipe, "common.cpu")), batch)
-    if job.cpu and setting(recipe, "common.fp16"):
-        sys.exit("common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true")
-    locks = open_folder(args.run, recipe, job)
-    if locks is None:
-        if job.first_rank == 0:
-            print(
-                f"{args.run} is finished, and stays as it is; with a larger limit, such as optimization.max_update=N, "
-                f"it goes on. {next_step(args.run, recipe)}"
-            )
-        return
-
-    arguments = ["--config-dir", str(args.run), "--config-name", "train", *job.overrides()]
+def fairseq_arguments(run: RunFolder, job: Job, batch: Batch) -> list[str]:
+    """Return the arguments of fairseq-hydra-train that train a run whose folder is made."""
+    arguments = ["--config-dir", name_of(run), "--config-name", "train", *job.overrides()]
     freq = batch.update_freq_on(job.world_size)
     if batch.asked != batch.size:
         arguments.append(f"{batch.key}={batch.asked}")
     if freq != batch.update_freq:
         arguments.append(f"optimization.update_freq=[{','.join(map(str, freq))}]")
-    log = args.run / ("train.log" if job.first_rank == 0 else f"train.{job.first_rank}.log")
-    if job.first_rank == 0:
-        print(f"Training {args.run} (log: {log})")
-        if importlib.util.find_spec("tensorboard") is None:
-            print("tensorboard is not installed: training goes without its log")
-        if batch.on(job.world_size) != str(batch):
-            print(f"The batch of an update is the recipe's, {batch}: here {batch.on(job.world_size)}")
-        if job.world_size == job.local < gpus and options.gpus is None and not job.cpu:
-            print(f"{gpus - job.local} GPUs stay unused; with a smaller {batch.key} more of them can share the batch")
-        print(f"fairseq's command:\n  {command_line(job, arguments)}", flush=True)
+    if run.task.startswith("rdrop_"):
+        arguments.append("++task.rdrop_end_when_out_of_memory=true")
+    return arguments
 
-    with log.open("ab", buffering=0) as file:
-        ranks: list[Rank] = []
-        try:
-            ranks.extend(start(job, arguments, file, locks))  # one by one: a signal meanwhile ends those that run
-            problem = watch(ranks, job, batch)
-        finally:
-            end(ranks)
-    if problem:
-        sys.exit(f"training failed: {problem}. The log is {log}{how_to_go_on(args.run, ranks)}")
+
+def command_line(job: Job, arguments: list[str]) -> str:
+    """Return fairseq's own command for the processes of this machine, as a user can paste it into a shell."""
+    per_node = job.world_size // job.nodes
+    if job.world_size == 1:
+        command = ["fairseq-hydra-train"]
+    elif job.nodes == 1:
+        command = ["torchrun", "--standalone", "--nproc-per-node", str(per_node), "-m", ranks.MODULE]
+    else:
+        host, port = (job.master or "").rsplit(":", 1)
+        command = ["torchrun", "--nnodes", str(job.nodes), "--node-rank", str(job.first_rank // per_node)]
+        command += ["--nproc-per-node", str(per_node), "--master-addr", host, "--master-port", port]
+        command += ["-m", ranks.MODULE]
+    return f"cd {shlex.quote(str(ROOT))} && {shlex.join([*command, *arguments])}"
+
+
+def announce(run: RunFolder, job: Job, batch: Batch, log: Path, unused: int, arguments: list[str]) -> None:
+    """Print what is about to be trained, and how.
+
+    Args:
+        unused: how many GPUs of this machine the batch leaves without work.
+    """
+    print(f"Training {run} (log: {log})")
+    if importlib.util.find_spec("tensorboard") is None:
+        print("tensorboard is not installed: training goes without its log")
+    if batch.on(job.world_size) != str(batch):
+        print(f"The batch of an update is the recipe's, {batch}: here {batch.on(job.world_size)}")
+    if unused:
+        print(f"{unused} GPUs stay unused; with a smaller {batch.key} more of them can share the batch")
+    print(f"fairseq's command:\n  {command_line(job, arguments)}", flush=True)
+
+
+def next_step(run: RunFolder) -> str:
+    """Return a sentence that says how to evaluate a run, or nothing if no script does."""
+    return f" Next: {run.next_step}" if run.next_step else ""
+
+
+def train(config: Path, run: RunFolder, seed: int, overrides: list[str], options: Options) -> None:
+    """Train a run to its end. Exit with the reason if that fails."""
+    recipe, batch = read_recipe(config, run, seed, overrides)
+    check_data(recipe, config)
+    gpus = torch.cuda.device_count()
+    job = find_job(options, os.environ, gpus, bool(setting(recipe, "common.cpu")), batch)
+    if job.cpu and setting(recipe, "common.fp16"):
+        sys.exit("common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true")
+    locks = open_folder(recipe, run, job.first_rank)
+    if locks is None:
+        if job.first_rank == 0:
+            print(
+                f"{run} is finished, and stays as it is; with a larger limit, such as optimization.max_update=N, "
+                f"it goes on.{next_step(run)}"
+            )
+        return
+    arguments = fairseq_arguments(run, job, batch)
+    log = ranks.Log(run.log if job.first_rank == 0 else run.path / f"train.{job.first_rank}.log")
     if job.first_rank == 0:
-        note_finished(recipe, args.run)
-        print(f"Done. {next_step(args.run, recipe)}")
+        chosen_by_batch = job.world_size == job.local and options.gpus is None and not job.cpu
+        announce(run, job, batch, log.path, gpus - job.local if chosen_by_batch else 0, arguments)
+    problem = ranks.train(job, arguments, batch, log, locks)
+    if problem:
+        sys.exit(f"training failed: {problem}. The log is {log.path}{how_to_go_on(run, log)}")
+    if job.first_rank == 0:
+        note_finished(recipe, run)
+        print(f"Done.{next_step(run)}")
+
+
+def how_to_go_on(run: RunFolder, log: ranks.Log) -> str:
+    """Say what can be done with a run that has failed."""
+    if not run.last.exists():
+        return ""
+    if log.loading:
+        return f"; without {run.last} the same command goes on from another checkpoint, or starts from nothing"
+    return f"; {AGAIN}"
+
+
+def stop(number: int, _: object) -> NoReturn:
+    """Exit because of a signal. Further signals do not keep the processes from being ended."""
+    for other in SIGNALS:  # with a function: Python complains of a signal that came before SIG_IGN was set
+        signal.signal(other, lambda *_: None)
+    sys.exit(f"stopped by {signal.Signals(number).name}; {AGAIN}")
+
+
+def main() -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and that stays
+            signal.signal(number, stop)
+    if all(name in os.environ for name in TORCHRUN):  # torchrun, if it is killed, leaves its processes running
+        children.end_with(os.getppid())
+    args = parse()
+    options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
+    run = args.out or default_folder(args.config, args.seed)
+    train(args.config, run, args.seed, args.overrides, options)

@@ -1,28 +1,29 @@
-"""Why a Python program failed, told in one line from what it printed."""
+"""Find out from what a Python program printed why it failed, in one line."""
 
 import re
 
 LONGEST = 500  # characters
 MOST_LINES = 4  # of a message
-RANK = re.compile(r"\[rank\d+\]: ?")  # what PyTorch puts before a traceback of one of several processes
+RANK = re.compile(r"\[rank\d+\]: ?")  # PyTorch writes it before the traceback of one of several processes
 LOGGED = re.compile(r"\[?\d{4}-\d\d-\d\d|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):|\{")
 TRACEBACK = "Traceback (most recent call last):"
-# How a line begins that says why: a script's or argparse's own, or the last line of a traceback.
+# A line that says why begins so: it is a script's own, argparse's, or the last line of a traceback.
 MESSAGE = re.compile(r"(?:[\w.-]+: )?error: |[\w.]*(?:Error|Exception)(?:: |$)")
-# What hydra prints around what it says of a config that it does not take.
+# hydra prints these lines around the reason why it refuses a config.
 HYDRA_ENDS = "Set the environment variable HYDRA_FULL_ERROR"
 HYDRA_BEGINS = re.compile("Error merging '.*' with schema$")
 
 
 class Reason:
-    """Reads what a program prints line by line; ``str`` of it is the last reason for an end, or empty."""
+    """Read what a program prints, line by line. Its text, `str(reason)`, is the last reason for an end, or empty."""
 
     def __init__(self) -> None:
         self.message: list[str] = []
         self.plain: list[str] = []  # lines since the last one that was logged
-        self.within = ""  # traceback or message: what the next line may belong to
+        self.within = ""  # "traceback" or "message" if the next line may belong to one
 
     def read(self, line: str) -> None:
+        """Take the next line."""
         line = RANK.sub("", line.rstrip(), count=1)
         text = line.strip()
         if text == TRACEBACK:
@@ -44,7 +45,7 @@ class Reason:
             self.add(self.plain, text)
 
     def add(self, lines: list[str], text: str) -> None:
-        """Add a line of a message, unless it is what OmegaConf adds for programmers."""
+        """Add a line to a message, but not one that OmegaConf adds for programmers."""
         if len(lines) < MOST_LINES and not text.startswith(("reference_type=", "object_type=")):
             lines.append(text)
 

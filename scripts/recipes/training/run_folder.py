@@ -1,128 +1,126 @@
-"""Make the folder of one training run, or check that it is the same run.
+"""The one reader of a run folder, the folder that scripts/train.sh makes for a training."""
 
-make_run.py --seed N CONFIG RUN [key=value ...]
-"""
-
-import argparse
-import hashlib
-import os
+import re
 import sys
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from recipes.files import write_whole
-from recipes.training.checkpoints import FINISHED, checkpoints_of, limits_of
-from recipes.training.settings import bound, differences, flat, read, refuse_other_than, setting, with_overrides
-from recipes.versions import versions
+from recipes.cli import ROOT
+from recipes.files import sha256
+from recipes.training.settings import read
 
-# What sets the settings that each run gets.
-INSTEAD = {"common.seed": "--seed sets it", "common.user_dir": "it is the plugin's, rdrop_fairseq"}
-INSTEAD |= dict.fromkeys(("checkpoint.save_dir", "common.tensorboard_logdir"), "--out sets it, as a folder of the run")
-LARGEST_SEED = 2**31 - 1
-
-
-def run_config(config: Path, run: Path, seed: int, overrides: list[str]) -> DictConfig:
-    """Return the config of a run: the file, the overrides, and where the run keeps its files."""
-    if seed > LARGEST_SEED:
-        sys.exit(f"--seed {seed}: the largest seed allowed is {LARGEST_SEED}")
-    for sign in (":", "${"):
-        if sign in str(run):
-            sys.exit(f"{run}: fairseq cannot use a run folder with '{sign}' in its path; use another --out")
-    fixed: dict[str, object] = {
-        "common": {"seed": seed, "user_dir": "rdrop_fairseq", "tensorboard_logdir": f"{run}/tensorboard"},
-        "checkpoint": {"save_dir": f"{run}/checkpoints"},
-        # fairseq's working directory stays; the log is written by train.sh, which also sees what is printed on a crash.
-        "hydra": {
-            "run": {"dir": "."},
-            "output_subdir": None,
-            "job_logging": {"handlers": {"file": {"filename": os.devnull}}},
-        },
-    }
-    cfg = with_overrides(config, overrides)
-    refuse_other_than(cfg, fixed, INSTEAD)
-    return OmegaConf.merge(cfg, fixed)  # type: ignore[return-value]
+TYPES = {str: "a text", bool: "true or false", int: "an integer", dict: "a section"}
+# Which script evaluates which kind of run.
+EVALUATE = {"translation": "scripts/evaluate_translation.sh", "language_model": "scripts/evaluate_lm.sh"}
 
 
-def refuse_other_config(cfg: DictConfig, run: Path) -> None:
-    """Exit if the run has trained with another config, apart from what can change in a run."""
-    saved = run / "train.yaml"
-    if not (saved.exists() and checkpoints_of(run)):
-        return
-    before = read(saved)
-    keys = bound(differences(before, cfg), cfg)
-    if keys:
-        old, new = flat(before), flat(cfg)
-        told = [f"{key} ({old.get(key, 'absent')} there, {new.get(key, 'absent')} now)" for key in keys]
-        sys.exit(f"{run} holds a run of another config: {', '.join(told)}; use another --out")
+def check_path(path: Path) -> Path:
+    """Return a path. Exit if fairseq would read it as several paths, or as one that holds variables."""
+    if ":" in str(path) or "${" in str(path):
+        sys.exit(f"{path}: fairseq cannot read from a path with ':' or '${{'; move or rename the folder")
+    return path
 
 
-def refuse_other_dictionaries(cfg: DictConfig, run: Path) -> None:
-    """Exit if the run has trained with other dictionaries than the data has now."""
-    saved = run / "dictionaries.txt"
-    if saved.exists() and checkpoints_of(run) and saved.read_text(encoding="utf-8") != dictionaries(cfg):
-        data = setting(cfg, "task.data")
-        sys.exit(f"{data} has other dictionaries than {saved} says; prepare the data as before, or use another --out")
+class RunFolder:
+    """The folder of one training run. What is wrong in it ends the program with one line that names the file.
 
+    Nothing is read before it is asked for, so the folder does not have to exist.
+    """
 
-def dictionaries(cfg: DictConfig) -> str:
-    """Return the checksums of the dictionaries of the data, as sha256sum writes them."""
-    files = sorted(Path(str(setting(cfg, "task.data"))).glob("dict*.txt"))
-    return "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+    def __init__(self, path: Path) -> None:
+        self.path = path  # as it was given
+        self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / "checkpoint_best.pt"  # on the validation set
+        self.last = self.checkpoints / "checkpoint_last.pt"
+        self.log = path / "train.log"
+        self.versions = path / "versions.txt"
+        self.dictionaries = path / "dictionaries.txt"  # checksums of the dictionaries that the run is trained with
+        self.train_yaml = path / "train.yaml"  # the config
 
+    def __str__(self) -> str:
+        return str(self.path)
 
-def check_data(cfg: DictConfig, config: Path) -> None:
-    """Exit if the data of a config is not there."""
-    data = str(setting(cfg, "task.data"))
-    if ":" in data:
-        sys.exit(f"task.data {data}: fairseq takes a colon for the end of a path; use a folder without one")
-    if not Path(data).is_dir():
-        sys.exit(f"task.data {data}: no such folder; the first lines of {config} say how to make it")
+    @property
+    def absolute(self) -> Path:
+        """The absolute path of the folder. Exit if fairseq cannot read from it."""
+        return check_path(self.path.resolve())
 
+    @cached_property
+    def config(self) -> DictConfig:
+        """The whole config of the run. Exit if the folder is no run folder."""
+        if not self.train_yaml.is_file():
+            sys.exit(f"{self.path} is no run folder of scripts/train.sh: it has no train.yaml")
+        return read(self.train_yaml)
 
-def make_folder(cfg: DictConfig, run: Path) -> None:
-    """Make the folder of a run, or check that it is this run's and can go on."""
-    refuse_other_config(cfg, run)
-    refuse_other_dictionaries(cfg, run)
-    saved = run / "train.yaml"
-    run.mkdir(parents=True, exist_ok=True)
-    if saved.exists() and not checkpoints_of(run) and differences(read(saved), cfg):
-        for name in ("train.log", "tensorboard"):  # of a start with another config, which has come to nothing
-            if (run / name).exists():
-                set_aside(run / name)
-    write_whole(saved, OmegaConf.to_yaml(cfg))
-    write_whole(run / "dictionaries.txt", dictionaries(cfg))
-    write_whole(run / "versions.txt", versions())
-    (run / FINISHED).unlink(missing_ok=True)
+    def setting(self, key: str, kind: type, default: Any = None) -> Any:
+        """Return a setting of the config, such as "task.data"; a section as a dictionary. Exit if its type is wrong.
 
+        Args:
+            kind: str, bool, int or dict.
+            default: what to return where the config does not have the key.
+        """
+        try:
+            value = OmegaConf.select(self.config, key, default=default)
+            if OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value, resolve=True)
+        except OmegaConfBaseException as error:
+            sys.exit(f"{self.train_yaml}, {key}: {str(error).splitlines()[0]}")
+        if value is not None and not isinstance(value, kind):
+            sys.exit(f"{self.train_yaml}, {key}: must be {TYPES[kind]}, not {value}")
+        return value
 
-def set_aside(path: Path) -> None:
-    """Rename a file or folder to a name that is free."""
-    number = 1
-    while (other := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
-    path.rename(other)
+    @property
+    def task(self) -> str:
+        """The name of the run's task, "" if the config does not say it."""
+        return self.setting("task._name", str) or ""
 
+    @property
+    def kind(self) -> str:
+        """What the run trains: "translation", "language_model", or the name of the task if it is of another kind."""
+        if "language_modeling" in self.task:
+            return "language_model"
+        return "translation" if "translation" in self.task else self.task
 
-def note_finished(cfg: DictConfig, run: Path) -> None:
-    """Write down that the training of a run has ended, and with which limits."""
-    write_whole(run / FINISHED, OmegaConf.to_yaml(OmegaConf.create(limits_of(cfg))))
+    @property
+    def next_step(self) -> str:
+        """The command that evaluates the run, "" if there is none for its kind."""
+        return f"{EVALUATE[self.kind]} {self.path}" if self.kind in EVALUATE else ""
 
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.setting("common.seed", int, 1)
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    args = parser.parse_args()
-    for override in args.overrides:
-        if "=" not in override:
-            sys.exit(f"{override}: must be key=value, as in optimization.max_update=1000")
-    cfg = run_config(args.config, args.run, args.seed, args.overrides)
-    check_data(cfg, args.config)
-    make_folder(cfg, args.run)
+    @property
+    def data(self) -> Path:
+        """The absolute path of the binarized data. Exit if the config has none, or one that fairseq cannot read.
 
+        A relative path in a config starts at the repository.
+        """
+        data = self.setting("task.data", str)
+        if not data:
+            sys.exit(f"{self.train_yaml} does not say task.data")
+        return check_path(ROOT / data)
 
-if __name__ == "__main__":
-    main()
+    def evaluation(self, name: str) -> Path:
+        """Return the folder that holds the scores of an evaluation, such as "best" or "average5"."""
+        return self.path / "evaluation" / name
+
+    def check_dictionaries(self) -> None:
+        """Exit if a dictionary of the data is not the one that the run was trained with, if the folder says which."""
+        if not self.dictionaries.exists():  # early versions of train.sh did not write it
+            return
+        for line in self.dictionaries.read_text(encoding="utf-8", errors="replace").splitlines():
+            match = re.fullmatch(r"([0-9a-f]{64}) [ *](dict\.(?:[\w-]+\.)?txt)", line)
+            if not match:
+                sys.exit(f"{self.dictionaries}: '{line}' is no line of sha256sum")
+            dictionary = self.data / match[2]
+            if not dictionary.is_file() or sha256(dictionary) != match[1]:
+                sys.exit(
+                    f"{dictionary} is not the dictionary that {self.path} was trained with; "
+                    "was the data prepared again?"
+                )

@@ -1,4 +1,4 @@
-"""The settings of a run: read, checked, and compared with those that a run was made with."""
+"""Read the settings of a run, check them, and compare them with those that a run was made with."""
 
 import sys
 from collections.abc import Iterable
@@ -8,10 +8,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-SECTIONS = ("common", "checkpoint", "dataset", "distributed_training", "hydra", "optimization")
-LARGEST = 2**63 - 1  # of the integers that PyTorch and NumPy hold
+from recipes.cli import ROOT
 
-# When training ends. A run can go on with others: they do not change what an update does.
+SECTIONS = ("common", "checkpoint", "dataset", "distributed_training", "hydra", "optimization")
+LARGEST = 2**63 - 1  # integer that PyTorch and NumPy hold
+
+# The limits say when training ends. A run can go on with others, because they do not change what an update does.
 LIMITS = (
     "optimization.max_update",
     "optimization.max_epoch",
@@ -19,7 +21,7 @@ LIMITS = (
     "optimization.stop_min_lr",
     "checkpoint.patience",
 )
-# What can change in a run as well: what is logged and kept, and how the work is shared out.
+# These may change in a run too: what is logged and kept, and how the work is divided.
 FREE = (
     *LIMITS,
     "common.log_file",
@@ -36,10 +38,10 @@ FREE = (
     "dataset.max_tokens_valid",
     "dataset.num_workers",
 )
-# fairseq's schedulers of the learning rate that end at optimization.max_update unless this setting of theirs says when.
+# These schedulers of the learning rate end at optimization.max_update unless their own setting says another update.
 ENDS_AT_MAX_UPDATE = {"cosine": "max_update", "polynomial_decay": "total_num_update", "tri_stage": "max_update"}
 
-# What would break a run or be overruled without a word, and what to use instead.
+# Settings that would break a run, or would be overruled without a message, and what to use instead.
 RESTART = (
     "checkpoint.finetune_from_model=FILE starts a run from a model, and checkpoint.continue_once=FILE from its state"
 )
@@ -65,28 +67,28 @@ REFUSED = {
     "distributed_training.distributed_rank": PROCESSES,
     "distributed_training.nprocs_per_node": PROCESSES,
 }
-HARMLESS = (None, False, "", "checkpoint_last.pt")  # values of these that are fairseq's defaults
+HARMLESS = (None, False, "", "checkpoint_last.pt")  # the values of these settings that are fairseq's defaults
 
 
 def in_one_line(error: object) -> str:
     """Return the text of an error on one line."""
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or repr(error)
 
 
 def read(file: Path) -> DictConfig:
-    """Return the settings in a YAML file; exits where it holds none."""
+    """Return the settings in a YAML file. Exit if the file holds none."""
     try:
         cfg = OmegaConf.load(file)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        sys.exit(f"{file}: {in_one_line(error)}")
+    except Exception as error:  # many kinds: of YAML, of the encoding, of omegaconf, of Python's dates and recursion
+        sys.exit(f"{file} cannot be read: {in_one_line(error)}")
     if not isinstance(cfg, DictConfig):
-        sys.exit(f"{file}: must hold sections of settings, such as 'optimization: {{max_update: 1000}}'")
+        sys.exit(f"{file} is no config: it holds a list, not sections such as 'optimization: {{max_update: 1000}}'")
     check_sections(cfg, file)
     return cfg
 
 
 def with_overrides(file: Path, overrides: list[str]) -> DictConfig:
-    """Return the settings in a YAML file with other values for some."""
+    """Return the settings in a YAML file, changed by the overrides (KEY=VALUE). Exit if they cannot be read."""
     try:
         cfg = OmegaConf.merge(read(file), OmegaConf.from_dotlist(overrides))
         assert isinstance(cfg, DictConfig)
@@ -101,14 +103,14 @@ def with_overrides(file: Path, overrides: list[str]) -> DictConfig:
 
 
 def check_sections(cfg: DictConfig, file: Path) -> None:
-    """Exit where a section of settings is something else."""
+    """Exit if one of the SECTIONS is something else than a section of settings."""
     for section, value in OmegaConf.to_container(cfg).items():  # type: ignore[union-attr]
         if section in SECTIONS and not isinstance(value, dict):
             sys.exit(f"{file}: {section} must be a section of settings, not {value!r}")
 
 
 def setting(cfg: DictConfig, key: str, default: object = None) -> object:
-    """Return the value of a setting; exits where it refers to another that is not there."""
+    """Return the value of a setting. Exit if it refers to a setting that does not exist."""
     try:
         value = OmegaConf.select(cfg, key, default=default)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
@@ -117,7 +119,7 @@ def setting(cfg: DictConfig, key: str, default: object = None) -> object:
 
 
 def flat(cfg: DictConfig) -> dict[str, object]:
-    """Return {dotted key: value} of every leaf."""
+    """Return the settings of all sections as {"section.key": value}."""
     leaves: dict[str, object] = {}
 
     def walk(prefix: str, value: object) -> None:
@@ -132,22 +134,27 @@ def flat(cfg: DictConfig) -> dict[str, object]:
 
 
 def refuse_what_breaks_a_run(cfg: DictConfig) -> None:
-    """Exit if a setting does not go with a run that train.sh starts and goes on with."""
+    """Exit if a setting would break a run that train.sh starts and continues."""
     for key, value in flat(cfg).items():
         if key in REFUSED and value not in HARMLESS:
             sys.exit(f"{key}={value}: leave it out: {REFUSED[key]}")
 
 
 def refuse_missing_start(cfg: DictConfig) -> None:
-    """Exit if the checkpoint that a new run is to start from is not there; fairseq would start from nothing."""
+    """Exit if the checkpoint from which a new run is to start does not exist. fairseq would start from nothing."""
     for key in ("checkpoint.continue_once", "checkpoint.finetune_from_model"):
         file = setting(cfg, key)
-        if isinstance(file, str) and file and "://" not in file and not Path(file).is_file():
+        if isinstance(file, str) and file and "://" not in file and not (ROOT / file).is_file():
             sys.exit(f"{key}={file}: there is no such file")
 
 
 def refuse_other_than(cfg: DictConfig, fixed: dict[str, object], instead: dict[str, str]) -> None:
-    """Exit if a setting has another value than the one it will get; `instead` says what sets it."""
+    """Exit if a setting has another value than the one that it will get.
+
+    Args:
+        fixed: the values that settings will get, by section.
+        instead: what sets a setting, by its key.
+    """
     own = flat(OmegaConf.create(fixed))
     for key, value in flat(cfg).items():
         section = key.split(".")[0]
@@ -156,13 +163,13 @@ def refuse_other_than(cfg: DictConfig, fixed: dict[str, object], instead: dict[s
 
 
 def differences(old: DictConfig, new: DictConfig) -> list[str]:
-    """Return the keys with another value in one than in the other."""
+    """Return the keys whose values differ between two configs."""
     before, after = flat(old), flat(new)
     return [key for key in {**before, **after} if before.get(key) != after.get(key)]
 
 
 def bound(keys: Iterable[str], cfg: DictConfig) -> list[str]:
-    """Return those of the keys that must not change once a run has trained."""
+    """Return the keys among these that must not change in a run that has saved a checkpoint."""
     values, free = flat(cfg), set(FREE)
     end = ENDS_AT_MAX_UPDATE.get(str(values.get("lr_scheduler._name", values.get("lr_scheduler"))))
     if end and not isinstance(values.get(f"lr_scheduler.{end}"), int | float):

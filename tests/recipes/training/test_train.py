@@ -14,7 +14,7 @@ import torch
 from omegaconf import OmegaConf
 from recipes import versions
 from recipes.evaluation import report
-from recipes.training import checkpoints, launch, run_folder
+from recipes.training import checkpoints, launch, new_run
 from recipes.training import settings as run_settings
 from recipes.training.reason import Reason
 from support import command_line
@@ -157,8 +157,8 @@ def made(configs: Path, tmp_path: Path):
     """Make the folder of a run, with other values than the config's; return what its train.yaml says."""
 
     def make(*overrides: str) -> dict[str, object]:
-        cfg = run_folder.run_config(configs / "rdrop.yaml", tmp_path / "run", 1, list(overrides))
-        run_folder.make_folder(cfg, tmp_path / "run")
+        cfg = new_run.run_config(configs / "rdrop.yaml", tmp_path / "run", 1, list(overrides))
+        new_run.make_folder(cfg, tmp_path / "run")
         return run_settings.flat(run_settings.read(tmp_path / "run/train.yaml"))
 
     return make
@@ -235,7 +235,7 @@ def test_a_checkpoint_says_whether_a_run_is_finished(tmp_path, limits, finished)
 def test_a_run_that_ended_early_is_finished_until_another_limit_is_given(tmp_path):
     checkpoint(tmp_path / "checkpoints/checkpoint_best.pt", 30)
     cfg = OmegaConf.create({"checkpoint": {"patience": 2}, "optimization": {"max_update": 1000}})
-    run_folder.note_finished(cfg, tmp_path)
+    new_run.note_finished(cfg, tmp_path)
     assert checkpoints.is_finished(cfg, tmp_path)
     cfg.checkpoint.patience = 5
     assert not checkpoints.is_finished(cfg, tmp_path)
@@ -309,7 +309,7 @@ def test_without_git_the_commit_is_unknown(tmp_path, monkeypatch):
 def test_settings_that_do_not_go_with_a_run_are_refused(configs, tmp_path, override, words):
     with pytest.raises(SystemExit) as caught:
         recipe, _ = launch.read_recipe(configs / "rdrop.yaml", tmp_path / "run", 1, [override])
-        run_folder.check_data(recipe, configs / "rdrop.yaml")
+        new_run.check_data(recipe, configs / "rdrop.yaml")
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -323,9 +323,9 @@ def test_a_broken_file_of_settings_is_named_in_one_line(configs, tmp_path, text,
     checkpoint(tmp_path / "run/checkpoints/checkpoint_last.pt", 5)
     broken.write_bytes(text)
     with pytest.raises(SystemExit) as caught:
-        cfg = run_folder.run_config(broken if name == "config" else config, tmp_path / "run", 1, [])
-        run_folder.check_data(cfg, config)
-        run_folder.make_folder(cfg, tmp_path / "run")
+        cfg = new_run.run_config(broken if name == "config" else config, tmp_path / "run", 1, [])
+        new_run.check_data(cfg, config)
+        new_run.make_folder(cfg, tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert str(broken) in str(caught.value) or "task.data" in str(caught.value) or "another config" in str(caught.value)
 
@@ -333,7 +333,7 @@ def test_a_broken_file_of_settings_is_named_in_one_line(configs, tmp_path, text,
 @pytest.mark.parametrize("path, words", [("a:b", "with ':' in its path"), ("a${b}", "with '${' in its path")])
 def test_a_run_folder_that_fairseq_cannot_use_is_refused(configs, tmp_path, path, words):
     with pytest.raises(SystemExit) as caught:
-        run_folder.run_config(configs / "rdrop.yaml", tmp_path / path, 1, [])
+        new_run.run_config(configs / "rdrop.yaml", tmp_path / path, 1, [])
     assert words in str(caught.value)
 
 

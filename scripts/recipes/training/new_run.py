@@ -1,0 +1,147 @@
+"""Make the run folder of a training, or check that the folder holds the same run and can go on."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from recipes.cli import ROOT
+from recipes.files import lock, sha256, write_whole
+from recipes.training.checkpoints import checkpoints_of, finished_file, is_finished, limits_of, mend_last_checkpoint
+from recipes.training.run_folder import RunFolder
+from recipes.training.settings import bound, differences, flat, read, refuse_other_than, setting, with_overrides
+from recipes.versions import versions
+
+# What sets the settings that train.sh gives to each run.
+INSTEAD = {"common.seed": "--seed sets it", "common.user_dir": "it is the plugin's, rdrop_fairseq"}
+INSTEAD |= dict.fromkeys(("checkpoint.save_dir", "common.tensorboard_logdir"), "--out sets it, as a folder of the run")
+PATIENCE = 10  # seconds that the processes of a killed run have to end
+WAIT_FOR_RANK_0 = 300  # seconds that rank 0 has to make the run folder
+
+
+def name_of(run: RunFolder) -> str:
+    """Return the path of a run folder as its config says it: inside the repository, relative to that."""
+    path = run.path.resolve()
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def run_config(config: Path, run: RunFolder, seed: int, overrides: list[str]) -> DictConfig:
+    """Return the config of a run: the file, the overrides (KEY=VALUE), and where the run keeps its files."""
+    name = name_of(run)
+    for sign in (":", "${"):
+        if sign in name:
+            sys.exit(f"{name}: fairseq cannot use a run folder with '{sign}' in its path; use another --out")
+    fixed: dict[str, object] = {
+        "common": {"seed": seed, "user_dir": "rdrop_fairseq", "tensorboard_logdir": f"{name}/tensorboard"},
+        "checkpoint": {"save_dir": f"{name}/checkpoints"},
+        # fairseq's working directory stays the same. train.sh keeps the log, and with it what is printed at a crash.
+        "hydra": {
+            "run": {"dir": "."},
+            "output_subdir": None,
+            "job_logging": {"handlers": {"file": {"filename": os.devnull}}},
+        },
+    }
+    cfg = with_overrides(config, overrides)
+    refuse_other_than(cfg, fixed, INSTEAD)
+    return OmegaConf.merge(cfg, fixed)  # type: ignore[return-value]
+
+
+def check_data(cfg: DictConfig, config: Path) -> None:
+    """Exit if the data that a config names does not exist."""
+    data = str(setting(cfg, "task.data"))
+    if ":" in data:
+        sys.exit(f"task.data {data}: fairseq takes a colon for the end of a path; use a folder without one")
+    if not (ROOT / data).is_dir():
+        sys.exit(f"task.data {data}: no such folder; the first lines of {config} say how to make it")
+
+
+def refuse_other_run(cfg: DictConfig, run: RunFolder) -> None:
+    """Exit if the run has saved a checkpoint with another config, or with data that had other dictionaries.
+
+    Settings that may change in a run, such as its limits, are no other config.
+    """
+    if not checkpoints_of(run):
+        return
+    before = read(run.train_yaml) if run.train_yaml.exists() else cfg
+    keys = bound(differences(before, cfg), cfg)
+    if keys:
+        old, new = flat(before), flat(cfg)
+        told = [f"{key} ({old.get(key, 'absent')} there, {new.get(key, 'absent')} now)" for key in keys]
+        sys.exit(f"{run} holds a run of another config: {', '.join(told)}; use another --out")
+    if run.dictionaries.exists() and run.dictionaries.read_text(encoding="utf-8") != dictionaries(cfg):
+        data = setting(cfg, "task.data")
+        sys.exit(
+            f"{data} has other dictionaries than {run.dictionaries} says; prepare the data as before, "
+            "or use another --out"
+        )
+
+
+def dictionaries(cfg: DictConfig) -> str:
+    """Return the checksums of the dictionaries of the data, as sha256sum writes them."""
+    files = sorted((ROOT / str(setting(cfg, "task.data"))).glob("dict*.txt"))
+    return "".join(f"{sha256(file)}  {file.name}\n" for file in files)
+
+
+def open_folder(cfg: DictConfig, run: RunFolder, first_rank: int) -> list[int] | None:
+    """Lock the run folder, and make it or check it. A process without rank 0 waits until rank 0 has done so.
+
+    Returns:
+        The file descriptors that the processes of the training must keep open: they hold the lock. None if the run is
+        finished; then the folder stays as it is.
+    """
+    refuse_other_run(cfg, run)
+    if is_finished(cfg, run):
+        return None
+    if first_rank != 0:
+        wait_for_folder(cfg, run)
+        return []
+    run.path.mkdir(parents=True, exist_ok=True)
+    held = lock(run.path / ".lock", PATIENCE)
+    if held is None:
+        sys.exit(f"another training is at work in {run}")
+    mend_last_checkpoint(run)
+    if is_finished(cfg, run):  # once the checkpoint is mended, or by the training that held the lock
+        return None
+    make_folder(cfg, run)
+    return [held]
+
+
+def wait_for_folder(cfg: DictConfig, run: RunFolder) -> None:
+    """Wait until rank 0 has made the run folder with the same config. Exit if it does not within WAIT_FOR_RANK_0."""
+    deadline = time.monotonic() + WAIT_FOR_RANK_0
+    while not run.train_yaml.exists() or differences(read(run.train_yaml), cfg):
+        refuse_other_run(cfg, run)
+        if time.monotonic() > deadline:
+            sys.exit(
+                f"there is no {run.train_yaml} of this config, which rank 0 makes; do all machines see the same folder?"
+            )
+        time.sleep(0.2)
+
+
+def make_folder(cfg: DictConfig, run: RunFolder) -> None:
+    """Make the folder of a run, or check that it holds this run."""
+    refuse_other_run(cfg, run)
+    run.path.mkdir(parents=True, exist_ok=True)
+    if run.train_yaml.exists() and not checkpoints_of(run) and differences(read(run.train_yaml), cfg):
+        for name in ("train.log", "tensorboard"):  # of a start with another config, which saved no checkpoint
+            if (run.path / name).exists():
+                set_aside(run.path / name)
+    write_whole(run.train_yaml, OmegaConf.to_yaml(cfg))
+    write_whole(run.dictionaries, dictionaries(cfg))
+    write_whole(run.versions, versions())
+    finished_file(run).unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file or folder to PATH.1, or to the first such name that is free."""
+    number = 1
+    while (other := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    path.rename(other)
+
+
+def note_finished(cfg: DictConfig, run: RunFolder) -> None:
+    """Write down that the training of a run has ended, and with which limits."""
+    write_whole(finished_file(run), OmegaConf.to_yaml(OmegaConf.create(limits_of(cfg))))
