@@ -1,50 +1,42 @@
-"""The head of a WikiText-103 model with adaptive softmax, for loss.py: its loss in several ways, and the bare products.
+"""The head of a WikiText-103 model with adaptive softmax, forward and backward: its loss in several ways.
 
-Vocabulary, cutoffs, width and tail factor are those of fairseq's transformer_lm_wiki103 on WikiText-103. The targets
-are drawn by Zipf's law, the n-th word with a probability in proportion to 1 / n, which decides how many tokens each
-cluster gets. No dropout.
+Vocabulary, cutoffs, width and tail factor are those of fairseq's transformer_lm_wiki103 on WikiText-103. Targets are
+drawn by Zipf's law: the n-th word has a probability in proportion to 1 / n, which decides how many tokens each cluster
+gets. There is no dropout.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.data import Dictionary
 from fairseq.modules.adaptive_softmax import AdaptiveSoftmax
 from fairseq.tasks.language_modeling import LanguageModelingConfig
-from measure import DTYPES
-from omegaconf import OmegaConf
+from linear_head import BARE, products
+from measure import DEVICE, DTYPES, Facts, Step
+from step import make_criterion
 from torch import Tensor, nn
 
 from rdrop_fairseq.passes import repeat_batch
 from rdrop_fairseq.tasks.rdrop_language_modeling import RDropLanguageModelingTask
 
-VOCAB, CUTOFFS, WIDTH, FACTOR = 267_744, (20_000, 60_000), 1024, 4
-QUICK = {"vocab": 2_000, "cutoffs": (200, 600), "width": 64}
+FACTOR = 4
+SIZE = {"vocab": 267_744, "cutoffs": (20_000, 60_000), "width": 1024, "adaptive": True}
+QUICK = {"vocab": 2_000, "cutoffs": (200, 600), "width": 64, "adaptive": True}
 
-OF_FAIRSEQ, PLAIN, FUSED, EXACT = (
-    "fairseq's adaptive_loss, doubled batch",
-    "R-Drop, adaptive, plain",
-    "R-Drop, adaptive, fused",
-    "R-Drop, adaptive, exact divergence",
-)
+OF_FAIRSEQ, EXACT = "fairseq's adaptive_loss, doubled batch", "R-Drop, adaptive, exact divergence"
 OURS = "rdrop_adaptive_loss"
 CRITERIONS: dict[str, tuple[str, dict[str, Any]]] = {
     OF_FAIRSEQ: ("adaptive_loss", {}),
-    PLAIN: (OURS, {"rdrop_loss": "plain"}),
-    FUSED: (OURS, {"rdrop_loss": "fused"}),
+    "R-Drop, adaptive, plain": (OURS, {"rdrop_loss": "plain"}),
+    "R-Drop, adaptive, fused": (OURS, {"rdrop_loss": "fused"}),
     EXACT: (OURS, {"rdrop_adaptive_divergence": "exact"}),
 }
 
 
-def size_of(tokens: int, dtype: str, quick: bool) -> dict[str, Any]:
-    size = {"vocab": VOCAB, "cutoffs": CUTOFFS, "width": WIDTH} | (QUICK if quick else {})
-    return {**size, "tokens": tokens, "dtype": dtype, "adaptive": True}
-
-
 class Features(nn.Module):
-    """A model that returns the features ``[2, N, D]`` it was given and has an adaptive softmax."""
+    """A model that returns the features ``[2, N, D]`` that it was given and has an adaptive softmax."""
 
     def __init__(self, hidden: Tensor, softmax: AdaptiveSoftmax) -> None:
         super().__init__()
@@ -60,50 +52,41 @@ class Features(nn.Module):
         return target
 
 
-def model_and_sample(size: dict[str, Any], device: str) -> tuple[Features, dict[str, Any]]:
-    generator = torch.Generator(device).manual_seed(1)
+def steps(size: Facts, names: Iterable[str]) -> tuple[dict[str, Step], list[Tensor]]:
+    """Return BARE and the losses among the names, each with its backward pass, and the tensors that get gradients."""
+    generator = torch.Generator(DEVICE).manual_seed(1)
     torch.manual_seed(1)
-    ranks = torch.arange(1, size["vocab"] + 1, device=device)
-    target = torch.multinomial(1.0 / ranks, size["tokens"], replacement=True, generator=generator).unsqueeze(0)
-    hidden = torch.randn(2, size["tokens"], size["width"], generator=generator, device=device)
-    softmax = AdaptiveSoftmax(size["vocab"], size["width"], list(size["cutoffs"]), dropout=0.0, factor=FACTOR)
-    model = Features(hidden, softmax.to(device)).to(DTYPES[size["dtype"]])
-    return model, {"net_input": {"src_tokens": target}, "target": target, "ntokens": size["tokens"]}
+    tokens, vocab, width = size["tokens"], size["vocab"], size["width"]
+    ranks = torch.arange(1, vocab + 1, device=DEVICE)
+    target = torch.multinomial(1.0 / ranks, tokens, replacement=True, generator=generator).unsqueeze(0)
+    hidden = torch.randn(2, tokens, width, generator=generator, device=DEVICE)
+    softmax = AdaptiveSoftmax(vocab, width, list(size["cutoffs"]), dropout=0.0, factor=FACTOR)
+    model = Features(hidden, softmax.to(DEVICE)).to(DTYPES[size["dtype"]])
+    sample = {"net_input": {"src_tokens": target}, "target": target, "ntokens": tokens}
+    task = RDropLanguageModelingTask(LanguageModelingConfig(), Dictionary())
 
-
-def adaptive_step(name: str, model: Features, sample: dict[str, Any]) -> Callable[[], None]:
-    """Loss and backward by the criterion of that name."""
-    registered, settings = CRITERIONS[name]
-    known = CRITERION_DATACLASS_REGISTRY[registered]
-    config = OmegaConf.structured(known(sentence_avg=False, ddp_backend="legacy_ddp", **settings))
-    config._name = registered
-    criterion = RDropLanguageModelingTask(LanguageModelingConfig(), Dictionary()).build_criterion(config)
-    seen = repeat_batch(sample, 2) if name == OF_FAIRSEQ else sample
-
-    def step() -> None:
+    def step(criterion: Any, seen: dict[str, Any]) -> None:
         model.zero_grad()
         criterion(model, seen)[0].backward()
 
-    return step
+    def step_of(name: str) -> Step:
+        registered, settings = CRITERIONS[name]
+        criterion = make_criterion(task, registered, ddp_backend="legacy_ddp", **settings)
+        return functools.partial(step, criterion, repeat_batch(sample, 2) if name == OF_FAIRSEQ else sample)
+
+    made = {name: bare_products(model, target) if name == BARE else step_of(name) for name in names}
+    return made, list(model.parameters())
 
 
-def bare_products(model: Features, sample: dict[str, Any]) -> Callable[[], None]:
-    """The matrix products that any loss over these clusters needs: of each layer the three of its forward and backward,
-    the tails on the tokens of their cluster alone."""
+def bare_products(model: Features, target: Tensor) -> Step:
+    """Return the matrix products that any loss needs here; a tail sees only the tokens of its cluster."""
     softmax = model.decoder.adaptive_softmax
     assert isinstance(softmax, AdaptiveSoftmax)
     states = model.hidden.detach().flatten(0, 1)
-    _, rows = softmax.adapt_target(torch.cat([sample["target"]] * 2))
+    _, rows = softmax.adapt_target(torch.cat([target] * 2))
     layers = [(states, softmax.head.weight.detach())]
     for tail, at in zip(softmax.tail, rows, strict=True):
         if at is not None:
             layers.append((states[at], tail[0].weight.detach()))
             layers.append((tail[0](states[at]).detach(), tail[2].weight.detach()))
-
-    def step() -> None:
-        for inputs, matrix in layers:
-            logits = inputs @ matrix.t()
-            torch.mm(logits, matrix)
-            torch.mm(logits.t(), inputs)
-
-    return step
+    return products(layers)

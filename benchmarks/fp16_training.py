@@ -1,22 +1,22 @@
-"""Train the first updates of a recipe in half precision: baseline, R-Drop by the fused loss and by the plain one.
+"""Train the first updates of a recipe in half precision: the baseline, and R-Drop by the fused and by the plain loss.
 
 python benchmarks/fp16_training.py --data BIN [--config FOLDER] [--updates N] [--out DIR] [key=value ...]
 
-Prints for each the loss, how often a gradient overflowed, the loss scale and the speed at the end, and leaves
-DIR/fp16_training.md and .json (default: results/performance). BIN is binarized text of the languages that the configs
-FOLDER/baseline.yaml and rdrop.yaml name (default: configs/iwslt14_deen). Settings key=value go to scripts/train.sh.
+It prints for each the loss, how often a gradient overflowed, the loss scale and the speed, and writes them to
+DIR/fp16_training.md and .json. BIN is binarized text of the languages that the configs FOLDER/baseline.yaml and
+FOLDER/rdrop.yaml name. Settings key=value go to scripts/train.sh.
 """
 
-import argparse
 import json
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from statistics import median_high
 
-from measure import ROOT, positive, say, versions
+from measure import ROOT, Facts, say, write
+from recipes import cli
 from recipes.table import markdown_table
 
 RUNS = {
@@ -26,8 +26,8 @@ RUNS = {
 }
 
 
-def train(config: Path, run: Path, settings: list[str]) -> dict[str, Any]:
-    """Train, and return the updates that were logged, in full, and the number of overflows."""
+def train(config: Path, run: Path, settings: list[str]) -> Facts:
+    """Train, and return the exit status, the updates that were logged, in full, and the number of overflows."""
     command = [str(ROOT / "scripts/train.sh"), str(config), "--out", str(run), *settings]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
@@ -37,46 +37,35 @@ def train(config: Path, run: Path, settings: list[str]) -> dict[str, Any]:
     return {"status": done.returncode, "overflows": log.count("gradient overflow detected"), "updates": logged}
 
 
-def row(name: str, found: dict[str, Any]) -> list[str]:
+def row(name: str, found: Facts) -> list[str]:
     """Return the row of the table for a run."""
     if not found["updates"]:
-        return [name, f"ended with status {found['status']}"]
+        return [name, f"ended with status {found['status']}", *[""] * 4]
     first, last = found["updates"][0], found["updates"][-1]
-    speed = sorted(float(update["ups"]) for update in found["updates"][1:] or [last])
-    return [
-        name,
-        *(f"{update.get('nll_loss', update['loss'])} at update {update['num_updates']}" for update in (first, last)),
-        str(found["overflows"]),
-        str(last.get("loss_scale", "none")),
-        f"{speed[len(speed) // 2]:g}",
-    ]
+    losses = [f"{each.get('nll_loss', each['loss'])} at update {each['num_updates']}" for each in (first, last)]
+    speed = median_high(float(update["ups"]) for update in found["updates"][1:] or [last])
+    return [name, *losses, str(found["overflows"]), str(last.get("loss_scale", "none")), f"{speed:g}"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="BIN")
     parser.add_argument("--config", type=Path, default=ROOT / "configs/iwslt14_deen", metavar="FOLDER")
-    parser.add_argument("--updates", type=positive, default=100, metavar="N")
+    parser.add_argument("--updates", type=cli.positive, default=100, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("results/performance"), metavar="DIR")
     parser.add_argument("settings", nargs="*", metavar="key=value")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     fixed = [f"task.data={args.data.resolve()}", f"optimization.max_update={args.updates}", "common.log_interval=10"]
     fixed += ["dataset.disable_validation=true", "checkpoint.save_interval_updates=0"]
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Facts] = {}
     with tempfile.TemporaryDirectory(prefix="fp16_training_") as folder:
         for name, (config, settings) in RUNS.items():
             say(f"{name}: {args.updates} updates of {args.config.name}")
             run = Path(folder, name.replace(", ", "_"))
             found[name] = train(args.config / f"{config}.yaml", run, [*fixed, *settings, *args.settings])
     head = ["", "nll_loss (bits) at first", "at the end", "overflows", "loss scale", "updates a second, median"]
-    command = " ".join(["python", *sys.argv])
     table = markdown_table([head, *(row(name, each) for name, each in found.items())])
-    text = f"`{command}`\n\n{table}\n```\n{versions()}```\n"
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "fp16_training.md").write_text(text, encoding="utf-8")
-    record = {"command": command, "versions": versions().splitlines(), "runs": found}
-    (args.out / "fp16_training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(text)
+    write(args.out, "fp16_training", table, {"runs": found})
     if any(each["status"] for each in found.values()):
         sys.exit("a training failed")
 

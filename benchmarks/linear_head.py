@@ -1,8 +1,8 @@
 """The head with one output projection, forward and backward: R-Drop's losses and their peers."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
-from typing import Any
 from unittest import mock
 
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from fairseq import utils
 from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 from fairseq.criterions.label_smoothed_cross_entropy_with_rdrop import compute_kl_loss
-from measure import DTYPES
+from measure import DEVICE, DTYPES, Facts, Step
 from torch import Tensor
 
 from rdrop_fairseq import fused as fused_module
@@ -22,28 +22,30 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # hidden [2, N, D], weight [V
 
 
 def logits_of(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Return the output projection of all copies."""
     return F.linear(hidden.flatten(0, 1), weight)
 
 
 def cross_entropy(lprobs: Tensor, target: Tensor) -> Tensor:
-    """fairseq's label-smoothed cross-entropy of both copies."""
+    """Return fairseq's label-smoothed cross-entropy of both copies."""
     loss: Tensor = label_smoothed_nll_loss(lprobs, torch.cat([target] * 2), EPSILON, ignore_index=PAD)[0]
     return loss
 
 
 def plain_cross_entropy(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """Return fairseq's cross-entropy of the batch doubled."""
     return cross_entropy(utils.log_softmax(logits_of(hidden, weight), dim=-1), target)
 
 
 def torch_cross_entropy(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """PyTorch's own projection and cross-entropy in one; it spreads the smoothing over V words."""
+    """Return PyTorch's projection and cross-entropy in one function, which spreads the smoothing over V words."""
     return F.linear_cross_entropy(
         hidden.flatten(0, 1), weight, torch.cat([target] * 2), reduction="sum", label_smoothing=EPSILON
     )
 
 
 def published(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """The formula as the authors publish it: log-softmax for the loss; log-softmax and softmax for the divergence."""
+    """Return the loss as its authors compute it, with log_softmax once more and softmax for the divergence."""
     logits = logits_of(hidden, weight)
     loss = cross_entropy(utils.log_softmax(logits, dim=-1), target)
     (lp, lq), (p, q) = utils.log_softmax(logits, dim=-1).chunk(2), utils.softmax(logits, dim=-1).chunk(2)
@@ -53,7 +55,7 @@ def published(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
 
 
 def of_fairseq(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """fairseq's label_smoothed_cross_entropy_with_rdrop."""
+    """Return the loss of fairseq's criterion label_smoothed_cross_entropy_with_rdrop."""
     softmax = {True: utils.log_softmax, False: utils.softmax}
     model = SimpleNamespace(get_normalized_probs=lambda logits, log_probs: softmax[log_probs](logits, dim=-1))
     logits = logits_of(hidden, weight)
@@ -62,19 +64,19 @@ def of_fairseq(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
 
 
 def plain(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """--rdrop-loss plain"""
+    """Return the loss of --rdrop-loss plain."""
     lprobs = utils.log_softmax(logits_of(hidden, weight), dim=-1)
     kl_loss = divergence(lprobs.unflatten(0, (2, -1))).masked_fill(target.eq(PAD), 0)
     return cross_entropy(lprobs, target) + ALPHA * kl_loss.sum()
 
 
 def fused(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """--rdrop-loss fused"""
+    """Return the loss of --rdrop-loss fused."""
     return linear_rdrop_loss(hidden, weight, target, ALPHA, label_smoothing=EPSILON, ignore_index=PAD).loss
 
 
 def fused_by_torch(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """fused without the kernel, in torch's own operations: what runs on a CPU"""
+    """Return the fused loss without the kernel for GPUs, in torch's own operations, as a CPU computes it."""
     with mock.patch.object(fused_module, "_elementwise", lambda *_: fused_module.fused_torch):
         return fused(hidden, weight, target)
 
@@ -93,30 +95,30 @@ if torch.cuda.is_available():
     LOSSES |= {"R-Drop, fused, torch's operations": fused_by_torch}
 
 
-def tensors(size: dict[str, Any], device: str) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator(device).manual_seed(1)
-    hidden = torch.randn(2, size["tokens"], size["width"], generator=generator, device=device)
-    weight = torch.randn(size["vocab"], size["width"], generator=generator, device=device) * size["width"] ** -0.5
-    target = torch.randint(2, size["vocab"], (size["tokens"],), generator=generator, device=device)
-    dtype = DTYPES[size["dtype"]]
-    return hidden.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_(), target
+def steps(size: Facts, names: Iterable[str]) -> tuple[dict[str, Step], list[Tensor]]:
+    """Return BARE and the losses among the names, each with its backward pass, and the tensors that get gradients."""
+    generator = torch.Generator(DEVICE).manual_seed(1)
+    tokens, vocab, width, dtype = size["tokens"], size["vocab"], size["width"], DTYPES[size["dtype"]]
+    hidden = torch.randn(2, tokens, width, generator=generator, device=DEVICE)
+    weight = torch.randn(vocab, width, generator=generator, device=DEVICE) * width**-0.5
+    target = torch.randint(2, vocab, (tokens,), generator=generator, device=DEVICE)
+    hidden, weight = hidden.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_()
 
-
-def step_of(loss: Loss, hidden: Tensor, weight: Tensor, target: Tensor) -> Callable[[], None]:
-    def step() -> None:
+    def step(loss: Loss) -> None:
         hidden.grad = weight.grad = None
         loss(hidden, weight, target).backward()
 
-    return step
+    bare = products([(hidden.detach().flatten(0, 1), weight.detach())])
+    return {name: bare if name == BARE else functools.partial(step, LOSSES[name]) for name in names}, [hidden, weight]
 
 
-def bare_step(hidden: Tensor, weight: Tensor, target: Tensor) -> Callable[[], None]:
-    """The three matrix products that any loss over this projection needs."""
-    states, matrix = hidden.detach().flatten(0, 1), weight.detach()
+def products(layers: Iterable[tuple[Tensor, Tensor]]) -> Step:
+    """Return the matrix products of forward and backward for layers, each given by its inputs and its weight."""
 
     def step() -> None:
-        logits = states @ matrix.t()
-        torch.mm(logits, matrix)
-        torch.mm(logits.t(), states)
+        for inputs, weight in layers:
+            logits = inputs @ weight.t()
+            torch.mm(logits, weight)
+            torch.mm(logits.t(), inputs)
 
     return step

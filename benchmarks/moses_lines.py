@@ -3,20 +3,18 @@
 python benchmarks/moses_lines.py --moses DIR [--workers N] FILE...
 
 DIR is a checkout of Moses. The language of a FILE is the ending of its name, and a folder stands for the files in it.
-The columns count lines that differ in the tokens of the IWSLT recipes (with entities), in those of WMT14 (normalized
-and split at hyphens too), in the plain text of the former, and in the tokens of sacremoses without corrections. Chinese
-words are always jieba's. The last line names the languages for which the checkout has a list of abbreviations, but for
-which there is no FILE.
+The columns count the lines that differ in the tokens of the IWSLT recipes (with entities), in those of WMT14 (also
+normalized and split at hyphens), in the plain text of the former, and in the tokens of sacremoses without corrections.
+Chinese words are always jieba's. The last line names the languages for which the checkout has a list of abbreviations,
+but for which there is no FILE.
 """
 
-import argparse
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
+import measure  # noqa: F401  (finds the package recipes)
+from recipes import cli
 from recipes.text.line_pool import LinePool
 from recipes.text.moses import TOKENIZERS, Rules, detokenizer, language, perl, tokenizer
 from sacremoses import MosesTokenizer
@@ -48,10 +46,10 @@ def counter(lang: str, moses: Path) -> Callable[[list[str]], list[int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--moses", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=cli.positive, default=2)
     args = parser.parse_args()
     files = [file for path in args.files for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     print("| file | lines | IWSLT | WMT14 | plain text | sacremoses itself |", "| --- " * 6 + "|", sep="\n")

@@ -1,20 +1,19 @@
-"""Draw the pictures of results anew, from the JSON that a benchmark left.
+"""Draw the pictures of results again, from the JSON that a benchmark left.
 
 python benchmarks/redraw.py FILE.json ...
 
 The file's name begins with that of its benchmark, as in step_cpu.json; the picture goes beside it.
 """
 
-import argparse
 import importlib
 from pathlib import Path
 
-from measure import say
-from pictures import write_picture
+from measure import say, write_picture
+from recipes import cli
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE.json")
     for file in parser.parse_args().files:
         benchmark = file.stem.split("_")[0]
