@@ -192,8 +192,8 @@ def main() -> None:
         name: {step: estimate(times, step, pairs, facts) for step in STEPS} for name, pairs in TARGETS.items()
     }
     text = (
-        f"{facts['pairs']:,} pairs of `{args.pair}`, {facts['tokens_a_line']:.1f} tokens a line; medians of {args.rounds} "
-        f"rounds. Estimates: {TARGET_WORKERS} workers, {TARGET_WORDS} tokens a line, {args.merges:,} merges, different "
+        f"{facts['pairs']:,} pairs of `{args.pair}`, {facts['tokens_a_line']:.1f} tokens a line; medians of "
+        f"{args.rounds} rounds. Estimates: {TARGET_WORKERS} workers, {TARGET_WORDS} tokens a line, {args.merges:,} merges, different "
         f"words growing with all words to the power {facts['power']:.2f}.\n\n{table(times, facts)}"
     )
     write(args.out, "prepare", text, facts, draw)

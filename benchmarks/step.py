@@ -171,7 +171,7 @@ def main() -> None:
         kind = {GPT: LM, WIKI103: ADAPTIVE_LM}.get(arch, TRANSLATION)
         name = ", ".join([f"{arch} but" if changes else arch, *(f"{key} {changes[key]}" for key in changes)])
         dtype = "bfloat16" if DEVICE == "cuda" else "float32"
-        setting = {"kind": kind, "arch": arch, "label": name, "model": MODELS[kind] | changes}
+        setting: Facts = {"kind": kind, "arch": arch, "label": name, "model": {**MODELS[kind], **changes}}
         setting |= {"vocab": vocab, "tokens": tokens, "dtype": dtype}
         say(f"[{number}/{len(grid)}] {label(setting)}")
         times += measure_times(training_steps, setting, args.rounds)
