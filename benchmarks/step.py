@@ -44,7 +44,11 @@ PARENTS: dict[str, tuple[str, dict[str, Any]]] = {  # the criterion of each, and
     ADAPTIVE_LM: ("adaptive_loss", {"ddp_backend": "legacy_ddp"}),
 }
 BLOCKS = {"decoder_layers_to_keep": None, "max_target_positions": WORDS_A_BLOCK}
-MODELS = {TRANSLATION: {"share_all_embeddings": True, "dropout": 0.3}, LM: BLOCKS, ADAPTIVE_LM: BLOCKS}
+MODELS: dict[str, Facts] = {
+    TRANSLATION: {"share_all_embeddings": True, "dropout": 0.3},
+    LM: BLOCKS,
+    ADAPTIVE_LM: BLOCKS,
+}
 IWSLT, BIG = "transformer_iwslt_de_en", "transformer_vaswani_wmt_en_de_big"
 GPT, WIKI103 = "transformer_lm_gpt", "transformer_lm_wiki103"
 # Architecture, vocabulary, tokens, and what differs from the architecture.
