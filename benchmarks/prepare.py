@@ -193,8 +193,8 @@ def main() -> None:
     }
     text = (
         f"{facts['pairs']:,} pairs of `{args.pair}`, {facts['tokens_a_line']:.1f} tokens a line; medians of "
-        f"{args.rounds} rounds. Estimates: {TARGET_WORKERS} workers, {TARGET_WORDS} tokens a line, {args.merges:,} merges, "
-        f"different words growing with all words to the power {facts['power']:.2f}.\n\n{table(times, facts)}"
+        f"{args.rounds} rounds. Estimates: {TARGET_WORKERS} workers, {TARGET_WORDS} tokens a line, {args.merges:,} "
+        f"merges, different words growing with all words to the power {facts['power']:.2f}.\n\n{table(times, facts)}"
     )
     write(args.out, "prepare", text, facts, draw)
 
