@@ -7,6 +7,7 @@
 #   --out DIR   folder of the results; each is written as soon as it is measured (default: results/performance)
 #   --quick     tiny sizes, for trying; it runs without a GPU too
 set -euo pipefail
+unset CDPATH # with it, cd would print where it went
 
 die() {
     echo "gpu_report.sh: $*" >&2

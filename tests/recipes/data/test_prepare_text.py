@@ -12,7 +12,7 @@ SCRIPT = "prepare_text.sh"
 
 def test_from_text_to_binarized_data(tmp_path: Path) -> None:
     source, out = write_text(tmp_path / "source"), tmp_path / "out"
-    printed = prepared_by_script(SCRIPT, "--from", source, "--pair", "de-en", "--out", out, "--train-lines", "20")
+    printed = prepared(SCRIPT, "--from", source, "--pair", "de-en", "--out", out, "--train-lines", "20")
     assert f"The data is in {out}/bin" in printed
     made = read_prepared(out)
     assert (made.script, made.testsets, made.lowercase, made.escaped) == (SCRIPT, ["test", "test_news"], False, False)
@@ -20,7 +20,6 @@ def test_from_text_to_binarized_data(tmp_path: Path) -> None:
     assert next(iter(made.sources)) == "train.de.gz"
     assert lines(out / "tok" / "train.de")[:2] == ["Der ΛΌΓΟΣ in İstanbul & der ẞ-Laut .", "Das ist Satz Nummer 1 ."]
     assert len(lines(out / "raw" / "train.en")) == 20
-    assert (out / "bin" / "test1.de-en.en.idx").exists()
 
 
 def test_lower_case_as_in_perl(tmp_path: Path) -> None:
@@ -46,7 +45,7 @@ def test_without_a_test_set_and_without_the_pairs_that_have_an_empty_side(tmp_pa
     options = ("--from", source, "--pair", "en0-en", "--out", out)
     assert f"{source} has no test.en0; --no-test prepares train and valid alone" in refused(SCRIPT, *options)
     assert "train.en: nothing on line 7" in refused(SCRIPT, *options, "--no-test")
-    printed = prepared(SCRIPT, *options, "--no-test", "--drop-empty", fairseq=True)
+    printed = prepared_by_script(SCRIPT, *options, "--no-test", "--drop-empty")
     assert "train: 6 pairs; 1 of 7 left out, for they had nothing on a side\n" in printed
     assert "train.en: the byte order mark at its start is left out\n" in printed
     made = read_prepared(out)
