@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recipes.evaluation import report
+from recipes.evaluation import curves
 from support import command_line, toy_run
 from support.forked_training import PATCH
 
@@ -29,7 +29,7 @@ def refused(*arguments: object, **options: Path) -> str:
 
 
 def logged(run: Path) -> dict[int, dict[str, float]]:
-    return report.read_log(run / "train.log")["train_inner"]
+    return curves.read_log(run / "train.log")["train_inner"]
 
 
 # The third update does not fit into memory.

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from recipes.evaluation import report
+from recipes.evaluation import curves
 from support import command_line, toy_run
 from support.places import ROOT
 from support.toy_run import SCRIPTS, run, settings
@@ -26,7 +26,7 @@ EVALUATE = ("support.script_entry", "recipes.evaluation.translation")
 def losses(log: Path) -> dict[int, dict[str, float]]:
     """Return what was logged of each update, without times."""
     keys = ("loss", "nll_loss", "kl_loss", "gnorm", "bsz")
-    return {update: {key: entry[key] for key in keys} for update, entry in report.read_log(log)["train_inner"].items()}
+    return {update: {key: entry[key] for key in keys} for update, entry in curves.read_log(log)["train_inner"].items()}
 
 
 def first(number: int, of: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
