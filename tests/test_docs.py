@@ -32,6 +32,7 @@ from support.documents import (
 )
 from support.helpers import build_criterion, build_task, dictionary, train
 from support.places import ROOT
+from support.preprocess import fairseq_in_a_fork
 from support.waiting import HANG
 
 EXAMPLE = "make install\nmkdir text"  # from two text files to a translation
@@ -62,6 +63,12 @@ TINY_SCRIPT = {
     ),
     "evaluate_translation.sh": (),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fork_server() -> None:
+    """Start the server here, because in the folder of a test it would import the plugin from there."""
+    command_line.fork_server()
 
 
 @pytest.fixture
@@ -210,7 +217,8 @@ def test_from_two_text_files_to_a_translation(folder: Path, monkeypatch: pytest.
         if name == "scripts/train.sh":
             command_line.run("support.forked_training", *words, cwd=folder)
         else:
-            main_of(name, words, monkeypatch)()
+            with fairseq_in_a_fork():
+                main_of(name, words, monkeypatch)()
     assert len(translations.read_text().splitlines()) == 10
 
 
