@@ -3,7 +3,7 @@
 #
 # Usage: scripts/prepare_multi30k.sh [--from DIR] [--pair de-en] [--train-lines N] [--bpe N] [--out DIR] [--workers N]
 #
-#   --from DIR       local folder with the published .gz files or the same uncompressed (default: they are downloaded)
+#   --from DIR       local folder with the published files, as .gz or uncompressed (default: they are downloaded)
 #   --pair S-T       source and target language, two of de, en and fr (default: de-en)
 #   --train-lines N  use the first N training pairs (default: all 29,000)
 #   --bpe N          number of BPE merges, learned from both sides together (default: 10000)

@@ -19,5 +19,5 @@
 #
 # The result: bin/ (task.data), bpe/ (subwords), and for valid and test raw/ (text) and tok/ (tokens) of the same lines;
 # settings.json says how it was made and names the test set. archives/ (what was downloaded), text/, tokens/ and codes/
-# are of the steps before. If the script is run again, it goes on after the last step that is done.
+# were made by earlier steps. If the script is run again, it goes on after the last step that is done.
 source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.wmt14 fairseq sacremoses subword_nmt tqdm -- "$@"

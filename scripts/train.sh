@@ -7,7 +7,7 @@
 #   CONFIG              a fairseq-hydra-train config, e.g. configs/multi30k_deen/rdrop.yaml
 #   --seed N            seed of the run (default: 1)
 #   --out RUN           run folder (default: runs/<folder and name of the config>/seed<N>, under the repository)
-#   --gpus N            GPUs of this machine (default: as many as can share the batch; without any, the CPU)
+#   --gpus N            GPUs of this machine (default: as many as can share the batch, and the CPU if there is none)
 #   --cpu-processes N   train on the CPU, with N processes
 #   --nodes N           machines that train together. Run the same command on each, in a folder that all share, with
 #   --node-rank R       0, 1, ... N-1, and
@@ -19,7 +19,7 @@
 # with less memory. To train with another batch, give optimization.update_freq=[N] as well.
 #
 # On several machines `srun scripts/train.sh ...` works too, with one task for each machine or for each GPU, and so does
-# `torchrun ... --no-python scripts/train.sh ...`: these say the number of processes then.
+# `torchrun ... --no-python scripts/train.sh ...`. Then srun or torchrun decides the number of processes.
 #
 # RUN holds train.yaml (the whole config), train.log, checkpoints/, tensorboard/ (if tensorboard is installed),
 # versions.txt, dictionaries.txt (checksums of the data's dictionaries) and, at the end, finished.yaml. A finished run
