@@ -12,8 +12,8 @@ The command prints two Markdown tables for each test set.
 
 The first table has, for each score, the mean and the standard deviation over the seeds of A and of B, and the
 difference B - A. For the seeds that are in both groups it has the p-value of the two-sided, exact Wilcoxon signed-rank
-test, and Cohen's d with the pooled standard deviation. (A report on R-Drop with one-way KL gives these two.) With n
-seeds no p-value can be below 2^(1-n), which is 0.25 for 3 seeds and 0.03 for 6.
+test, and Cohen's d with the pooled standard deviation. With n seeds no p-value can
+be below 2^(1-n), which is 0.25 for 3 seeds and 0.03 for 6.
 
 The second table has, for each seed that is in both groups, p-values of sacreBLEU's paired bootstrap (1,000 resamples)
 and of its paired approximate randomization (10,000 trials, two-sided). If each group is one run, the two are compared
