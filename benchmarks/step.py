@@ -43,7 +43,11 @@ PARENTS: dict[str, tuple[str, dict[str, Any]]] = {  # the criterion of each, and
     ADAPTIVE_LM: ("adaptive_loss", {"ddp_backend": "legacy_ddp"}),
 }
 BLOCKS = {"decoder_layers_to_keep": None, "max_target_positions": WORDS_A_BLOCK}
-MODELS = {TRANSLATION: {"share_all_embeddings": True, "dropout": 0.3}, LM: BLOCKS, ADAPTIVE_LM: BLOCKS}
+MODELS: dict[str, Facts] = {
+    TRANSLATION: {"share_all_embeddings": True, "dropout": 0.3},
+    LM: BLOCKS,
+    ADAPTIVE_LM: BLOCKS,
+}
 IWSLT, BIG = "transformer_iwslt_de_en", "transformer_vaswani_wmt_en_de_big"
 GPT, WIKI103 = "transformer_lm_gpt", "transformer_lm_wiki103"
 # Architecture, vocabulary, tokens, and what differs from the architecture.
@@ -171,7 +175,7 @@ def main() -> None:
         kind = {GPT: LM, WIKI103: ADAPTIVE_LM}.get(arch, TRANSLATION)
         name = ", ".join([f"{arch} but" if changes else arch, *(f"{key} {changes[key]}" for key in changes)])
         dtype = "bfloat16" if DEVICE == "cuda" else "float32"
-        setting = {"kind": kind, "arch": arch, "label": name, "model": MODELS[kind] | changes}
+        setting: Facts = {"kind": kind, "arch": arch, "label": name, "model": {**MODELS[kind], **changes}}
         setting |= {"vocab": vocab, "tokens": tokens, "dtype": dtype}
         say(f"[{number}/{len(grid)}] {label(setting)}")
         times += measure_times(training_steps, setting, args.rounds)

@@ -137,5 +137,6 @@ def is_random(model: nn.Module) -> bool:
 
 
 def _draws_once(model: nn.Module, layers_only: bool = False) -> bool:
+    """Return whether a module of the model draws once for a whole batch, or leaves out layers."""
     draws = [draw for draw in _ONE_DRAWS if draw.leaves_out_layers or not layers_only]
     return any(isinstance(module, draw.kind) and draw.rate(module) > 0 for module in model.modules() for draw in draws)

@@ -1,19 +1,24 @@
 #!/usr/bin/env python3
-"""Compare two groups of runs that scripts/evaluate_translation.sh has scored: A against B.
+"""Compare two groups of runs, A and B, that scripts/evaluate_translation.sh has scored.
 
-compare_runs.py [--evaluation NAME] A... -- B...
+Usage: scripts/compare_runs.py [--evaluation NAME] A... -- B...
 
-A and B are run folders that differ in their seeds, e.g. runs/X/baseline/seed* -- runs/X/rdrop/seed*. For each test set
-two tables are printed, in Markdown:
+  A..., B...         run folders; within a group they differ in their seeds
+  --evaluation NAME  compare the scores in RUN/evaluation/NAME (default: best)
 
-- each score, mean and standard deviation over the seeds of A and of B, and the difference B - A; over the seeds that
-  both have, the two-sided Wilcoxon signed-rank test (exact) and Cohen's d (pooled standard deviation), as a report on
-  R-Drop with one-way KL gives them. With n seeds no p-value can be below 2^(1-n): 0.25 with 3, 0.03 with 6.
-- for each seed that both have (one run in each group is a pair whatever its seeds), p-values of sacreBLEU's paired
-  bootstrap (1,000 resamples) and approximate randomization (10,000 trials; two-sided). They say whether the difference
-  of these two runs could come from the choice of the test sentences, not whether it would be there with other seeds.
+Example: scripts/compare_runs.py runs/X/baseline/seed* -- runs/X/rdrop/seed*
 
---evaluation NAME compares RUN/evaluation/NAME (default: best).
+The command prints two Markdown tables for each test set.
+
+The first table has, for each score, the mean and the standard deviation over the seeds of A and of B, and the
+difference B - A. For the seeds that are in both groups it has the p-value of the two-sided, exact Wilcoxon signed-rank
+test, and Cohen's d with the pooled standard deviation. (A report on R-Drop with one-way KL gives these two.) With n
+seeds no p-value can be below 2^(1-n), which is 0.25 for 3 seeds and 0.03 for 6.
+
+The second table has, for each seed that is in both groups, p-values of sacreBLEU's paired bootstrap (1,000 resamples)
+and of its paired approximate randomization (10,000 trials, two-sided). If each group is one run, the two are compared
+whatever their seeds are. These p-values say whether the difference between two runs could come from the choice of the
+test sentences. They do not say whether other seeds would give the same difference.
 """
 
 from recipes.start import start

@@ -1,22 +1,25 @@
 #!/usr/bin/env bash
-# Perplexity of a language model's run on its validation and test text, word by word, as fairseq-eval-lm counts it.
+# Compute the perplexity of a language model on its validation and test text, as fairseq-eval-lm does.
 #
 # Usage: scripts/evaluate_lm.sh RUN [--average N | --average-best N] [--tokens-per-sample N] [--context-window N]
 #
-#   RUN                    run folder that scripts/train.sh made
-#   --average N            evaluate the mean of the last N checkpoints saved (by update, or else by epoch), not the best
-#                          on validation
-#   --average-best N       evaluate the mean of the N best on validation that checkpoint.keep_best_checkpoints kept
-#   --tokens-per-sample N  the text goes through the model in samples of N words, at most those of training,
-#                          task.tokens_per_sample (default: 512, as in the paper, or those of training if fewer)
-#   --context-window N     all but the first N words of a sample are scored, fewer than it has: so each word has at
-#                          least N before it, but for the first of the text. 0 is the fastest, and what validation in
-#                          training does (default: 400, as in the paper, or three quarters of shorter samples)
+#   RUN                    a run folder of scripts/train.sh
+#   --average N            evaluate the average of the last N checkpoints (those saved by update, or else by epoch), not
+#                          the checkpoint that is best on validation
+#   --average-best N       evaluate the average of the N checkpoints that are best on validation; the run keeps as many
+#                          as checkpoint.keep_best_checkpoints says
+#   --tokens-per-sample N  cut the text into samples of N tokens, at most the run's task.tokens_per_sample
+#                          (default: 512, as in the paper, or task.tokens_per_sample if that is less)
+#   --context-window N     score all tokens of a sample but the first N, which are only context. So each token has at
+#                          least N tokens before it, except at the start of the text. N must be less than the tokens of
+#                          a sample. 0 is the fastest, and is what validation in training does.
+#                          (default: 400, as in the paper, or three quarters of a sample that is not longer)
 #
-# The text runs through, as in fairseq-eval-lm, however training cut it. Every word counts, <unk> and the end of each
-# line too, each once; what was counted is printed, and fewer is an error. (Validation in training with adaptive softmax
-# is a little off: fairseq's adaptive_loss leaves out one word of each tail.) Writes valid.json and test.json, anew each
-# time, to RUN/evaluation/best, or to average<N>, average_best<N>; with the other options to a name with their values at
-# its end. They name the update and the SHA-256 of the checkpoint. It is copied first, so the training may go on
-# meanwhile.
+# Each token of the text is scored once, with <unk> and the ends of lines. The text is not cut at lines, even if the
+# training cut it there. The command prints what it counted, and fails if a token was left out. With adaptive softmax
+# the perplexity of validation in training differs a little: fairseq's adaptive_loss leaves out one word of each tail.
+#
+# The results, valid.json and test.json, are written to RUN/evaluation/best, average<N> or average_best<N>. If you set
+# the samples or the window, their values are added to that name. Earlier results in that folder are replaced. The
+# results name the update and the SHA-256 of the checkpoint. The checkpoint is copied first, so the training can go on.
 source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" evaluation.language_model fairseq -- "$@"

@@ -3,20 +3,23 @@
 #
 # Usage: scripts/evaluate_translation.sh RUN [--average N | --average-best N] [--beam N] [--lenpen X]
 #
-#   RUN               run folder that scripts/train.sh made
-#   --average N       decode with the mean of the last N checkpoints saved (by update, or else by epoch), not with the
-#                     best on validation
-#   --average-best N  decode with the mean of the N best on validation that checkpoint.keep_best_checkpoints kept
-#   --beam N          beam size (default: generation.beam of the run's config, or else 5)
-#   --lenpen X        length penalty (default: generation.lenpen of the run's config, or else 1)
+#   RUN               a run folder of scripts/train.sh
+#   --average N       decode with the average of the last N checkpoints (those saved by update, or else by epoch), not
+#                     with the checkpoint that is best on validation
+#   --average-best N  decode with the average of the N checkpoints that are best on validation; the run keeps as many as
+#                     checkpoint.keep_best_checkpoints says
+#   --beam N          the beam size (default: generation.beam in the run's config, or else 5)
+#   --lenpen X        the length penalty (default: generation.lenpen in the run's config, or else 1)
 #
-# Prints for each test set: detokenized sacreBLEU with its signature; tokenized BLEU, the line that multi-bleu.perl
-# prints; the same after compound splitting as in fairseq's compound_split_bleu.sh; chrF with its signature. What else
-# the config sets under generation: is used too. Text whose data is lower-cased is scored lower-cased; Chinese with the
-# tokenizer zh. More than one reference: put NAME.LANG0, NAME.LANG1, ... into the data's folders raw and tok. A line is
-# scored as empty, and counted, if it or its reference is longer than the positions of the model.
+# For each test set the command prints detokenized sacreBLEU with its signature, tokenized BLEU as multi-bleu.perl
+# prints it, the same after compound splitting as in fairseq's compound_split_bleu.sh, and chrF with its signature. It
+# uses the other settings under generation: in the run's config too. If the data is lower-cased, the scores are computed
+# on lower-cased text. Chinese is scored with the tokenizer zh. If there are several references, put them into the
+# folders raw and tok of the data as NAME.LANG0, NAME.LANG1, ... If a line or its reference is longer than the positions
+# of the model, the line is scored as empty; the command says how many such lines there are.
 #
-# Writes hypotheses and references (.tok, .tok.ref0, .txt, .txt.ref0) and scores (.json), anew each time, to
-# RUN/evaluation/best, or to average<N>, average_best<N>; with --beam or --lenpen to a name with the value at its end.
-# The scores name the update and the SHA-256 of the checkpoint. It is copied first, so the training may go on meanwhile.
+# The results are written to RUN/evaluation/best, average<N> or average_best<N>: hypotheses and references (.tok,
+# .tok.ref0, .txt, .txt.ref0) and scores (.json). If you set --beam or --lenpen, the value is added to the name of the
+# folder. Earlier results in that folder are replaced. The scores name the update and the SHA-256 of the checkpoint. The
+# checkpoint is copied first, so the training can go on.
 source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" evaluation.translation fairseq sacremoses sacrebleu -- "$@"

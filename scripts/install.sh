@@ -1,23 +1,35 @@
 #!/usr/bin/env bash
-# Make .venv and install into it what the demo, the tests and the linters need. Does nothing where that is done.
+# Make .venv and install into it what the demo, the tests and the linters need. If that is done, do nothing.
 #
 # Usage: [PYTHON=python3.12] scripts/install.sh
 #
-# On Linux PyPI's PyTorch brings CUDA, about 3 GB. For the CPU's build, about 0.2 GB, set for the first installation
+# On Linux PyPI's PyTorch brings CUDA, about 3 GB. To get the build for CPUs, about 0.2 GB, set before you install
 #     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
-# A PyTorch that is in .venv already stays as it is. So for a build or a version of your own choice, put it there first:
+# A PyTorch that is in .venv already stays as it is. So to use another build or version, put it there first:
 #     python3 -m venv .venv && .venv/bin/pip install torch==2.6.0 --index-url https://download.pytorch.org/whl/cu126
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-[[ ${1:-} != -h && ${1:-} != --help ]] || { usage; exit; }
-[[ $# -eq 0 ]] || die "unknown option '$1' (see --help)"
-cd "$ROOT"
 
+# die MESSAGE: print one line on stderr and exit 1.
+die() {
+    printf 'install.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then # print the comment above
+    awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
+    exit
+fi
+[[ $# -eq 0 ]] || die "unknown option '$1' (see --help)"
+unset CDPATH # with it, cd would print where it went
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+ROOT=$PWD
+
+# version_of PYTHON: print its version, such as 3.12.
 version_of() {
     "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 }
 
-# Which Python: that of .venv where there is one.
+# Use the Python of .venv if there is one.
 python=.venv/bin/python
 if [[ -L $python || -e $python ]]; then
     version=$(version_of "$python") || die ".venv is broken; remove it with: make distclean"
@@ -32,7 +44,7 @@ case $version in
     *) die "$python is Python $version, and 3.11, 3.12 or 3.13 is needed; name one, as in: PYTHON=python3.12 make install" ;;
 esac
 
-# The stamp is a copy of what the installation depends on; written last, so an interrupted one leaves none that fits.
+# The stamp is a copy of what the installation depends on. It is written last, so that an interrupted one leaves none.
 stamp=.venv/.installed
 depends() {
     echo "$ROOT"
@@ -62,7 +74,7 @@ if command -v flock >/dev/null && ! flock -n 8; then
 fi
 rm -f "$stamp"
 
-# What an interrupted installation left half-made: pip writes INSTALLER last, and would take the package for whole.
+# Remove what an interrupted installation left half-made. pip writes INSTALLER last, but does not check for it.
 for info in .venv/lib/python3*/site-packages/*.dist-info; do
     [[ -e $info/INSTALLER ]] || rm -rf "$info"
 done
@@ -77,9 +89,9 @@ torch=$(.venv/bin/python -c 'from importlib.metadata import version; print(versi
 sed "${torch:+s/^torch==.*/torch==$torch/}" constraints.txt >.venv/constraints.txt
 pip=(.venv/bin/python -m pip --disable-pip-version-check install -c .venv/constraints.txt)
 
-# fairseq is compiled against the torch that is installed. Without isolation, or pip would fetch a second one for it.
-# -O0 is for the extensions with torch's headers, which the plugin does not use; fairseq gives the others -O3 itself.
-# Meanwhile pip installs the rest, which is what constraints.txt pins, and the largest that it leaves open.
+# fairseq is compiled against the torch that is installed, so without isolation: with it pip would fetch a second torch.
+# -O0 is for the extensions with torch's headers, which the plugin does not use; fairseq itself gives -O3 to the others.
+# Meanwhile pip installs the rest: what constraints.txt pins, and triton, the largest package that it leaves open.
 made=0
 stage() { echo "[$((made += 1))/3] $*"; }
 stage "PyTorch${torch:+ $torch, which is there}, and what compiles fairseq"

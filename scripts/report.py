@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""Compare finished runs of one dataset: a table of scores and the curves of training.
+"""Make a table of scores and curves of training for finished runs of one data set.
 
-report.py --out DIR [--evaluation NAME] RUN... takes run folders of scripts/train.sh (.../CONFIG/seedN) that
-scripts/evaluate_translation.sh or evaluate_lm.sh has scored, and writes DIR/table.md, DIR/curves.png (where matplotlib
-is installed) and DIR/runs.json (scores, curves, versions of every run). The scores are those in RUN/evaluation/NAME
-(default: best).
+Usage: scripts/report.py --out DIR [--evaluation NAME] RUN...
 
-The minutes are those of the updates alone: without validation, without what a killed run did after the checkpoint that
-it went on from, and without the time in which its processes were stopped, where the log shows that.
+  RUN...             run folders of scripts/train.sh that scripts/evaluate_translation.sh or evaluate_lm.sh has scored
+  --out DIR          the folder to write to
+  --evaluation NAME  report the scores in RUN/evaluation/NAME (default: best)
+
+The command prints the table, and writes DIR/table.md, DIR/runs.json (scores, curves and versions of each run) and, if
+matplotlib is installed, DIR/curves.png.
+
+The minutes in the table are those of the updates only. The time of validation does not count. If a run was killed,
+what it did after the checkpoint from which it went on does not count either, and neither does the time in which its
+processes were stopped, if the log shows it.
 """
 
 from recipes.start import start

@@ -15,10 +15,17 @@ hypothesis.settings.register_profile("rdrop", derandomize=True, deadline=None, d
 hypothesis.settings.load_profile("rdrop")
 
 
+class Silent(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a word on stderr."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of tmp_path, served over HTTP."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    handler = functools.partial(Silent, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{httpd.server_port}"

@@ -1,4 +1,4 @@
-"""scripts/install.sh with a Python whose venv and pip do nothing: what it prints, and what it asks pip for."""
+"""Run scripts/install.sh with a Python whose venv and pip do nothing: what it prints, and what it asks pip for."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ esac
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """The repository without what is not installed, and such a Python."""
-    for name in ("setup.py", "pyproject.toml", "constraints.txt", "scripts/install.sh", "scripts/lib.sh"):
+    for name in ("setup.py", "pyproject.toml", "constraints.txt", "scripts/install.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("python", "c++"):
@@ -34,9 +34,9 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def install(clone: Path, **env: str) -> subprocess.CompletedProcess[str]:
+def install(clone: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": f"{clone}:/usr/bin:/bin", "PYTHON": str(clone / "python"), "TORCH": "", "FAIL": "", **env}
-    command = [clone / "scripts/install.sh"]
+    command = [clone / "scripts/install.sh", *options]
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=HANG)
 
 
@@ -63,3 +63,24 @@ def test_a_stage_that_fails_ends_it_and_says_why(clone: Path) -> None:
     assert "no such package" in result.stderr
     assert not (clone / ".venv/.installed").exists()
     assert install(clone).returncode == 0
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_is_the_header_and_installs_nothing(clone: Path, option: str) -> None:
+    result = install(clone, option)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (
+        result.stdout.startswith("Make .venv") and "\nUsage: [PYTHON=python3.12] scripts/install.sh\n" in result.stdout
+    )
+    assert not (clone / ".venv").exists()
+
+
+def test_an_option_that_it_does_not_know_is_refused(clone: Path) -> None:
+    result = install(clone, "--fast")
+    assert (result.returncode, result.stderr) == (1, "install.sh: unknown option '--fast' (see --help)\n")
+
+
+def test_with_cdpath_it_works_in_the_repository(clone: Path) -> None:
+    result = install(clone, CDPATH=str(clone.parent))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("Installing into .venv")

@@ -73,6 +73,7 @@ class RDropAdaptiveLoss(RDropTokenCriterion, AdaptiveLoss):
             sys.exit(f"error: --ddp-backend {cfg.ddp_backend}: {error}")
 
     def configure_rdrop(self, cfg: Any, task: Any) -> None:
+        """Also take ``--rdrop-adaptive-divergence``."""
         super().configure_rdrop(cfg, task)
         allowed = f"one of {', '.join(ADAPTIVE_DIVERGENCES)}"
         check(cfg.rdrop_adaptive_divergence in ADAPTIVE_DIVERGENCES, cfg, "rdrop_adaptive_divergence", allowed)
@@ -81,6 +82,7 @@ class RDropAdaptiveLoss(RDropTokenCriterion, AdaptiveLoss):
         check(possible, cfg, "rdrop_loss", "auto or plain with --rdrop-adaptive-divergence exact")
 
     def count_tokens(self, sample: dict[str, Any]) -> int:
+        """Return the number of targets that are no padding."""
         return int(sample["target"].ne(self.padding_idx).sum())
 
     def find_projection(self, model: Any) -> AdaptiveSoftmax:
@@ -113,6 +115,7 @@ class RDropAdaptiveLoss(RDropTokenCriterion, AdaptiveLoss):
     def plain_loss(
         self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
     ) -> RDropLoss:
+        """Return the loss from the features; ``exact`` works chunk by chunk."""
         states = self.states(net_output)
         target = model.get_targets(repeated, net_output).flatten()[: states.size(1)]
         # Whatever the model gave at padding, even infinity or no number, must reach no gradient: 0 times it is not 0.

@@ -26,6 +26,7 @@ class RDropCrossEntropyCriterion(RDropTokenCriterion, CrossEntropyCriterion):
     def plain_loss(
         self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
     ) -> RDropLoss:
+        """Return the parent's loss of the model's log-probabilities plus alpha times their divergence."""
         net_output = self.without_ignored(model, net_output, repeated)
         lprobs = model.get_normalized_probs(net_output, log_probs=True).flatten(0, -2)
         target = model.get_targets(repeated, net_output).view(-1)

@@ -30,6 +30,7 @@ class RDropLabelSmoothedCrossEntropyCriterion(RDropTokenCriterion, LabelSmoothed
     def plain_loss(
         self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
     ) -> RDropLoss:
+        """Return the parent's loss of the model's log-probabilities plus alpha times their divergence."""
         net_output = self.without_ignored(model, net_output, repeated)
         lprobs, target = self.get_lprobs_and_target(model, net_output, repeated)
         loss, nll_loss = label_smoothed_nll_loss(lprobs, target, self.eps, self.padding_idx, reduce)

@@ -53,6 +53,7 @@ class RDropTokenCriterion(RDropCriterion):
     eps, ignore_prefix_size, report_accuracy = 0.0, 0, False  # for parents without these settings
 
     def configure_rdrop(self, cfg: RDropTokenConfig, task: Any) -> None:
+        """Also take ``--rdrop-loss``; raise ``ValueError`` too if the task's targets are not the next word."""
         for name, targets in NOT_FOR_TASKS.items():
             if isinstance(task, TASK_REGISTRY.get(name, ())):
                 raise ValueError(
@@ -69,6 +70,7 @@ class RDropTokenCriterion(RDropCriterion):
         return loss, sample_size, {"nll_loss": log["loss"], **log} if model.training else log
 
     def rdrop_terms(self, model: Any, sample: dict[str, Any], alpha: float, reduce: bool) -> Terms:
+        """Return the loss of all passes, with ``alpha`` times the divergence, and the counts of one copy."""
         projection = self.plans[model].projection if reduce else None
         # A model with adaptive softmax returns its features anyway.
         features = {"features_only": True} if projection is not None and not self.for_adaptive_softmax else {}

@@ -10,7 +10,6 @@ import threading
 import time
 
 INTERVAL = 0.5  # seconds between two looks at whether the parent lives
-VARIABLE = "RDROP_PARENT"
 
 _forking = 0  # the number of the process that forks another one
 _forks_are_watched = False
@@ -34,11 +33,6 @@ def end_with(parent: int) -> None:
         os.register_at_fork(before=_note_forking, after_in_child=_watch_forked)
         _forks_are_watched = True
     _watch(parent)
-
-
-def end_with_caller() -> None:
-    if parent := os.environ.pop(VARIABLE, ""):
-        end_with(int(parent))
 
 
 def _note_forking() -> None:

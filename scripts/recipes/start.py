@@ -1,7 +1,7 @@
 """Run a command of this package with a Python that has what it needs: start.py SCRIPT COMMAND MODULE... -- ARGUMENT...
 
-The scripts that a user types come here: SCRIPT is the one that was typed, COMMAND its module in this package, and each
-MODULE a package that it needs. Only what any Python 3 understands may stand in this file.
+Each script that a user types runs this file. SCRIPT is that script, COMMAND its module in this package, and each MODULE
+is a package that the command needs. Any Python 3 must be able to run this file, so it uses no newer syntax or methods.
 """
 
 import importlib
@@ -16,7 +16,7 @@ VENV = os.path.join(ROOT, ".venv")
 
 
 def header_of(script):
-    """Return the comment or the docstring that opens a script: its help."""
+    """Return the help of a script: the comment or the docstring at its top."""
     with open(script, encoding="utf-8") as file:
         lines = file.read().splitlines()[1:]
     if lines[0].startswith('"""'):
@@ -25,35 +25,41 @@ def header_of(script):
     for line in lines:
         if not line.startswith("#"):
             break
-        header.append(line[1:].removeprefix(" "))
+        header.append(line[2:])
     return "\n".join(header) + "\n"
 
 
 def find_python(modules):
-    """Let the Python of the repository's .venv take over where this one is too old or lacks a module.
+    """Return if this Python is new enough and has the modules. If not, start the Python of .venv in its place.
 
-    Exit with one line where no Python has them.
+    Exit with one line if there is no .venv, or if its Python does not have the modules either.
     """
     missing = [name for name in modules if find_spec(name) is None]
     if sys.version_info >= (3, 11) and not missing:
         return
     python = os.path.join(VENV, "bin", "python3")
     if os.path.exists(python) and os.path.realpath(sys.prefix) != os.path.realpath(VENV):
-        os.execv(python, [python, *sys.argv])
+        os.execv(python, [python] + sys.argv)
     what = " ".join(missing) or "Python 3.11 or later"
     sys.exit("not installed: " + what + "; run make install, or activate the environment that has it")
 
 
 def start(script, command, modules, arguments=None):
-    """Run a command with the arguments, by default those that were typed."""
+    """Run a command. Print the help of the script if the arguments ask for it, even if modules are missing.
+
+    Args:
+        script: the path of the script that the user typed.
+        command: the module with the command's main(), such as "evaluation.report".
+        modules: the names of the packages that it needs.
+        arguments: what the user typed behind the script; by default what is in sys.argv.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
-    # Until the command has handlers of its own, ^C ends it silently and not with a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ^C ends the start silently; the command has its own handler
     if "-h" in arguments or "--help" in arguments:
         sys.stdout.write(header_of(script))
         sys.exit()
     find_python(modules)
-    sys.argv = [os.path.basename(script), *arguments]
+    sys.argv = [os.path.basename(script)] + arguments
     sys.path[0] = SCRIPTS
     sys.path.append(ROOT)
     from recipes import cli

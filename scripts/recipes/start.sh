@@ -1,6 +1,6 @@
-# Run a command of the recipes package: source start.sh COMMAND MODULE... -- ARGUMENT..., as start.py takes them.
+# Run a command of the recipes package: source start.sh COMMAND MODULE... -- ARGUMENT... (see start.py)
 
-unset CDPATH # with it, cd would print where it went
+unset CDPATH # if it is set, cd prints where it goes
 scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd) || exit
 python=python3
 command -v python3 >/dev/null || python=$scripts/../.venv/bin/python3

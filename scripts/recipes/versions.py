@@ -1,4 +1,4 @@
-"""What a measurement must name: the commit, the versions and the hardware."""
+"""Tell what a measurement was made with: the commit, the versions and the hardware."""
 
 import os
 import platform
@@ -13,8 +13,8 @@ PACKAGES = ("torch", "fairseq-fixed", "numpy", "hydra-core", "omegaconf", "sacre
 
 
 def commit() -> str:
-    """Return the commit of this checkout, "unknown" where git is not installed, refuses, or knows no checkout here."""
-    # Not that of another checkout around this folder.
+    """Return the commit of this checkout, or "unknown" if git is not installed, refuses, or finds no checkout here."""
+    # Without this, git would find the checkout that this folder lies in, if it has none of its own.
     env = os.environ | {"GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
     command = ["git", "describe", "--always", "--dirty"]
     try:
@@ -25,7 +25,7 @@ def commit() -> str:
 
 
 def versions() -> str:
-    """Return a line each on the commit, the versions and the hardware that a run had."""
+    """Return a text with a line for the commit, for each version, and for the GPU and the CPU."""
     lines = [f"rdrop_fairseq {commit()}", f"python {platform.python_version()}"]
     for package in PACKAGES:
         try:

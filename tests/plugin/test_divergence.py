@@ -1,38 +1,13 @@
-"""The divergence: numbers by hand, value and gradient against reference.py, its properties, precision, memory."""
+"""The divergence: numbers by hand, value and gradient against reference.py, and what it refuses."""
 
-import ast
-import importlib
 import math
-import pathlib
-import subprocess
-import sys
 
 import pytest
 import reference
 import torch
-import torch.nn.functional as F
-from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
-from hypothesis import given
-from hypothesis import strategies as st
-from support.helpers import kept_for_backward
+from support.lprobs import every_kind, random_lprobs, value_and_grad
 
 from rdrop_fairseq.divergence import DIVERGENCES, divergence
-
-PACKAGE = pathlib.Path(importlib.import_module("rdrop_fairseq").__file__).parent
-every_kind = pytest.mark.parametrize("kind", DIVERGENCES)
-
-
-def random_lprobs(*shape, seed=0, scale=2.0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return (scale * torch.randn(*shape, generator=generator, dtype=torch.float64)).log_softmax(-1).to(dtype)
-
-
-def value_and_grad(function, lprobs, *args):
-    lprobs = lprobs.detach().clone().requires_grad_()
-    value = function(lprobs, *args)
-    value.backward(torch.linspace(1, 2, value.numel(), dtype=value.dtype).view(value.shape))
-    return value.detach(), lprobs.grad
-
 
 # p = (1/2, 1/4, 1/4), q = (1/4, 1/2, 1/4), in units of ln 2: log p = (-1, -2, -2), log q = (-2, -1, -2).
 # KL(p||q) = 1/2 * 1 + 1/4 * -1 + 1/4 * 0 = 1/4;  KL(q||p) = 1/4 * -1 + 1/2 * 1 + 0 = 1/4.
@@ -215,79 +190,6 @@ def test_a_word_impossible_in_one_pass(kind):
         torch.testing.assert_close(grad, value_and_grad(reference.divergence, lprobs, kind)[1])
 
 
-# Property-based: logits drawn freely, up to the largest that training meets.
-@st.composite
-def logits_strategy(draw, largest=30.0):
-    passes, positions, vocab = draw(st.tuples(st.integers(2, 4), st.integers(1, 3), st.integers(1, 6)))
-    size = passes * positions * vocab
-    numbers = draw(st.lists(st.floats(-largest, largest, width=32), min_size=size, max_size=size))
-    return torch.tensor(numbers, dtype=torch.float64).view(passes, positions, vocab)
-
-
-kinds = st.sampled_from(DIVERGENCES)
-
-
-def tolerance(lprobs):
-    return 1e-13 * max(1.0, float(lprobs.abs().max()))
-
-
-@given(logits_strategy(), kinds, st.randoms(use_true_random=False))
-def test_property_order_of_the_passes(logits, kind, random):
-    lprobs = logits.log_softmax(-1)
-    order = list(range(len(lprobs)))
-    random.shuffle(order)
-    if kind in ("symmetric", "js"):
-        exchanged = divergence(lprobs[order], kind)
-    else:  # KL(p||q) of the passes turned round is KL(q||p)
-        exchanged = divergence(lprobs.flip(0), {"forward": "reverse", "reverse": "forward"}[kind])
-    torch.testing.assert_close(divergence(lprobs, kind), exchanged, rtol=1e-10, atol=tolerance(lprobs))
-
-
-@given(logits_strategy())
-def test_property_symmetric_is_the_mean_of_both_directions(logits):
-    lprobs = logits.log_softmax(-1)
-    mean = (divergence(lprobs, "forward") + divergence(lprobs, "reverse")) / 2
-    torch.testing.assert_close(divergence(lprobs, "symmetric"), mean, rtol=1e-10, atol=tolerance(lprobs))
-
-
-@given(logits_strategy(), kinds)
-def test_property_not_negative(logits, kind):
-    lprobs = logits.log_softmax(-1)
-    assert (divergence(lprobs, kind) >= -tolerance(lprobs)).all()
-
-
-@given(logits_strategy())
-def test_property_js_at_most_log_two(logits):
-    lprobs = logits.log_softmax(-1)
-    assert (divergence(lprobs, "js") <= math.log(2) + tolerance(lprobs)).all()
-
-
-@given(logits_strategy(largest=1e4), kinds, st.sampled_from([torch.float16, torch.bfloat16, torch.float32]))
-def test_property_finite_at_large_logits(logits, kind, dtype):
-    value, grad = value_and_grad(lambda x: divergence(x.log_softmax(-1), kind), logits.to(dtype))
-    assert value.dtype == torch.float32 and grad.dtype == dtype
-    assert value.isfinite().all() and grad.isfinite().all()
-
-
-@given(logits_strategy(), kinds, st.randoms(use_true_random=False))
-def test_property_permutation_of_the_vocabulary(logits, kind, random):
-    lprobs = logits.log_softmax(-1)
-    words = list(range(lprobs.size(-1)))
-    random.shuffle(words)
-    value, grad = value_and_grad(divergence, lprobs, kind)
-    permuted, permuted_grad = value_and_grad(divergence, lprobs[..., words], kind)
-    torch.testing.assert_close(permuted, value, rtol=1e-10, atol=tolerance(lprobs))
-    torch.testing.assert_close(permuted_grad, grad[..., words], rtol=1e-10, atol=tolerance(lprobs))
-
-
-@given(logits_strategy(), kinds)
-def test_property_m_passes_equal_the_loop_over_pairs(logits, kind):
-    lprobs = logits.log_softmax(-1)
-    pairs = [(i, j) for i in range(len(lprobs)) for j in range(i + 1, len(lprobs))]
-    mean = sum(divergence(lprobs[[i, j]], kind) for i, j in pairs) / len(pairs)
-    torch.testing.assert_close(divergence(lprobs, kind), mean, rtol=1e-10, atol=tolerance(lprobs))
-
-
 @every_kind
 def test_extreme_logits_have_the_known_value(kind):
     # Two one-hot distributions on different words, 2e4 nats apart: KL is 2e4, js is ln 2.
@@ -295,58 +197,6 @@ def test_extreme_logits_have_the_known_value(kind):
     expected = math.log(2) if kind == "js" else 2e4
     for dtype in (torch.float16, torch.float32):
         assert divergence(logits.to(dtype).log_softmax(-1), kind).item() == pytest.approx(expected)
-
-
-def naive(lprobs, kind):
-    """The formulas as torch's kl_div computes them, in the input's own precision."""
-    lp, lq = lprobs
-    forward = F.kl_div(lq, lp, log_target=True, reduction="none").sum(-1)
-    reverse = F.kl_div(lp, lq, log_target=True, reduction="none").sum(-1)
-    if kind == "js":
-        lm = torch.logaddexp(lp.float(), lq.float()).to(lp.dtype) - math.log(2)  # no logaddexp in half on a CPU
-        return (naive(torch.stack([lp, lm]), "forward") + naive(torch.stack([lq, lm]), "forward")) / 2
-    return {"forward": forward, "reverse": reverse, "symmetric": (forward + reverse) / 2}[kind]
-
-
-@every_kind
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("softmax_dtype", [None, torch.float32], ids=["half", "as_fairseq"])
-def test_half_precision_error_is_not_above_the_naive_formulas(kind, dtype, softmax_dtype):
-    logits = random_lprobs(2, 40, 300, scale=1.5).to(dtype)
-
-    def through(function):
-        return value_and_grad(lambda x: function(x.log_softmax(-1, dtype=softmax_dtype), kind), logits)
-
-    exact = value_and_grad(lambda x: divergence(x.log_softmax(-1), kind), logits.double())
-    for actual, plain, truth in zip(through(divergence), through(naive), exact, strict=True):
-        error, plain_error = ((x.double() - truth).abs().max().item() for x in (actual, plain))
-        assert error <= plain_error + 1e-2 * torch.finfo(dtype).eps * truth.abs().max().item()
-
-
-@every_kind
-def test_value_is_accumulated_in_float32(kind):
-    # 50,000 words: a sum in half precision would stall long before the end.
-    half = random_lprobs(2, 2, 50_000, scale=1.0, dtype=torch.float16)
-    torch.testing.assert_close(divergence(half, kind).double(), divergence(half.double(), kind), rtol=1e-5, atol=1e-6)
-
-
-def test_memory_kept_for_backward_is_that_of_plain_cross_entropy():
-    positions, vocab = 12, 50
-    logits = torch.randn(2 * positions, vocab, requires_grad=True)
-    target = torch.randint(vocab, (positions,)).repeat(2)
-
-    def cross_entropy(lprobs):
-        return label_smoothed_nll_loss(lprobs, target, 0.1, ignore_index=1)[0]
-
-    def plain():
-        return cross_entropy(logits.log_softmax(-1))
-
-    def rdrop():
-        lprobs = logits.log_softmax(-1)
-        return cross_entropy(lprobs) + 5 * divergence(lprobs.view(2, positions, vocab)).sum()
-
-    assert kept_for_backward(plain, logits.numel()) == 1  # so that it is seen to count
-    assert kept_for_backward(rdrop, logits.numel()) == 1
 
 
 def test_backward_twice_is_refused():
@@ -382,77 +232,3 @@ def test_errors_name_the_value_and_what_is_allowed(lprobs, kind, words):
     with pytest.raises(ValueError) as error:
         divergence(lprobs, kind)
     assert all(word in str(error.value) for word in words)
-
-
-def test_torch_alone_is_enough():
-    """As where fairseq is not installed: nobody on the import path finds it, nor what comes with it."""
-    script = """
-import sys
-
-class Without:
-    def __init__(self, finder):
-        self.finder = finder
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("fairseq", "omegaconf", "hydra", "sacrebleu"):
-            return None
-        return self.finder.find_spec(name, path, target)
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-
-sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
-try:
-    import fairseq
-    raise SystemExit("fairseq is still importable: this tests nothing")
-except ModuleNotFoundError:
-    pass
-
-import torch
-from rdrop_fairseq.divergence import divergence
-from rdrop_fairseq.fused import linear_rdrop_loss
-from rdrop_fairseq.passes import forward_passes, repeat_batch
-from rdrop_fairseq.schedule import AlphaSchedule
-
-lprobs = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]).log()
-assert abs(divergence(lprobs).item() - 0.25 * 0.6931472) < 1e-6
-fused = linear_rdrop_loss(lprobs.unsqueeze(1), torch.eye(3), torch.tensor([2]), 5.0)
-assert abs(fused.kl_loss.item() - 0.25 * 0.6931472) < 1e-6
-sample = {"net_input": {"input": torch.ones(3, 2)}, "target": torch.zeros(3)}
-model = torch.nn.Linear(2, 5)
-assert forward_passes(model, sample, repeat_batch(sample, 2), None, 2).shape == (6, 5)
-assert AlphaSchedule(5.0)(0) == 5.0
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_one_direction_of_imports():
-    """tasks, criterions -> passes, schedule, fused, divergence -> torch, at any depth of the code."""
-
-    def imported(path):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path.name}: relative import"
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-    allowed = {  # file: modules of the package, other packages
-        "divergence.py": (set(), {"torch"}),
-        "fused.py": ({"divergence", "fused_triton"}, {"torch"}),
-        "fused_triton.py": ({"divergence"}, {"torch", "triton"}),
-        "passes.py": (set(), {"torch"}),
-        "schedule.py": (set(), set()),
-    }
-    for path in PACKAGE.rglob("*.py"):
-        names = set(imported(path))
-        top = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
-        own = {name.split(".")[1] for name in names if name.startswith("rdrop_fairseq.")}
-        if path.parent == PACKAGE and path.name in allowed:
-            own_allowed, others_allowed = allowed[path.name]
-            assert own <= own_allowed, path
-            assert top - {"rdrop_fairseq"} <= others_allowed, path
-        elif path.parent.name == "criterions" and path.parent.parent == PACKAGE:
-            assert "tasks" not in own, path
-        elif path.parent.name == "tasks" and path.parent.parent == PACKAGE:
-            assert "criterions" not in own, path
-    assert all((PACKAGE / name).exists() for name in allowed)

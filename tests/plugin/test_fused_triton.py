@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_fused import FLOAT16, check_float16
+from support.fused_cases import FLOAT16, check_float16
 
 from rdrop_fairseq import fused, fused_torch
 from rdrop_fairseq.fused_torch import Facts, Settings

@@ -1,4 +1,4 @@
-"""scripts/children.py: processes end when their parent does, and so do those that they fork."""
+"""Child processes end when their parent does, and so do those that they fork."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""scripts/versions.py: the commit, with git, without it, and where git refuses."""
+"""The versions that a measurement names: the commit, with git, without git, and if git refuses."""
 
 import os
 import shutil

@@ -1,10 +1,12 @@
 """fairseq's command-line entry points for the tests, each in a process of its own that starts in a moment.
 
 fairseq takes seconds to import. A fork server imports it once; each call of an entry point then runs in a fresh fork of
-it, with its own standard output and error, working directory and exit status. The plugin is not imported beforehand:
-each process gets it through ``--user-dir``.
+it, with its own standard output and error, working directory and exit status. The server also imports the plugin, and
+puts fairseq-train's configuration together a quicker way (``quick_config``). The tests that start a program
+(``run_program``) get both as users do: through ``--user-dir`` and hydra.
 """
 
+import functools
 import gc
 import importlib
 import json
@@ -19,8 +21,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from unittest import mock
 
+import pytest
 import torch
 from support.waiting import HANG
 
@@ -31,9 +37,9 @@ TRAIN, HYDRA_TRAIN = "fairseq_cli.train", "fairseq_cli.hydra_train"
 PREPROCESS, GENERATE, INTERACTIVE = "fairseq_cli.preprocess", "fairseq_cli.generate", "fairseq_cli.interactive"
 EVAL_LM = "fairseq_cli.eval_lm"
 
-_SERVER = multiprocessing.get_context("forkserver")
-LATE = ["torch._dynamo", "sacremoses"]  # Adam imports the first late, the tools for texts the second
-_SERVER.set_forkserver_preload([TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, EVAL_LM, *LATE])
+# fairseq's programs first: they set up the log. Adam imports torch._dynamo late, the tools for texts import sacremoses.
+PRELOADED = [TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, EVAL_LM]
+PRELOADED += ["support.quick_config", "torch._dynamo", "sacremoses", "rdrop_fairseq"]
 
 # Deterministic, and the same on a machine that has GPUs.
 ONE_CPU = ("--cpu", "--distributed-world-size", "1", "--seed", "7", "--num-workers", "0")
@@ -61,6 +67,11 @@ for kind in ("input", "softmax"):
     ADAPTIVE_LM += (f"--adaptive-{kind}-cutoff", "8,14", f"--adaptive-{kind}-factor", "2")
 RDROP = ("--task", "rdrop_translation", "--criterion", "rdrop_label_smoothed_cross_entropy", "--label-smoothing", "0.1")
 FROZEN = ("--lr", "0")  # the model stays as initialised, so that every update compares with another run's
+
+ROUNDING = 0.003  # of a loss: fairseq logs three decimals
+DROPOUT = ("--dropout", "0.3")
+NO_DROPOUT = ("--dropout", "0")
+SCHEDULE = (*DROPOUT, "--rdrop-every", "2", "--rdrop-warmup-updates", "4")
 
 
 @dataclass
@@ -131,6 +142,12 @@ def train(data: Path, *flags: object, succeeds: bool = True, **options: str | Pa
     return run(TRAIN, *train_argv(data, *flags, **options), succeeds=succeeds)
 
 
+def generate(data: Path, checkpoint: Path, **options: bool) -> Result:
+    """Run fairseq-generate on the test set with a checkpoint."""
+    flags = ("--user-dir", USER_DIR, "--task", "rdrop_translation", "--cpu", "--beam", "2", "--max-len-b", "10")
+    return run(GENERATE, data, "--path", checkpoint, *flags, **options)
+
+
 def two_processes(init: str, argv: list[str]) -> Result:
     """Train on two processes that meet at a port given by a flag, or in the environment as by torchrun."""
     port = str(free_port())
@@ -152,7 +169,10 @@ def parameters(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def make_data(folder: Path, words: int = 12) -> Path:
-    """Write a made-up corpus of so many words, 36 + 8 + 9 pairs of 2 to 9 each, and binarise it as ``folder/bin``."""
+    """Write a made-up corpus, 36 + 8 + 9 pairs of 2 to 9 words, and binarise it as ``folder/bin``.
+
+    ``words`` is how many different words there are.
+    """
     rng = random.Random(1)
     for split, size in (("train", 36), ("valid", 8), ("test", 9)):
         pairs = [[rng.randrange(words) for _ in range(rng.randint(2, 9))] for _ in range(size)]
@@ -165,7 +185,10 @@ def make_data(folder: Path, words: int = 12) -> Path:
 
 
 def make_text(folder: Path, words: int = 18) -> Path:
-    """Write a made-up text of so many words, 36 + 8 + 9 lines of 2 to 9 or none, and binarise it as ``folder/bin``."""
+    """Write a made-up text, 36 + 8 + 9 lines of 2 to 9 words or none, and binarise it as ``folder/bin``.
+
+    ``words`` is how many different words there are.
+    """
     rng = random.Random(1)
     for split, size in (("train", 36), ("valid", 8), ("test", 9)):
         lines = (
@@ -184,13 +207,23 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+@functools.cache
+def fork_server() -> ForkServerContext:
+    """Start the server. It finds the modules of the tests on the path that Python reads from the environment."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
+        forkserver.ensure_running()
+    return context
+
+
 class Running:
     """A process of the fork server that runs an entry point."""
 
     def __init__(self, entry: str, argv: list[str], cwd: Path | None, env: dict[str, str]) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="command_line_")
         folder = Path(self.folder.name)
-        self.process = _SERVER.Process(target=_enter, args=(entry, argv, folder, cwd or folder, env))
+        self.process = fork_server().Process(target=_enter, args=(entry, argv, folder, cwd or folder, env))
         self.process.start()
 
     def result(self) -> Result:
@@ -208,8 +241,18 @@ def _enter(entry: str, argv: list[str], folder: Path, cwd: Path, env: dict[str, 
     for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), stream)
     os.chdir(cwd)
+    os.environ.pop("PYTHONPATH", None)  # that of the server
     os.environ.update(env)
     gc.freeze()  # fairseq's objects are of the server: to go through them for garbage would take longer than the rest
     torch.set_num_threads(1)
     sys.argv = [entry.replace("_cli.", "-"), *argv]
+    importlib.import_module("support.quick_config").install()
     importlib.import_module(entry).cli_main()
+
+
+def assert_loss_is_sum(result: Result, passes: int = 2, alpha: float = 5.0) -> None:
+    """With no label smoothing, loss = passes * nll_loss + alpha * kl_loss."""
+    assert result.column("rdrop_alpha") == [alpha] * len(result.updates)
+    assert min(result.column("kl_loss")) > 0.001
+    sums = [passes * update["nll_loss"] + alpha * update["kl_loss"] for update in result.updates]
+    assert result.column("loss") == pytest.approx(sums, abs=ROUNDING)

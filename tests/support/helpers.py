@@ -18,7 +18,6 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq.tasks.translation import TranslationTask
-from omegaconf import OmegaConf
 from reference import RDrop, adaptive_rdrop, exact_adaptive_rdrop, rdrop
 
 import rdrop_fairseq  # noqa: F401  (registers everything)
@@ -131,14 +130,11 @@ def build_model(task, arch="transformer", seed=1, **settings):
 
 
 def build_criterion(name, task, **settings):
-    """Through fairseq's own registry and config checks, as fairseq-train does it."""
+    """Through fairseq's own registry; without omegaconf, which would take longer than most tests."""
     known = CRITERION_DATACLASS_REGISTRY[name]
-    if "sentence_avg" in known.__dataclass_fields__:
-        settings = {"sentence_avg": False} | settings
-    if "ddp_backend" in known.__dataclass_fields__:
-        settings = {"ddp_backend": "legacy_ddp"} | settings
-    config = OmegaConf.structured(known(**settings))
-    config._name = name
+    needed = {"sentence_avg": False, "ddp_backend": "legacy_ddp"}  # of parents that take them from other parts
+    config = known(**{key: value for key, value in needed.items() if key in known.__dataclass_fields__} | settings)
+    config._name = config.criterion = name
     return task.build_criterion(config)
 
 
@@ -174,7 +170,7 @@ def train(criterion, model, sample, seed=1):
     """Forward and backward of one batch in training mode."""
     model.train()
     model.zero_grad()
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed also walks the call stack, for a GPU
     loss, sample_size, log = criterion(model, sample)
     loss.backward()
     grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -199,7 +195,9 @@ def kept_for_backward(loss_function, numel):
         objects = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
         return {tensor.untyped_storage().data_ptr() for tensor in objects if is_large(tensor)}
 
-    before, saved = live(), []
+    saved = []
+    gc.collect()
+    gc.freeze()  # so that only objects that are made from here on are looked at
 
     def pack(tensor):
         saved.append(tensor)  # also keeps the storage, and with it the address, from being used again
@@ -207,7 +205,8 @@ def kept_for_backward(loss_function, numel):
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = loss_function()
-    kept = {tensor.untyped_storage().data_ptr() for tensor in saved if is_large(tensor)} | (live() - before)
+    kept = {tensor.untyped_storage().data_ptr() for tensor in saved if is_large(tensor)} | live()
+    gc.unfreeze()
     loss.backward()
     return len(kept)
 

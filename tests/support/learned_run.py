@@ -1,32 +1,58 @@
-"""Runs that evaluation is tested on: one that has learned its toy text by heart, and the Python tools that score it."""
+"""Runs that evaluation is tested on: one that has learned its toy text by heart, and the commands that score it."""
 
 import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
-from recipes.evaluation import decoding
+from recipes.evaluation import checkpoint_choice, decoding
+from recipes.files import lock
+from recipes.versions import versions
 from support import command_line
 from support.toy_run import CONFIG
+from support.waiting import HANG
+
+GENERATION = {"beam": 3, "lenpen": 0.6, "max_len_a": 1.5, "max_len_b": 3}
 
 
 def tool(name: str, *options: object) -> command_line.Result:
-    """Run scripts/NAME.py as its shell script would, in a process that has imported fairseq already."""
+    """Run a command, such as "recipes.evaluation.report", in a process that has imported fairseq already."""
     return command_line.run("support.script_entry", name, *options, succeeds=False)
 
 
 def tool_refused(name: str, *options: object) -> str:
-    """Run scripts/NAME.py, check that it fails with one line on stderr, and return that line."""
+    """Run a command, check that it fails with one line on stderr, and return that line."""
     result = tool(name, *options)
     assert result.status != 0, result.stdout
     assert result.stderr.count("\n") == 1, result.stderr
     return result.stderr
 
 
-def train_learned(folder: Path, **sections: dict) -> Path:
+def train_run(folder: Path, config: dict) -> Path:
+    """Train a run with fairseq-hydra-train, write the files that train.sh adds, and return the run folder."""
+    folder.mkdir(parents=True)
+    fixed = {
+        "common": {"user_dir": command_line.USER_DIR, "seed": 3},
+        "checkpoint": {"save_dir": str(folder / "checkpoints")},
+        "hydra": {"run": {"dir": "."}, "output_subdir": None},
+    }
+    config = config | {section: config.get(section, {}) | values for section, values in fixed.items()}
+    (folder / "train.yaml").write_text(yaml.safe_dump(config))
+    (folder / "versions.txt").write_text(versions())
+    result = command_line.run(command_line.HYDRA_TRAIN, "--config-dir", folder, "--config-name", "train")
+    (folder / "train.log").write_text(result.stdout)
+    return folder
+
+
+def train_learned(folder: Path) -> Path:
     """Train a run that learns its toy text by heart, so that its BLEU is above 0; return the run folder.
 
-    ``sections`` are settings of the config besides CONFIG's. The text is prepared in ``folder/data``; its validation
-    and test sets are lines of the training set, validation and the test set made_up the same ones.
+    The text is prepared in ``folder/data``. Its validation and test sets are lines of the training set; validation and
+    the test set made_up are the same lines. The run keeps checkpoints by update, by epoch, and the two best.
     """
     command_line.make_data(folder)
     data = folder / "data"
@@ -42,21 +68,54 @@ def train_learned(folder: Path, **sections: dict) -> Path:
         command_line.PREPROCESS, "-s", "de", "-t", "en", *prefixes, "--joined-dictionary", "--destdir", data / "bin"
     )
     (data / "testsets").write_text("made_up\nanother\n")
-    run_folder = folder / "run"
-    run_folder.mkdir()
     config = yaml.safe_load(CONFIG.format(data=data / "bin", criterion="label_smoothed_cross_entropy"))
-    fixed = {
-        "common": {"user_dir": command_line.USER_DIR, "seed": 3},
-        "checkpoint": {"save_dir": str(run_folder / "checkpoints")},
+    changes = {
+        "checkpoint": {
+            "keep_best_checkpoints": 2,
+            "save_interval_updates": 33,
+            "no_epoch_checkpoints": False,
+            "save_interval": 12,
+        },
+        "dataset": {"batch_size": 9, "validate_interval_updates": 33},
+        "optimization": {"max_update": 165, "lr": [0.02]},
         "model": {"dropout": 0.0},
-        "hydra": {"run": {"dir": "."}, "output_subdir": None},
+        "generation": GENERATION,
     }
-    for settings_ in (fixed, sections):
-        for section, values in settings_.items():
-            config[section] = config.get(section, {}) | values
-    (run_folder / "train.yaml").write_text(yaml.safe_dump(config))
-    command_line.run(command_line.HYDRA_TRAIN, "--config-dir", run_folder, "--config-name", "train")
-    return run_folder
+    return train_run(folder / "run", config | {key: config.get(key, {}) | value for key, value in changes.items()})
+
+
+def learned_once(factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that holds the run of `train_learned`. All processes of a test session share it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "learned_once"
+    held = lock(folder.with_suffix(".lock"), HANG)
+    try:
+        if not folder.exists():
+            made = factory.mktemp("learned")
+            train_learned(made)
+            text = (made / "run/train.yaml").read_text()
+            (made / "run/train.yaml").write_text(text.replace(str(made), str(folder)))
+            made.rename(folder)
+    finally:
+        os.close(held)
+    return folder
+
+
+def copy_of(run_folder: Path, place: Path, name: str = "run") -> Path:
+    """Copy a run and its data, which is beside it in the folder data, to another place; return the new run folder."""
+    shutil.copytree(run_folder.parent / "data", place / "data")
+    copy = shutil.copytree(run_folder, place / name, ignore=shutil.ignore_patterns("evaluation", "sweep"))
+    config = (copy / "train.yaml").read_text()
+    (copy / "train.yaml").write_text(config.replace(str(run_folder.parent / "data"), str(place / "data")))
+    return copy
+
+
+@contextmanager
+def chosen(run_folder: Path) -> Iterator[checkpoint_choice.Checkpoint]:
+    """The best checkpoint of a run, as an evaluation takes it."""
+    args = checkpoint_choice.parser().parse_args([str(run_folder)])
+    with checkpoint_choice.chosen_checkpoint(args) as checkpoint:
+        yield checkpoint
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -72,27 +131,9 @@ def tree(folder: Path) -> dict[str, str]:
 
 def fairseq_hypotheses(run_folder: Path, subset: str, *flags: object) -> list[list[decoding.Hypothesis]]:
     """What fairseq-generate, called with ``flags``, gives for a run of ``train_learned``."""
-    where = ["--path", run_folder / "checkpoints/checkpoint_best.pt", "--results-path", run_folder.parent / "generated"]
-    command_line.run(
-        *(
-            command_line.GENERATE,
-            run_folder.parent / "data/bin",
-            "--user-dir",
-            command_line.USER_DIR,
-            "--cpu",
-            "--num-workers",
-            0,
-        ),
-        *(
-            "--gen-subset",
-            subset,
-            "--batch-size",
-            10,
-            "--required-batch-size-multiple",
-            1,
-            "--remove-bpe",
-            *where,
-            *flags,
-        ),
-    )
-    return list(decoding.read_generated(run_folder.parent / f"generated/generate-{subset}.txt").values())
+    data, generated = run_folder.parent / "data/bin", run_folder.parent / "generated"
+    where = ["--path", run_folder / "checkpoints/checkpoint_best.pt", "--results-path", generated]
+    how = ["--user-dir", command_line.USER_DIR, "--cpu", "--num-workers", 0, "--gen-subset", subset, "--remove-bpe"]
+    how += ["--batch-size", 10, "--required-batch-size-multiple", 1]
+    command_line.run(command_line.GENERATE, data, *where, *how, *flags)
+    return list(decoding.read_generated(generated / f"generate-{subset}.txt").values())

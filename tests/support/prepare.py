@@ -1,115 +1,156 @@
-"""How the tests of the prepare scripts run them: to the end, refused with one line, and up to a moment."""
+"""How the tests run the prepare scripts: in this process or as a shell would, to the end, refused, up to a moment."""
 
+import functools
 import io
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
-import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
-from support.places import SCRIPTS
+from recipes import cli
+from recipes.data import demo, iwslt14, iwslt17, multi30k, own_text, translation, wikitext, wmt14
+from support.places import BIN, SCRIPTS
 from support.waiting import HANG, wait_until
 
-BIN = Path(sys.executable).parent
+MAINS: dict[str, Callable[[list[str]], None]] = {
+    "prepare_demo.sh": demo.main,
+    "prepare_iwslt14.sh": iwslt14.main,
+    "prepare_iwslt17.sh": iwslt17.main,
+    "prepare_multi30k.sh": multi30k.main,
+    "prepare_text.sh": own_text.main,
+    "prepare_wikitext2.sh": lambda arguments: wikitext.main(["wikitext-2", *arguments]),
+    "prepare_wikitext103.sh": lambda arguments: wikitext.main(["wikitext-103", *arguments]),
+    "prepare_wmt14.sh": wmt14.main,
+}
+WITHOUT_BPE = ("prepare_demo.sh", "prepare_wikitext2.sh", "prepare_wikitext103.sh")
 
 
-def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **more}
+@dataclass
+class Result:
+    """How a run ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def command(script: str, *options: object, scripts: Path = SCRIPTS, plain: bool = False) -> list[str]:
-    """Return the command of a prepare script, with few merges and two workers where the options do not say.
+def words(script: str, options: tuple[object, ...], plain: bool) -> list[str]:
+    """Return the arguments of a script: with few merges and two workers if the options do not say, or `plain`."""
+    own = [] if plain else ["--workers", "2"] + ([] if script in WITHOUT_BPE else ["--bpe", "40"])
+    return [*own, *map(str, options)]
+
+
+def run(script: str, *options: object, plain: bool = False, fairseq: bool = False, limit: int | None = None) -> Result:
+    """Run a script's main function in this process, as `cli.run` does.
 
     Args:
-        plain: only the options given.
+        plain: give it only the options given.
+        fairseq: whether the last step runs fairseq-preprocess. Without that it makes an empty folder in no time.
+        limit: size in KiB that no file may outgrow. It stands in for a full disk.
     """
-    own = [] if plain else ["--bpe", "40", "--workers", "2"]
-    return [str(scripts / script), *own, *map(str, options)]
+    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    main = functools.partial(MAINS[script], words(script, options, plain))
+    status = 0
+    with ExitStack() as stack:
+        stack.enter_context(_as_before())
+        stack.enter_context(mock.patch.object(sys, "argv", [script]))
+        if not fairseq:
+            for module in (translation, wikitext):
+                stack.enter_context(mock.patch.object(module, "binarize"))
+        stack.enter_context(redirect_stdout(stdout))
+        stack.enter_context(redirect_stderr(stderr))
+        if limit is not None:
+            stack.enter_context(_no_file_above(limit))
+        try:
+            cli.run(main)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 0
+    texts = [stream.buffer.getvalue().decode() for stream in (stdout, stderr)]  # type: ignore[attr-defined]
+    return Result(status, *texts)
 
 
-def run(
-    script: str, *options: object, scripts: Path = SCRIPTS, plain: bool = False, **env: str
-) -> subprocess.CompletedProcess[str]:
-    arguments = command(script, *options, scripts=scripts, plain=plain)
-    return subprocess.run(arguments, capture_output=True, text=True, env=environment(**env), timeout=HANG)
+@contextmanager
+def _as_before() -> Iterator[None]:
+    """Restore what `cli.run` changes in a process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
-def prepared(script: str, *options: object, scripts: Path = SCRIPTS, plain: bool = False, **env: str) -> str:
+@contextmanager
+def _no_file_above(limit: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit * 1024, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def prepared(script: str, *options: object, plain: bool = False, fairseq: bool = False) -> str:
     """Run, check that it succeeds without a word on stderr, and return what it printed."""
-    result = run(script, *options, scripts=scripts, plain=plain, **env)
+    result = run(script, *options, plain=plain, fairseq=fairseq)
     assert (result.returncode, result.stderr) == (0, ""), result
     return result.stdout
 
 
-def refused(
-    script: str,
-    *options: object,
-    scripts: Path = SCRIPTS,
-    plain: bool = False,
-    limit: int | None = None,
-    **env: str,
-) -> str:
-    """Run, check that it fails with one line on stderr, and return that line.
-
-    Args:
-        limit: size in KiB that no file may outgrow: it stands in for a disk that is full.
-    """
-    arguments = command(script, *options, scripts=scripts, plain=plain)
-    if limit is not None:
-        arguments = ["bash", "-c", f'ulimit -f {limit} && exec "$@"', "bash", *arguments]
-    result = subprocess.run(arguments, capture_output=True, text=True, env=environment(**env), timeout=HANG)
+def refused(script: str, *options: object, plain: bool = False, fairseq: bool = False, limit: int | None = None) -> str:
+    """Run, check that it fails with one line on stderr, and return that line."""
+    result = run(script, *options, plain=plain, fairseq=fairseq, limit=limit)
     assert result.returncode != 0, result.stdout
     assert result.stderr.count("\n") == 1, result.stderr
     return result.stderr
 
 
-def content(out: Path) -> dict[str, bytes]:
-    """Return every file below a folder with its bytes."""
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+# As a shell would
 
 
-def lines(file: Path) -> list[str]:
-    """Return the lines of a text, which end at newlines alone."""
-    return file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", **more}
 
 
-def pack(archive: Path, files: Mapping[str, str | bytes]) -> Path:
-    """Write an archive, .tgz or .tar, that holds the files."""
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(archive, "w:gz" if archive.suffix == ".tgz" else "w") as tar:
-        for name, text in files.items():
-            data = text.encode() if isinstance(text, str) else text
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return archive
+def command(script: str, *options: object, plain: bool = False, scripts: Path = SCRIPTS) -> list[str]:
+    """Return the command that runs a script, with the arguments that `run` gives it."""
+    return [str(scripts / script), *words(script, options, plain)]
 
 
-def stub_fairseq(folder: Path, preprocess: str = "raise SystemExit\n") -> str:
-    """Return a PYTHONPATH on which fairseq-preprocess is the code given: by default nothing, in no time.
-
-    The code ends the process: what comes after is the check of what fairseq has written.
-    """
-    package = folder / "stub" / "fairseq_cli"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "preprocess.py").write_text(preprocess)
-    return str(package.parent)
+def typed(arguments: list[str], cwd: Path | None = None, **env: str) -> Result:
+    """Run a command to its end."""
+    done = subprocess.run(
+        arguments, cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=HANG, check=False
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
-def started(arguments: list[str], env: dict[str, str], moment: Callable[[], bool]) -> subprocess.Popen[str]:
+def prepared_by_script(script: str, *options: object, **env: str) -> str:
+    """Run the script itself, check that it succeeds without a word on stderr, and return what it printed."""
+    result = typed(command(script, *options), **env)
+    assert (result.returncode, result.stderr) == (0, ""), result
+    return result.stdout
+
+
+def started(arguments: list[str], moment: Callable[[], bool]) -> subprocess.Popen[str]:
     """Start a run in a process group of its own, to which ^C gets through, and return at the moment."""
     process = subprocess.Popen(
         arguments,
-        env=env,
+        env=environment(),
         start_new_session=True,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # Where the tests run in the background, ^C is ignored, and children inherit that.
+        # If the tests run in the background, ^C is ignored, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(moment, lambda: process.poll() is None)
@@ -117,13 +158,13 @@ def started(arguments: list[str], env: dict[str, str], moment: Callable[[], bool
 
 
 def at_work(out: Path, folder: str = "*") -> bool:
-    """Whether a run has begun to make the folder, or a file in one."""
+    """Return whether a run has begun to make the folder, or a file in one."""
     return any(out.glob(f".part.*/{folder}"))
 
 
-def interrupted(arguments: list[str], env: dict[str, str], moment: Callable[[], bool]) -> None:
+def interrupted(arguments: list[str], moment: Callable[[], bool]) -> None:
     """Send ^C to a run at the moment, and check that it ends with one line and leaves no process behind."""
-    process = started(arguments, env, moment)
+    process = started(arguments, moment)
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=HANG)
     assert process.returncode == 130, (process.returncode, stdout, stderr)
@@ -131,7 +172,25 @@ def interrupted(arguments: list[str], env: dict[str, str], moment: Callable[[], 
     wait_until(lambda: is_gone(process.pid))
 
 
-def is_gone(group: int) -> bool:
-    """Whether no process of the group lives; nobody may have waited for it yet."""
-    listed = subprocess.run(["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
-    return not any(re.match(rf" *{group} +[^Z]", row) for row in listed.splitlines())
+def is_gone(session: int) -> bool:
+    """Return whether no process of the session lives. Nobody may have waited for it yet."""
+    listed = subprocess.run(["ps", "-e", "-o", "sess=,stat="], capture_output=True, text=True, check=True).stdout
+    return not any(re.match(rf" *{session} +[^Z]", row) for row in listed.splitlines())
+
+
+# Results
+
+
+def content(out: Path) -> dict[str, bytes]:
+    """Return every file below a folder with its bytes."""
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def state(out: Path) -> dict[str, tuple[bytes, int]]:
+    """Return every file below a folder with its bytes and the time at which it was written."""
+    return {name: (data, (out / name).stat().st_mtime_ns) for name, data in content(out).items()}
+
+
+def lines(file: Path) -> list[str]:
+    """Return the lines of a text, which end at newlines alone."""
+    return file.read_text(encoding="utf-8").removesuffix("\n").split("\n")

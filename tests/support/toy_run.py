@@ -61,6 +61,15 @@ def make_configs(folder: Path) -> Path:
         (folder / kind).mkdir()
         shutil.copy(folder / "test.en", folder / kind / "made_up.en")
     (folder / "testsets").write_text("made_up\n")
+    return write_configs(folder)
+
+
+def write_configs(folder: Path) -> Path:
+    """Write the configs alone. If there is no prepared data, two dictionaries stand in for it."""
+    if not (folder / "bin").exists():
+        (folder / "bin").mkdir()
+        for lang in ("de", "en"):
+            (folder / f"bin/dict.{lang}.txt").write_text(f"{lang}0 5\n{lang}1 4\n")
     for name in ("baseline", "rdrop"):
         criterion = "label_smoothed_cross_entropy" if name == "baseline" else "rdrop_label_smoothed_cross_entropy"
         (folder / f"{name}.yaml").write_text(CONFIG.format(data=folder / "bin", criterion=criterion))

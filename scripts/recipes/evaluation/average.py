@@ -1,6 +1,5 @@
-"""Average the parameters of checkpoints of one run. See scripts/average_checkpoints.py."""
+"""Average the parameters of several checkpoints of one run: the command scripts/average_checkpoints.py."""
 
-import logging
 import os
 import re
 import sys
@@ -9,34 +8,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from recipes import cli
 from recipes.files import whole_file
+from recipes.quiet import quiet
 
-logging.disable(logging.INFO)  # fairseq's import tells of optional packages
-from fairseq.checkpoint_utils import checkpoint_paths, load_checkpoint_to_cpu  # noqa: E402
-from omegaconf import OmegaConf  # noqa: E402
+with quiet():
+    from fairseq.checkpoint_utils import checkpoint_paths, load_checkpoint_to_cpu
 
-import rdrop_fairseq  # noqa: E402, F401  (its safe globals let the checkpoints load)
+    import rdrop_fairseq  # noqa: F401  (PyTorch loads checkpoints of fairseq only after this import)
 
-# How fairseq names what it saves, and which of its options says how many it keeps.
+# For each way in which fairseq saves checkpoints: the pattern of the file names, and the setting that limits how many
+# are kept.
 SAVED = {
     "update": (r"checkpoint_\d+_(\d+)\.pt", "keep_interval_updates"),
     "epoch": (r"checkpoint(\d+)\.pt", "keep_last_epochs"),
     "best": (r"checkpoint\.best_.+_(-?\d+\.\d+)\.pt", "keep_best_checkpoints"),
 }
-AVERAGE_OF = "average_of"  # the mark of an average, in its extra_state: the names of the checkpoints
+AVERAGE_OF = "average_of"  # an average lists its checkpoints under this name in its extra_state; so it is recognised
 
 
 def saved(folder: Path, kind: str) -> list[Path]:
-    """Return the checkpoints of a folder saved by update, by epoch, or as the best; the highest number first."""
+    """Return the checkpoints in a folder that were saved by "update", by "epoch" or as "best", highest number first."""
     if not folder.is_dir():
         sys.exit(f"there is no folder {folder}")
     return [Path(path) for path in checkpoint_paths(str(folder), SAVED[kind][0])]
 
 
 def first(folder: Path, kind: str, paths: list[Path], count: int) -> list[Path]:
-    """Return the first `count` of the paths; exit if there are fewer."""
+    """Return the first `count` paths. Exit if there are fewer."""
     if len(paths) < count:
         what = "best on validation" if kind == "best" else f"saved by {kind}"
         sys.exit(
@@ -47,9 +48,9 @@ def first(folder: Path, kind: str, paths: list[Path], count: int) -> list[Path]:
 
 
 def last_checkpoints(folder: Path, count: int, by: str | None = None) -> list[Path]:
-    """Return the last `count` checkpoints saved by update or by epoch, the newest first.
+    """Return the last `count` checkpoints that were saved by "update" or by "epoch", the newest first.
 
-    Where nothing is said of `by`, those saved by update; by epoch if there are only such.
+    By default, take those saved by update; take those saved by epoch if there are no others.
     """
     by = by or ("epoch" if saved(folder, "epoch") and not saved(folder, "update") else "update")
     return first(folder, by, saved(folder, by), count)
@@ -58,7 +59,8 @@ def last_checkpoints(folder: Path, count: int, by: str | None = None) -> list[Pa
 def best_checkpoints(folder: Path, count: int) -> list[Path]:
     """Return the `count` checkpoints with the best values of the run's metric, the best first.
 
-    fairseq names them by the value (checkpoint.best_bleu_37.2512.pt; the last digits are random, against equal names).
+    fairseq puts the value into the name, as in checkpoint.best_bleu_37.2512.pt. The last two digits are random, so that
+    equal values get different names.
     """
     paths = first(folder, "best", saved(folder, "best"), count)
     maximize = OmegaConf.select(load(paths[0])["cfg"], "checkpoint.maximize_best_checkpoint_metric")
@@ -70,13 +72,13 @@ def best_checkpoints(folder: Path, count: int) -> list[Path]:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return a checkpoint; exit if it is not whole, or none of fairseq's, or holds what torch does not load."""
+    """Return a checkpoint of fairseq. Exit if the file is cut short, is something else, or is unsafe to load."""
     if not zipfile.is_zipfile(path):
         sys.exit(f"{path} is cut short, or no checkpoint")
     try:
         state = load_checkpoint_to_cpu(str(path))
         model, extra = state["model"], state["extra_state"]
-    except Exception as error:  # of torch, of pickle, and whatever fairseq's look for what is not there raises
+    except Exception as error:  # PyTorch, pickle and fairseq raise many kinds if the content is not what they expect
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         sys.exit(f"{path} cannot be loaded as a checkpoint of fairseq: {what}")
     tensors = isinstance(model, dict) and all(isinstance(value, torch.Tensor) for value in model.values())
@@ -86,11 +88,11 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def average(paths: list[Path]) -> dict[str, Any]:
-    """Return the first checkpoint with the mean of the parameters of all, without its optimizer's state.
+    """Return the first checkpoint with the mean of the parameters of all of them, and without optimizer state.
 
-    The mean is taken in float64, one checkpoint in memory at a time, and kept in the parameters' type, float16 and
-    bfloat16 in float32; parameters that are one tensor in the first checkpoint (tied embeddings) are one in the result.
-    Exits if the checkpoints do not hold the same parameters.
+    The mean is computed in float64, with one checkpoint at a time in memory. It is stored in the type of the parameter,
+    or in float32 if the parameter is in half precision. Parameters that share one tensor in the first checkpoint, as
+    tied embeddings do, share one in the result. Exit if the checkpoints do not hold the same parameters.
     """
     result = load(paths[0])
     result.pop("last_optimizer_state", None)
@@ -111,7 +113,7 @@ def average(paths: list[Path]) -> dict[str, Any]:
     tied: dict[object, torch.Tensor] = {}
     for name in sums:
         mean = tied.setdefault(places[name], model[name])
-        if torch.equal(mean, model[name]):  # or it is tied in the first alone
+        if torch.equal(mean, model[name]):  # they differ if the tensors are tied in the first checkpoint alone
             model[name] = mean
     return result
 
@@ -121,36 +123,39 @@ def _shape(model: dict[str, torch.Tensor], name: str) -> torch.Size | None:
 
 
 def is_average(path: Path) -> bool:
-    """Whether a file is an average that this tool made."""
+    """Return whether a file is an average that this module made."""
     try:
         return AVERAGE_OF in torch.load(path, map_location="cpu", mmap=True, weights_only=True)["extra_state"]
-    except Exception:  # whatever else it is
+    except Exception:  # the file may be anything
         return False
 
 
 def check_out(out: Path, folder: Path) -> None:
-    """Exit unless an average may be written to `out`: it must not take the place of anything but an average.
+    """Exit unless an average may be written to `out`.
 
-    Nor may it be taken for a checkpoint that the run itself saved to the folder.
+    An average replaces no file but an average. In the checkpoint folder it must not have a name that fairseq gives to
+    its own checkpoints.
     """
     if out.exists() and not (out.is_file() and is_average(out)):
-        sys.exit(f"{out} is there and no average that this tool made: choose another OUT")
+        sys.exit(f"{out} exists and is no average that this tool made: choose another OUT")
     names = "|".join([r"checkpoint_(best|last)\.pt", *(pattern for pattern, _ in SAVED.values())])
     if re.fullmatch(names, out.name) and folder.is_dir() and out.parent.is_dir() and out.parent.samefile(folder):
         sys.exit(f"{out} would be taken for a checkpoint that the run saved: choose another OUT")
 
 
 def save(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint that is there whole or not at all."""
+    """Write a checkpoint file, whole or not at all."""
     try:
-        with whole_file(path) as part, part.open("wb") as file:  # of a path, torch would write the name into the file
+        # torch.save would write the name of the temporary file into the checkpoint if it were given a path.
+        with whole_file(path) as part, part.open("wb") as file:
             torch.save(checkpoint, file)
-    except RuntimeError as error:  # torch's writer, of a full disk
+    except RuntimeError as error:  # PyTorch raises this if the disk is full
         sys.exit(f"{path} could not be written: {str(error).splitlines()[0]}")
 
 
 def main() -> None:
-    parser = cli.Parser(__doc__)
+    """Run the command average_checkpoints.py."""
+    parser = cli.Parser()
     parser.add_argument("checkpoints", type=Path, metavar="CHECKPOINTS")
     parser.add_argument("out", type=Path, metavar="OUT")
     which = parser.add_mutually_exclusive_group(required=True)
@@ -160,7 +165,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.best and args.by:
         parser.error("--by goes with --last")
-    out = Path(os.path.realpath(args.out))  # what a link points to, not the link
+    out = Path(os.path.realpath(args.out))  # if OUT is a link, the file that it points to is replaced
     check_out(out, args.checkpoints)
     if args.best:
         paths = best_checkpoints(args.checkpoints, args.best)

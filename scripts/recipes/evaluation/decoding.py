@@ -1,11 +1,8 @@
-"""Decode with a translation run of scripts/train.sh: what its config and its data say, and fairseq-generate on it."""
+"""Decode the texts of a translation run with fairseq-generate, as the run's config says."""
 
-import os
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,21 +10,17 @@ import numpy
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recipes.cli import MOST, ROOT, STEEPEST
-from recipes.evaluation.checkpoint_choice import (
-    Checkpoint,
-    check_dictionaries,
-    check_path,
-    failure_in_one_line,
-    read_config,
-    setting,
-)
+from recipes.cli import MOST, STEEPEST
+from recipes.data.prepared import Prepared, read_prepared
+from recipes.evaluation.checkpoint_choice import Checkpoint, failure_in_one_line
 from recipes.files import read_lines
+from recipes.quiet import quiet
+from recipes.training.run_folder import RunFolder
 
 LANGUAGE = re.compile(r"[A-Za-z]\w*(?:-\w+)*")
 SUBWORDS = ("subword_nmt", "sentencepiece", "wordpiece", "letter", "silence", "_EOW", "@@ ", "@@", "none")
-# The settings of fairseq's GenerationConfig that a config may use: those of beam search and sampling, with the least
-# and the greatest value. The others read files, or are none of a score that compares.
+# The settings of fairseq's GenerationConfig that a run's config may set, with the least and the greatest value: those
+# of beam search and sampling. The other settings read files, or give scores that do not compare.
 SETTINGS: dict[str, tuple[float, float]] = {
     "beam": (1, MOST),
     "lenpen": (-STEEPEST, STEEPEST),
@@ -46,46 +39,48 @@ SETTINGS: dict[str, tuple[float, float]] = {
     "diverse_beam_strength": (-MOST, MOST),
     "diversity_rate": (-MOST, MOST),
 }
-MAX_TOKENS = 4096  # of a batch, and more only for a line that is longer
+MAX_TOKENS = 4096  # of a batch; a longer line is a batch of its own
+# fairseq would read embeddings from these files when it builds the model. The checkpoint holds the trained ones.
+NO_EMBEDDING_FILES = dict.fromkeys(("embed_path", "encoder_embed_path", "decoder_embed_path"))
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, and what is known of its data."""
+    """What decoding needs to know about a translation run.
 
-    folder: Path
-    bin: Path  # the binarized data
+    Attributes:
+        folder: the run folder; its absolute path is one that fairseq can read.
+        bin: the folder of the binarized data.
+        prepared: how the data was prepared.
+        source, target: the languages.
+        generation: the settings of fairseq's GenerationConfig that the run's config sets.
+        post_process: which kind of subwords to join: subword_nmt, sentencepiece, ...
+        cpu: whether to decode without a GPU.
+    """
+
+    folder: RunFolder
+    bin: Path
+    prepared: Prepared
     source: str
     target: str
-    generation: dict[str, Any]  # how the config decodes, by the names of fairseq's GenerationConfig
-    post_process: str | None  # how subwords are joined: subword_nmt, sentencepiece, ...
+    generation: dict[str, Any]
+    post_process: str | None
     cpu: bool
 
     @property
     def data(self) -> Path:
-        """The folder of the prepared data, which holds raw/, tok/ and bin/."""
+        """The folder of the prepared data, which holds raw, tok and bin."""
         return self.bin.parent
 
-    @cached_property
-    def settings(self) -> list[str]:
-        """What the preparation of the data says of itself."""
-        path = self.data / "settings"
-        return read_lines(path) if path.exists() else []
-
-    @property
-    def lowercase(self) -> bool:
-        """Whether the tokens are lower-cased."""
-        return "lowercase: yes" in self.settings
-
-    @property
-    def escaped(self) -> bool:
-        """Whether the tokens hold Moses' escapes (&apos; for ')."""
-        return "escaped: yes" in self.settings
-
     def references(self, kind: str, name: str) -> list[list[str]]:
-        """Return the references of a text, `kind` raw or tok: NAME.LANG, NAME.LANG0, NAME.LANG1, as multi-bleu.perl.
+        """Return the references of a text: the files NAME.LANG, NAME.LANG0, NAME.LANG1, ... in the folder `kind`.
 
-        NAME.LANG0 is none where LANG0 is the source language.
+        These are the names that multi-bleu.perl looks for. A file of the source language is no reference, even if that
+        language is called LANG0.
+
+        Args:
+            kind: "raw" or "tok".
+            name: the name of a test set, or "valid".
         """
         stem = f"{self.data}/{kind}/{name}."
         names = [f"{self.target}{number}" for number in ("", *range(10))]
@@ -96,82 +91,76 @@ class Run:
 
     @property
     def testsets(self) -> list[str]:
-        """The names of the test sets, in the order of bin's test, test1, ...; exits unless bin holds just as many."""
-        path = self.data / "testsets"
-        names = list(filter(None, read_lines(path)))
+        """The names of the test sets, in the order of bin's test, test1, ... Exit if bin holds more or fewer."""
+        names = self.prepared.testsets
         if not names:
             sys.exit(f"{self.data} was prepared without a test set: there is nothing to evaluate on")
         for name in names:
             if not re.fullmatch(r"\w[\w.+-]*", name) or names.count(name) > 1:
-                sys.exit(f"{path}: must hold the name of a test set on each line, each once; one is '{name}'")
+                sys.exit(f"{self.data}: each test set must have a name of its own, which is no path; one is '{name}'")
         found = len({path.name.split(".")[0] for path in self.bin.glob("test*.*.idx")})
         if found != len(names):
-            sys.exit(f"{path} names {len(names)} test sets, {self.bin} holds {found}; was one removed?")
+            sys.exit(f"{self.data} was prepared with {len(names)} test sets, {self.bin} holds {found}")
         return names
 
     def lengths(self, subset: str) -> numpy.ndarray:
-        """Return the tokens, ends of sentences included, of each source and target sentence: (sentences, 2)."""
-        from fairseq.data import data_utils
-
+        """Return the number of tokens, with the end of sentence, of each source and target line: (lines, 2)."""
         for pair in (f"{self.source}-{self.target}", f"{self.target}-{self.source}"):
             stems = [self.bin / f"{subset}.{pair}.{lang}" for lang in (self.source, self.target)]
             if all(Path(f"{stem}.{end}").is_file() for stem in stems for end in ("bin", "idx")):
                 with failure_in_one_line(f"reading {self.bin}, {subset}"):
+                    from fairseq.data import data_utils
+
                     texts = [data_utils.load_indexed_dataset(str(stem), None) for stem in stems]
                     return numpy.stack([numpy.array(text.sizes) for text in texts], 1)
         sys.exit(f"{self.bin} has no text {subset}.{self.source}-{self.target}")
 
 
-def check_lengths(name: str, hypotheses: Sequence[object], references: list[list[str]]) -> None:
-    """Exit unless each reference of a text has a line for each hypothesis."""
-    for lines in references:
-        if len(lines) != len(hypotheses):
-            sys.exit(f"{name}: {len(hypotheses)} hypotheses, a reference of {len(lines)} lines; was the data changed?")
-
-
 class Hypothesis(NamedTuple):
     """A finished hypothesis of beam search."""
 
-    text: str  # tokens, subwords joined
-    score: float  # log-probability in bits, divided by length**lenpen
+    text: str  # the tokens, with subwords joined
+    score: float  # the log-probability in bits, divided by length**lenpen
     length: int  # in subwords, with the end of sentence
 
 
 EMPTY = Hypothesis("", 0.0, 1)
 
 
-def read_run(folder: Path) -> Run:
-    """Return a translation run that scripts/train.sh made; exit if it is none, or if its data is not there."""
-    cfg = read_config(folder)
-    found = {key: setting(folder, cfg, f"task.{key}", str) for key in ("data", "source_lang", "target_lang")}
-    if missing := [key for key, value in found.items() if value is None]:
-        sys.exit(f"{folder}/train.yaml says nothing of task.{missing[0]}: is this a run of a translation task?")
-    for key in ("source_lang", "target_lang"):
-        if not LANGUAGE.fullmatch(found[key]):
-            sys.exit(f"{folder}/train.yaml, task.{key}: must be a language as in 'de', not '{found[key]}'")
-    post_process = setting(folder, cfg, "common_eval.post_process", str, "subword_nmt")
+def read_run(run: RunFolder) -> Run:
+    """Return what decoding needs to know about a run. Exit if it trains no translation, or if its data is missing."""
+    data = run.data
+    source, target = (run.setting(f"task.{side}_lang", str) for side in ("source", "target"))
+    for key, language in (("source_lang", source), ("target_lang", target)):
+        if language is None:
+            sys.exit(f"{run.train_yaml} does not say task.{key}: is this a run of a translation task?")
+        if not LANGUAGE.fullmatch(language):
+            sys.exit(f"{run.train_yaml}, task.{key}: must be a language as in 'de', not '{language}'")
+    post_process = run.setting("common_eval.post_process", str, "subword_nmt")
     if post_process not in (None, *SUBWORDS):
-        sys.exit(f"{folder}/train.yaml, common_eval.post_process: must be one of {SUBWORDS}, not '{post_process}'")
-    binarized = check_path(ROOT / found["data"])
-    if not (binarized.parent / "testsets").is_file():
-        sys.exit(f"{binarized.parent} holds no prepared data (no file testsets)")
-    check_dictionaries(folder, binarized)
+        sys.exit(f"{run.train_yaml}, common_eval.post_process: must be one of {SUBWORDS}, not '{post_process}'")
+    prepared = read_prepared(data.parent)
+    run.check_dictionaries()
     return Run(
-        folder=check_path(folder.resolve()),
-        bin=binarized,
-        source=found["source_lang"],
-        target=found["target_lang"],
-        generation=setting(folder, cfg, "generation", dict, {}) or {},
+        folder=RunFolder(run.absolute),
+        bin=data,
+        prepared=prepared,
+        source=source,
+        target=target,
+        generation=run.setting("generation", dict, {}) or {},
         post_process=post_process,
-        cpu=bool(setting(folder, cfg, "common.cpu", bool)),
+        cpu=bool(run.setting("common.cpu", bool)),
     )
 
 
 def decoding_of(run: Run, **changes: float | None) -> dict[str, Any]:
-    """Return how to decode, by the names of fairseq's GenerationConfig: fairseq's values, the config's, the changes."""
-    from fairseq.dataclass.configs import GenerationConfig
+    """Return how to decode: settings of fairseq's GenerationConfig by name, always with beam and lenpen.
 
-    where = f"{run.folder}/train.yaml, generation"
+    A value comes from `changes` unless it is None there, or else from the run's config, or else from fairseq.
+    """
+    where = f"{run.folder.train_yaml}, generation"
+    with quiet():
+        from fairseq.dataclass.configs import GenerationConfig
     try:
         known = OmegaConf.merge(OmegaConf.structured(GenerationConfig), run.generation)
     except OmegaConfBaseException as error:
@@ -187,20 +176,20 @@ def decoding_of(run: Run, **changes: float | None) -> dict[str, Any]:
 
 
 def too_long(run: Run, checkpoint: Checkpoint, subset: str) -> numpy.ndarray:
-    """Return for each sentence of a subset whether it, or its reference, is longer than the model's positions."""
+    """Return for each line of a text whether it, or its reference, has more tokens than the model takes: (lines,)."""
     return numpy.any(run.lengths(subset) > checkpoint.positions, axis=1)
 
 
 def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any], out: Path) -> list[list[Hypothesis]]:
-    """Decode a subset of the run's binarized data with fairseq-generate.
+    """Decode a text of the run's binarized data with fairseq-generate.
 
     Args:
-        how: what `decoding_of` gives; nbest too.
-        out: the folder where fairseq writes what is read here and removed.
+        subset: fairseq's name of the text: valid, test, test1, ...
+        how: what `decoding_of` returns; it may also hold nbest.
+        out: a folder for a temporary file.
 
     Returns:
-        For each sentence, in the order of the corpus, its nbest hypotheses, the best first. Of a sentence that is too
-        long, one that is empty.
+        The `nbest` hypotheses of each line, the best first; one empty hypothesis for a line that is too long.
     """
     lengths, skipped = run.lengths(subset), too_long(run, checkpoint, subset)
     if skipped.any():
@@ -210,27 +199,13 @@ def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any],
         print(f"{lines} longer than the model's {positions} positions: scored as empty", flush=True)
     if skipped.all():
         return [[EMPTY] for _ in skipped]
-    # --flag=value: no value of a config becomes an option.
-    argv = ["fairseq-generate", str(run.bin), f"--source-lang={run.source}", f"--target-lang={run.target}"]
-    argv += [f"--gen-subset={subset}", f"--path={checkpoint.path}", f"--results-path={out}"]
-    argv += [f"--post-process={run.post_process}"] if run.post_process else []
-    argv += [f"--max-{side}-positions={n}" for side, n in zip(("source", "target"), checkpoint.positions, strict=True)]
-    argv += [f"--max-tokens={max(MAX_TOKENS, lengths[~skipped].max())}", "--skip-invalid-size-inputs-valid-test"]
-    # With another batch size multiple than 1 fairseq leaves out the sentences of the last, incomplete batch.
-    argv += ["--required-batch-size-multiple=1", "--num-workers=0"]
-    argv += ["--cpu"] * run.cpu + ["--no-progress-bar"] * (not sys.stderr.isatty())
-    for key, value in how.items():
-        flag = "--" + key.replace("_", "-")
-        if value is True:
-            argv.append(flag)
-        elif value is not False:
-            argv.append(f"{flag}={value}")
-    os.chdir(ROOT)  # relative paths in a config start there
-    sys.argv = argv
+    arguments = generate_arguments(run, checkpoint, subset, how)
+    arguments += [f"--max-tokens={max(MAX_TOKENS, lengths[~skipped].max())}", f"--results-path={out}"]
     with failure_in_one_line(f"decoding {subset} with {checkpoint.origin}"):
-        from fairseq_cli.generate import cli_main
+        from fairseq import options
+        from fairseq_cli import generate as fairseq_generate
 
-        cli_main()
+        fairseq_generate.main(options.parse_args_and_arch(options.get_generation_parser(), arguments))
     generated = out / f"generate-{subset}.txt"
     found = read_generated(generated)
     generated.unlink()
@@ -239,23 +214,45 @@ def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any],
     return [found.get(number, [EMPTY]) for number in range(len(skipped))]
 
 
+def generate_arguments(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any]) -> list[str]:
+    """Return arguments of fairseq-generate.
+
+    Each value is joined to its flag, as in --flag=value, so that no value of a config can become a flag.
+    """
+    arguments = [str(run.bin), f"--source-lang={run.source}", f"--target-lang={run.target}"]
+    arguments += [f"--gen-subset={subset}", f"--path={checkpoint.path}", f"--model-overrides={NO_EMBEDDING_FILES}"]
+    arguments += [f"--post-process={run.post_process}"] if run.post_process else []
+    for side, number in zip(("source", "target"), checkpoint.positions, strict=True):
+        arguments.append(f"--max-{side}-positions={number}")
+    # With a multiple other than 1, fairseq leaves out the sentences of the last, incomplete batch.
+    arguments += ["--required-batch-size-multiple=1", "--skip-invalid-size-inputs-valid-test", "--num-workers=0"]
+    arguments += ["--cpu"] * run.cpu + ["--no-progress-bar"] * (not sys.stderr.isatty())
+    for key, value in how.items():
+        flag = "--" + key.replace("_", "-")
+        if value is True:
+            arguments.append(flag)
+        elif value is not False:
+            arguments.append(f"{flag}={value}")
+    return arguments
+
+
 def read_generated(path: Path) -> dict[int, list[Hypothesis]]:
-    """Return what fairseq-generate wrote: the hypotheses of each sentence, by its number, best first."""
+    """Return the hypotheses that fairseq-generate wrote: those of each line by its number, the best first."""
     found: dict[int, list[Hypothesis]] = {}
     for line in read_lines(path):
         if match := re.fullmatch(r"H-(\d+)\t([^\t]*)\t(.*)", line, re.DOTALL):
             found.setdefault(int(match[1]), []).append(Hypothesis(match[3], float(match[2]), 0))
-        elif match := re.fullmatch(r"P-(\d+)\t(.*)", line):  # the log-probability of each subword of the one before
-            of_sentence = found[int(match[1])]
-            of_sentence[-1] = of_sentence[-1]._replace(length=len(match[2].split()))
+        elif match := re.fullmatch(r"P-(\d+)\t(.*)", line):  # a log-probability for each subword of the last hypothesis
+            of_line = found[int(match[1])]
+            of_line[-1] = of_line[-1]._replace(length=len(match[2].split()))
     return dict(sorted(found.items()))
 
 
 def rerank(hypotheses: list[Hypothesis], lenpen: float) -> Hypothesis:
-    """Return the best of a sentence's hypotheses, decoded with length penalty 0, for another length penalty.
+    """Return the hypothesis of a line that is best with a length penalty, from those found with length penalty 0.
 
-    This equals decoding anew. Until fairseq's beam search (`SequenceGenerator`) ends, it compares sums of
-    log-probabilities alone: the penalty divides the score of a hypothesis when that is finished, the search ends when
-    `beam` hypotheses are finished, and the penalty orders them at the end.
+    The result is what decoding with that penalty would give. fairseq's beam search (`SequenceGenerator`) compares sums
+    of log-probabilities. The penalty only divides the score of a hypothesis when it is finished; the search ends when
+    `beam` hypotheses are finished; then the scores put them in order.
     """
     return max(hypotheses, key=lambda hypothesis: hypothesis.score / hypothesis.length**lenpen)

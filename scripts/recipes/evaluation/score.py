@@ -1,6 +1,6 @@
-"""Scores of a translation: BLEU as multi-bleu.perl counts it, before and after compound splitting, sacreBLEU, chrF.
+"""Score a translation: sacreBLEU, chrF, and BLEU as multi-bleu.perl counts it, before and after compound splitting.
 
-Every count is sacrebleu's. What is here prepares the texts so that sacrebleu splits them where Perl does.
+The package sacrebleu does all counting. This module prepares the texts so that sacrebleu splits them where Perl does.
 """
 
 import json
@@ -16,17 +16,17 @@ from sacrebleu.metrics.bleu import BLEUScore
 from recipes.files import read_lines, write_lines
 from recipes.text.moses import detokenizer
 
-# Python's split() also splits at these (all in the first plane); Perl's, and so multi-bleu.perl, at ASCII white space
-# alone. Each becomes a lone surrogate: those never stand in a text that was read from UTF-8, so no two different tokens
-# become equal.
+# Perl's split, and so multi-bleu.perl, splits at ASCII white space alone; Python's split() also at these characters.
+# So each of them is replaced by a lone surrogate. No text that was read from UTF-8 holds one, so different tokens stay
+# different.
 _OTHER_SPACES = {char for char in map(chr, range(0x10000)) if char.isspace()} - set(" \t\n\v\f\r")
 _AS_LETTERS = str.maketrans({space: chr(0xD800 + number) for number, space in enumerate(sorted(_OTHER_SPACES))})
 
-# Ideographs, kana, CJK punctuation, full-width forms: a space beside one is none of the text.
+# Ideographs, kana, CJK punctuation and full-width forms. A space beside one of them is not part of the plain text.
 _CJK = "[\u2e80-\u312f\u3190-\u4dbf\u4e00-\ua4cf\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003134f]"
 _SPACE_AT_CJK = re.compile(f"(?<={_CJK}) +| +(?={_CJK})")
 
-# What an evaluation writes, as far as it is read again.
+# What other commands read from the scores that an evaluation wrote, and the type of each value.
 KINDS = {
     **dict.fromkeys(("bleu", "tokenized_bleu", "compound_split_bleu", "chrf", "perplexity", "sentences"), float),
     **dict.fromkeys(("lang", "bleu_signature", "chrf_signature", "checkpoint"), str),
@@ -38,39 +38,40 @@ KINDS = {
 def split_compounds(line: str) -> str:
     """Return a line of tokens with hyphens inside words split off, as fairseq's compound_split_bleu.sh does it.
 
-    Its Perl substitution s{(\\S)-(\\S)}{$1 ##AT##-##AT## $2}g works on bytes, and in one pass: of "a-b-c" it splits the
-    first hyphen alone, for the b is used up; of "a-ü-c" both, for the ü is two bytes.
+    Its Perl substitution s{(\\S)-(\\S)}{$1 ##AT##-##AT## $2}g works on bytes, in one pass. In "a-b-c" it splits only
+    the first hyphen, because the first match uses up the b. In "a-ü-c" it splits both, because the ü has two bytes.
 
-    Here multi-bleu.perl's count follows. That script gives the lines to fairseq-score, which counts otherwise in three
-    cases: an empty line is one token, a no-break space parts two, and <unk> in the reference matches nothing.
+    The score is then counted as multi-bleu.perl counts it. fairseq's script calls fairseq-score instead, which differs
+    in three cases: it counts an empty line as one token, it splits at a no-break space, and <unk> in the reference
+    matches nothing.
     """
     return re.sub(rb"(\S)-(\S)", rb"\1 ##AT##-##AT## \2", line.encode()).decode()
 
 
 def as_perl_splits(lines: list[str]) -> list[str]:
-    """Return lines of tokens which Python's split() splits where Perl's splits the given ones."""
+    """Return lines of tokens that Python's split() splits at the places where Perl splits the given lines."""
     return [line.translate(_AS_LETTERS) for line in lines]
 
 
 def token_metric() -> BLEU:
-    """Return sacrebleu's metric for lines that `as_perl_splits` gave: unsmoothed, case-sensitive BLEU of the tokens."""
+    """Return sacrebleu's unsmoothed, case-sensitive BLEU for lines of tokens from `as_perl_splits`."""
     return BLEU(tokenize="none", smooth_method="none", force=True)
 
 
 def text_metrics(lang: str, lowercase: bool) -> tuple[BLEU, CHRF]:
-    """Return sacrebleu's metrics for plain text: BLEU (tokenizer zh for Chinese, 13a otherwise) and chrF."""
+    """Return sacrebleu's BLEU (with the tokenizer zh for Chinese, or else 13a) and chrF for plain text."""
     return BLEU(lowercase=lowercase, tokenize="zh" if lang == "zh" else "13a"), CHRF(lowercase=lowercase)
 
 
 def check_lengths(hypothesis: Sequence[object], references: Sequence[Sequence[object]]) -> None:
-    """Raise ValueError unless each reference has a line for each line of the hypothesis: sacrebleu drops the others."""
+    """Raise ValueError if a reference has more or fewer lines than the hypothesis. sacrebleu would drop lines."""
     for reference in references:
         if len(reference) != len(hypothesis):
             raise ValueError(f"{len(hypothesis)} hypotheses, and a reference of {len(reference)} lines")
 
 
 def multi_bleu(hypothesis: list[str], references: list[list[str]]) -> BLEUScore:
-    """Return BLEU of texts that are tokenized already, as multi-bleu.perl counts it.
+    """Return BLEU of texts that are already tokenized, as multi-bleu.perl counts it.
 
     Args:
         hypothesis: a line of tokens for each sentence.
@@ -84,10 +85,11 @@ def multi_bleu(hypothesis: list[str], references: list[list[str]]) -> BLEUScore:
 
 
 def multi_bleu_line(score: BLEUScore) -> str:
-    """Return the line that multi-bleu.perl prints of a score.
+    """Return the line that multi-bleu.perl prints for a score.
 
-    The precisions are computed as the script does it, 100 * (correct / total): sacrebleu's 100 * correct / total can be
-    the last bit away, and then round otherwise. Where all hypotheses are empty, the script dies of a division by zero.
+    The precisions are computed as in that script, 100 * (correct / total). sacrebleu computes 100 * correct / total,
+    which can differ in the last bit and then round to another number. If all hypotheses are empty, the script stops
+    with a division by zero; this function returns a line with zeros.
     """
     if not score.ref_len:
         return "BLEU = 0, 0/0/0/0 (BP=0, ratio=0, hyp_len=0, ref_len=0)"
@@ -115,15 +117,17 @@ def scores(
     lang: str,
     lowercase: bool = False,
 ) -> dict[str, Any]:
-    """Return the scores of a translation, as tokens and as plain text, with the signatures of sacreBLEU.
+    """Return the scores of a translation, with the signatures of sacreBLEU.
 
     Args:
-        reference_tokens, reference_text: one or more references, as tokens and as plain text.
+        tokens: the translation, tokenized.
+        text: the translation as plain text.
+        reference_tokens, reference_text: one or more references, tokenized and as plain text.
         lang: the target language.
-        lowercase: whether the translation is lower-cased and is to be scored so.
+        lowercase: whether the translation is lower-cased, and the references must be lower-cased for the scores.
 
     Raises:
-        ValueError: the texts differ in their numbers of lines.
+        ValueError: the texts do not all have the same number of lines.
     """
     check_lengths(tokens, [text, *reference_tokens, *reference_text])
     bleu, chrf = text_metrics(lang, lowercase)
@@ -146,7 +150,10 @@ def scores(
 
 
 def read_scores(path: Path, required: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the scores that an evaluation wrote; exit if one that is required is not there, or is none."""
+    """Return the scores in a JSON file of an evaluation.
+
+    Exit if a required value is missing, or if a value cannot be from an evaluation.
+    """
     try:
         found = json.loads("\n".join(read_lines(path)))
     except (ValueError, RecursionError) as error:
@@ -170,9 +177,9 @@ def _is_a(kind: type, value: object) -> bool:
 
 
 def describe(name: str, result: dict[str, Any]) -> str:
-    """Return the scores of a test set as lines for people."""
+    """Return the lines that tell a user the scores of a test set."""
     case = ", lower-cased" if result["lowercase"] else ""
-    note = "  (of segmented words: compares only within one segmentation)" if result["lang"] == "zh" else ""
+    note = "  (on segmented words: comparable only within one segmentation)" if result["lang"] == "zh" else ""
     return (
         f"{name} ({result['sentences']} sentences{case})\n"
         f"  sacreBLEU                    {result['bleu']:6.2f}  {result['bleu_signature']}\n"
@@ -183,7 +190,7 @@ def describe(name: str, result: dict[str, Any]) -> str:
 
 
 def write_scored(out: Path, name: str, texts: dict[str, list[str]], result: dict[str, Any]) -> None:
-    """Write the texts of a scored test set as OUT/NAME.SUFFIX and its scores as OUT/NAME.json."""
+    """Write the texts of a scored test set to OUT/NAME.SUFFIX, and its scores to OUT/NAME.json."""
     for suffix, lines in texts.items():
         write_lines(out / f"{name}.{suffix}", lines)
     (out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

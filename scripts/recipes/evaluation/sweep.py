@@ -1,4 +1,4 @@
-"""Choose how a translation run decodes on its validation set: see scripts/sweep_decoding.sh."""
+"""Choose beam size and length penalty of a translation run on validation: the command scripts/sweep_decoding.sh."""
 
 import json
 import sys
@@ -17,31 +17,38 @@ from recipes.table import markdown_table
 def sweep(
     run: decoding.Run, checkpoint: Checkpoint, beams: list[int], lenpens: list[float], folder: Path
 ) -> list[dict[str, Any]]:
-    """Return beam, lenpen, and tokenized BLEU on validation (a number, and multi-bleu.perl's line) of each setting."""
+    """Return for each setting its beam, lenpen and tokenized BLEU on validation, as a number and as multi-bleu's line.
+
+    Args:
+        folder: a folder for temporary files.
+    """
     references = run.references("tok", "valid")
     found = []
     for beam in beams:
         print(f"Decoding the validation set with beam {beam}", flush=True)
         how = decoding.decoding_of(run, beam=beam, lenpen=0.0) | {"nbest": beam}
         hypotheses = decoding.generate(run, checkpoint, "valid", how, folder)
-        decoding.check_lengths("valid", hypotheses, references)
         for lenpen in lenpens:
-            score = multi_bleu([decoding.rerank(sentence, lenpen).text for sentence in hypotheses], references)
+            try:
+                score = multi_bleu([decoding.rerank(of_line, lenpen).text for of_line in hypotheses], references)
+            except ValueError as error:
+                sys.exit(f"valid: {error}; was the data changed?")
             found.append({"beam": beam, "lenpen": lenpen, "bleu": score.score, "line": multi_bleu_line(score)})
     return found
 
 
 def main() -> None:
-    arguments_of = parser(__doc__)
-    arguments_of.add_argument("--beams", type=cli.positives, default=[4, 5, 6])
-    arguments_of.add_argument("--lenpens", type=cli.penalties, default=[0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
-    args = arguments_of.parse_args()
+    """Run the command sweep_decoding.sh."""
+    arguments = parser()
+    arguments.add_argument("--beams", type=cli.positives, default=[4, 5, 6])
+    arguments.add_argument("--lenpens", type=cli.penalties, default=[0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
+    args = arguments.parse_args()
     run = decoding.read_run(args.run)
     if run.generation.get("unnormalized"):
-        sys.exit(f"{args.run}/train.yaml sets generation.unnormalized: length penalties have no effect on this run")
+        sys.exit(f"{args.run.train_yaml} sets generation.unnormalized: length penalties have no effect on this run")
     with chosen_checkpoint(args) as checkpoint:
         name = checkpoint.name
-        with whole_folder(run.folder / "sweep" / name) as part:
+        with whole_folder(run.folder.path / "sweep" / name) as part:
             tried = sweep(run, checkpoint, args.beams, args.lenpens, part)
             best = max(tried, key=lambda row: row["bleu"])
             result = {"tried": tried, "chosen": best, **checkpoint.facts}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from tqdm import tqdm
 
@@ -36,15 +37,16 @@ def binarize(
 ) -> None:
     """Binarize the texts in a folder with fairseq-preprocess. Exit with the last line of its output if it fails.
 
-    fairseq runs as a child of this process, which ends with it and inherits the files that are inheritable, such as a
-    lock. It writes its paths to out_dir/preprocess.log, so it gets short ones, and it ends a path at a comma: it works
-    in a folder with links to both folders.
+    fairseq runs in a child process, which ends when this process does. The child inherits the descriptors that are
+    inheritable, such as that of a lock. fairseq takes a comma for the end of a path, and writes the paths to
+    out_dir/preprocess.log, which should not differ from run to run. So the child works in a temporary folder with links
+    to both folders, and gets relative paths.
 
     Args:
-        texts: the folder with the files SPLIT.LANG; its name stands in fairseq's log.
+        texts: the folder with the files SPLIT.LANG. Its name must hold no comma.
         out_dir: an empty folder for what fairseq makes.
-        langs: source and target language; or None for the files SPLIT of a language model.
-        splits: train, valid and any number of test sets.
+        langs: the source and the target language, or None for the files SPLIT of a language model.
+        splits: the names of the training text, the validation text and any number of test sets.
         joint: whether both languages share a dictionary.
         workers: the number of processes.
         log: the file for fairseq's output. It is removed if all goes well.
@@ -55,13 +57,13 @@ def binarize(
     if tests:
         options += ["--testpref", ",".join(tests)]
     options += ["--source-lang", langs[0], "--target-lang", langs[1]] if langs else ["--only-source"]
+    options += ["--joined-dictionary"] if joint else []
     trained_on = [texts / f"{splits[0]}{ending}" for ending in endings]
-    if joint:
-        options.append("--joined-dictionary")
-    for option, ending, text in zip(("--srcdict", "--tgtdict"), endings, trained_on, strict=False):
-        if option == "--srcdict" or not joint:
-            write_dictionary(trained_on if joint else [text], out_dir / f"dict{ending}.txt", workers)
-            options += [option, f"{MADE}/dict{ending}.txt"]
+    sources = [trained_on] if joint else [[text] for text in trained_on]  # of each dictionary
+    for option, ending, of_dictionary in zip(("--srcdict", "--tgtdict"), endings, sources, strict=False):
+        dictionary = f"dict{ending}.txt"
+        write_dictionary(of_dictionary, out_dir / dictionary, workers)
+        options += [option, f"{MADE}/{dictionary}"]
     total = count_tokens([texts / f"{split}{ending}" for split in splits for ending in endings])
     with tempfile.TemporaryDirectory(prefix=".", dir=out_dir) as folder:
         Path(folder, texts.name).symlink_to(texts.resolve())
@@ -72,18 +74,8 @@ def binarize(
 
 def _preprocess(options: list[str], folder: Path, total: int, log: Path) -> None:
     """Run fairseq-preprocess in a folder until it ends; `total` is the number of tokens that it will write."""
-    command = children.command("recipes.text.preprocess", *options)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # its workers are processes: threads would be in their way
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=environment,
-            close_fds=False,
-            process_group=0,  # so that ^C reaches this process alone, which then ends that one with its workers
-        )
+        process = _start(options, folder, out)
     try:
         with tqdm(
             desc="binarize", total=total, unit=" tokens", unit_scale=True, leave=False, disable=None, delay=2
@@ -92,12 +84,26 @@ def _preprocess(options: list[str], folder: Path, total: int, log: Path) -> None
                 time.sleep(0.1)
                 bar.update(min(tokens_written(folder / MADE), total) - bar.n)
     finally:
-        with suppress(ProcessLookupError):
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            process.wait()
     if process.returncode:
         lines = log.read_text(errors="replace").splitlines() or [f"exit status {process.returncode}"]
         sys.exit(f"fairseq-preprocess: {lines[-1]} (see {log})")
+
+
+def _start(options: list[str], folder: Path, out: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Start fairseq-preprocess in a folder, with its output in a file."""
+    return subprocess.Popen(
+        children.command("recipes.text.preprocess", *options),
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # more threads would slow down fairseq's worker processes
+        close_fds=False,
+        process_group=0,  # ^C does not reach the child: this process ends it, with its workers
+    )
 
 
 def write_dictionary(texts: list[Path], target: Path, workers: int) -> None:

@@ -22,7 +22,8 @@ Factory = Callable[[], Work]
 CHUNK_LINES = 2000
 _work: Work
 
-tqdm.monitor_interval = 0  # this thread of tqdm would run while workers are forked, which is unsafe
+# tqdm would start a thread to watch its bars, and it is not safe to fork workers while a thread runs.
+tqdm.monitor_interval = 0
 
 
 def _start_worker(factory: Factory) -> None:
@@ -41,7 +42,7 @@ def _run(chunk: list[bytes]) -> Any:
 
 def start_workers(workers: int, **settings: Any) -> ProcessPoolExecutor:
     """Return a pool whose processes have started. Exit with one line if the system does not allow that many."""
-    pool = ProcessPoolExecutor(workers, **settings)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), **settings)
     try:
         pool.submit(int)  # starts them all
     except (OSError, RuntimeError) as error:  # no more processes, no more threads
@@ -73,7 +74,7 @@ class LinePool:
     def results(self, source: Path, description: str) -> Iterator[Any]:
         """Yield what the function returns for each chunk of the lines of `source`, in order.
 
-        Only "\\n" ends a line, never U+2028 and its like. A few chunks are held at a time.
+        Only "\\n" ends a line, and not U+2028 for example. A few chunks are held at a time.
         """
         pending: deque[tuple[int, Future[Any]]] = deque()
         size = source.stat().st_size

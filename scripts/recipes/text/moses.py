@@ -41,17 +41,17 @@ class Rules:
     lowercase: bool = False
 
 
-# White space for Python, not for Perl: tokenizer.perl deletes them with the other control characters.
+# These are white space for Python, but not for Perl: tokenizer.perl deletes them with the other control characters.
 _PYTHON_SPACES = dict.fromkeys(range(0x1C, 0x20))
 
 
 def is_blank(line: str) -> bool:
-    """Return whether a line is empty or white space, as Perl sees it: its scripts leave such a line as it is."""
+    """Return whether Perl sees only white space in a line. Moses' scripts leave such a line unchanged."""
     return not line.strip() and line.translate(_PYTHON_SPACES) == line
 
 
 def moses_tokens(lang: str, rules: Rules) -> Lines:
-    """Return the function to lines of tokens as Moses' `tokenizer.perl -no-escape` gives them, or with the rules."""
+    """Return the function from lines to lines of tokens that does what tokenizer.perl does, with the rules."""
     moses = Tokenizer(lang)
     tokens = functools.partial(
         moses.tokenize, return_str=True, escape=rules.escape, aggressive_dash_splits=rules.aggressive
@@ -60,7 +60,7 @@ def moses_tokens(lang: str, rules: Rules) -> Lines:
 
 
 def chinese_words(rules: Rules) -> Lines:
-    """Return the function to lines of jieba's words, escaped as Moses' tokens are where the rules say so."""
+    """Return the function from lines to lines of jieba's words, with Moses' entities if the rules ask for them."""
     import jieba
 
     jieba.setLogLevel(logging.WARNING)
@@ -70,14 +70,14 @@ def chinese_words(rules: Rules) -> Lines:
 
 
 def normalizer(lang: str) -> Lines:
-    """Return the function that `normalize-punctuation.perl LANG | remove-non-printing-char.perl` is."""
+    """Return the function that does what `normalize-punctuation.perl LANG | remove-non-printing-char.perl` does."""
     moses = MosesPunctNormalizer(lang, perl_parity=True)
     if lang not in ("en", "cs", "cz", "de", "es", "fr"):
-        # The Perl script treats all these like German; sacremoses treats de, es and fr alone so.
+        # The Perl script treats these languages like German. sacremoses treats only de, es and fr like that.
         moses.substitutions[-1:-1] = moses.DE_ES_FR_QUOTATION_FOLLOWED_BY_COMMA
-    # The Perl script reads bytes, in which \d and \s are those of ASCII, and each line with its end.
+    # The Perl script reads bytes, so \d and \s match ASCII alone, and it reads each line with its end.
     rules = [(re.compile(pattern, re.ASCII), text) for pattern, text in moses.substitutions]
-    # What does not print becomes a space; sacremoses would delete it.
+    # A character that does not print becomes a space. sacremoses would delete it.
     unprinted = regex.compile(r"\p{C}")
 
     def normalize(line: str) -> str:
@@ -90,12 +90,15 @@ def normalizer(lang: str) -> Lines:
 
 
 def lower(lines: list[str]) -> list[str]:
-    """Return the lines as Moses' `lowercase.perl` gives them: unlike Python, Perl knows no final sigma."""
+    """Return the lines as lowercase.perl gives them. Unlike Python, Perl has no special rule for a final sigma."""
     return [line.replace("Σ", "σ").lower() for line in lines]
 
 
 def perl(script: Path, *options: str) -> Lines:
-    """Return the function that a Perl script of Moses is, which must give a line for each line."""
+    """Return the function from lines to lines that runs a Perl script of Moses.
+
+    It raises OSError if the script fails, or if it does not give a line for each line.
+    """
 
     def run(lines: list[str]) -> list[str]:
         text = "".join(f"{line}\n" for line in lines)
@@ -110,12 +113,16 @@ def perl(script: Path, *options: str) -> Lines:
 
 
 def lowercaser(moses: Path | None = None) -> Lines:
-    """Return `lower`, or the function that lowercase.perl of a checkout of Moses is."""
+    """Return `lower`, or the function that runs lowercase.perl of a checkout of Moses."""
     return perl(moses / TOKENIZERS / "lowercase.perl") if moses else lower
 
 
 def tokenizer(lang: str, rules: Rules = Rules(), moses: Path | None = None) -> Lines:
-    """Return the function from raw lines to lines of tokens of a language; `moses` is a checkout whose Perl does it."""
+    """Return the function from raw lines of a language to lines of tokens.
+
+    Args:
+        moses: a checkout of Moses whose Perl scripts make the tokens.
+    """
     stages: list[Lines] = []
     if rules.normalize and moses:
         stages.append(perl(moses / TOKENIZERS / "normalize-punctuation.perl", lang))
@@ -135,10 +142,13 @@ def tokenizer(lang: str, rules: Rules = Rules(), moses: Path | None = None) -> L
 
 
 def detokenizer(lang: str, escaped: bool = False) -> Lines:
-    """Return the function from lines of tokens, with entities or not, to raw lines of a language: `tokenizer` undone.
+    """Return the function from lines of tokens to plain lines of a language, the inverse of `tokenizer`.
 
-    Spaces that the tokens do not tell are put where detokenizer.perl puts them. Like it, the function leaves a line of
-    white space or one from < to > as it is.
+    The tokens do not tell all spaces. The function decides like detokenizer.perl, and like it leaves a line alone that
+    is white space or that goes from < to >.
+
+    Args:
+        escaped: whether the tokens hold entities such as &apos;.
     """
     moses = Detokenizer(lang)
     kept = lambda line: is_blank(line) or re.fullmatch("<.+>", line)  # noqa: E731
@@ -146,7 +156,7 @@ def detokenizer(lang: str, escaped: bool = False) -> Lines:
 
 
 def language(file: Path) -> str:
-    """Return the ending of a file name, without the dot."""
+    """Return the language of a file: the ending of its name, without the dot."""
     return file.suffix[1:]
 
 
@@ -154,7 +164,7 @@ def tokenize(files: Iterable[Path], out_dir: Path, workers: int, rules: Rules, m
     """Write the tokens of texts to files of the same names in a folder.
 
     Args:
-        files: texts whose names end in .LANG, their languages.
+        files: the texts. The ending of each name, without the dot, is the language.
         moses: a checkout of Moses whose Perl scripts make the tokens.
     """
     for lang, texts in groupby(sorted(files, key=language), key=language):
@@ -162,5 +172,9 @@ def tokenize(files: Iterable[Path], out_dir: Path, workers: int, rules: Rules, m
 
 
 def lowercase(files: Iterable[Path], out_dir: Path, workers: int, moses: Path | None = None) -> None:
-    """Write texts in lower case to files of the same names in a folder; `moses` is as `tokenize` takes it."""
+    """Write texts in lower case to files of the same names in a folder.
+
+    Args:
+        moses: a checkout of Moses whose lowercase.perl does it.
+    """
     map_files(functools.partial(lowercaser, moses), files, out_dir, workers)

@@ -189,8 +189,8 @@ def join(
         valid = stack.enter_context(Sides(out_dir, "valid", langs)) if every else None
         texts = (pair for prefix in prefixes for pair in pairs(prefix, langs, notes=notes, repair=repair))
         for number, pair in enumerate(texts, start=1):
-            (valid if valid and number % every == 0 else target).write(pair)
-    if valid and not quiet:
-        print(f"valid: {valid.count} pairs")
+            (valid if valid and every and number % every == 0 else target).write(pair)
     if not quiet:
+        if valid:
+            print(f"valid: {valid.count} pairs")
         print(f"{name}: {target.count} pairs")

@@ -8,7 +8,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from recipes.files import whole_file
@@ -41,8 +40,10 @@ def progress_of(checkpoint: Path) -> Progress | None:
     """Return how far a checkpoint has trained, None if training cannot go on from it."""
     if not zipfile.is_zipfile(checkpoint):  # missing or cut short: the index of torch's archives stands at their end
         return None
-    with quiet():
-        import rdrop_fairseq  # noqa: F401  (takes seconds; it names what checkpoints may hold, so that they load)
+    with quiet():  # only here, because both take seconds
+        import torch
+
+        import rdrop_fairseq  # noqa: F401  (it names what checkpoints may hold, so that they load)
 
     try:
         state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)

@@ -15,7 +15,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from recipes import children, cli
@@ -33,7 +32,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def parse() -> argparse.Namespace:
     """Return the arguments of train.sh: config, overrides, and its options."""
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser()
     parser.add_argument("words", nargs="*", metavar="CONFIG key=value")
     parser.add_argument("--seed", type=cli.natural, default=1)
     parser.add_argument("--out", type=a_folder)
@@ -152,6 +151,8 @@ def train(config: Path, run: RunFolder, seed: int, overrides: list[str], options
     """Train a run to its end. Exit with the reason if that fails."""
     recipe, batch = read_recipe(config, run, seed, overrides)
     check_data(recipe, config)
+    import torch  # takes seconds, and what is refused before should be refused at once
+
     gpus = torch.cuda.device_count()
     job = find_job(options, os.environ, gpus, bool(setting(recipe, "common.cpu")), batch)
     if job.cpu and setting(recipe, "common.fp16"):
@@ -193,10 +194,15 @@ def stop(number: int, _: object) -> NoReturn:
     sys.exit(f"stopped by {signal.Signals(number).name}; {AGAIN}")
 
 
-def main() -> None:
+def handle_signals() -> None:
+    """Let signals end the training with a line that says so."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and that stays
             signal.signal(number, stop)
+
+
+def main() -> None:
+    handle_signals()
     if all(name in os.environ for name in TORCHRUN):  # torchrun, if it is killed, leaves its processes running
         children.end_with(os.getppid())
     args = parse()

@@ -12,7 +12,6 @@ from recipes.files import lock, sha256, write_whole
 from recipes.training.checkpoints import checkpoints_of, finished_file, is_finished, limits_of, mend_last_checkpoint
 from recipes.training.run_folder import RunFolder
 from recipes.training.settings import bound, differences, flat, read, refuse_other_than, setting, with_overrides
-from recipes.versions import versions
 
 # What sets the settings that train.sh gives to each run.
 INSTEAD = {"common.seed": "--seed sets it", "common.user_dir": "it is the plugin's, rdrop_fairseq"}
@@ -122,6 +121,8 @@ def wait_for_folder(cfg: DictConfig, run: RunFolder) -> None:
 
 def make_folder(cfg: DictConfig, run: RunFolder) -> None:
     """Make the folder of a run, or check that it holds this run."""
+    from recipes.versions import versions  # imports torch, which takes seconds
+
     refuse_other_run(cfg, run)
     run.path.mkdir(parents=True, exist_ok=True)
     if run.train_yaml.exists() and not checkpoints_of(run) and differences(read(run.train_yaml), cfg):

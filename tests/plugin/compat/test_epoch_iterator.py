@@ -24,7 +24,7 @@ class Sentences(FairseqDataset):
 
 
 def processes(number, batch_size=2, kind=SharedEpochIterator):
-    """The iterators of so many processes over the same batches."""
+    """The iterators of this number of processes over the same batches."""
     sentences = Sentences()
     batches = [list(range(i, i + batch_size)) for i in range(0, len(sentences), batch_size)]
     return [
@@ -78,7 +78,7 @@ def test_a_state_of_fairseqs_own_iterator_is_taken_as_it_is():
 
 
 class Shuffled(Sentences):
-    """48 numbers in an order that is drawn anew whenever it is asked for, as fairseq's data sets do."""
+    """48 numbers in a new order at each call, as fairseq's data sets do."""
 
     can_reuse_epoch_itr_across_epochs = True
 

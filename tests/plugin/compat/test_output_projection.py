@@ -1,6 +1,7 @@
 """Which models the fused loss is used with, what is said about it, and that several processes agree on both paths."""
 
 import functools
+import gc
 import logging
 from argparse import Namespace
 from itertools import product
@@ -10,7 +11,7 @@ import torch
 from fairseq.distributed import LegacyDistributedDataParallel, ModuleProxyWrapper
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerDecoderBase, TransformerModelBase
-from support.command_line import free_port
+from support.command_line import fork_server, free_port
 from support.helpers import assert_grads_close, build_criterion, build_model, build_task, make_sample, train
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -154,6 +155,7 @@ WRAPS = {
 
 def steps_of_a_process(rank, port, results):
     """Write the gradients that one of two processes, each with its own batch, has after a step with each wrapper."""
+    gc.freeze()  # the objects of the server: to go through them for garbage would take longer than the rest
     torch.set_num_threads(1)
     group = {"init_method": f"tcp://127.0.0.1:{port}", "rank": rank, "world_size": 2}
     torch.distributed.init_process_group("gloo", **group)
@@ -175,7 +177,13 @@ def steps_of_a_process(rank, port, results):
 def steps_of_two_processes(tmp_path_factory):
     """The folder of what two processes wrote."""
     folder = tmp_path_factory.mktemp("steps")
-    torch.multiprocessing.spawn(steps_of_a_process, (free_port(), str(folder)), nprocs=2)
+    port = free_port()
+    processes = [fork_server().Process(target=steps_of_a_process, args=(rank, port, str(folder))) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
     return folder
 
 

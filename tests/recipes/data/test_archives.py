@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from recipes.data.archives import extract
-from support.prepare import pack
+from support.sources import pack
 
 PAGE = b"\n<!DOCTYPE html><title>Sign in</title>"
 

@@ -2,48 +2,72 @@
 
 import os
 import shutil
-import subprocess
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.prepare import BIN, SCRIPTS, content, environment, pack, prepared, refused, run, stub_fairseq
-from test_prepare_iwslt import german, modern
-from test_prepare_multi30k import write as write_multi30k
-from test_prepare_text import write as write_text
-from test_prepare_wikitext import write as write_wikitext
-from test_prepare_wmt14 import EUROPARL
-from test_prepare_wmt14 import write as write_wmt
+from recipes.data import demo, pipeline
+from recipes.data.prepared import Prepared, read_prepared
+from support.prepare import command, content, prepared, refused, run, state, typed
+from support.sources import (
+    EUROPARL,
+    german,
+    modern,
+    pack,
+    write_multi30k,
+    write_text,
+    write_wikitext,
+    write_wmt,
+)
 
 TEXT, MULTI30K, IWSLT14, IWSLT17, WMT14, WIKITEXT2, DEMO = FOUND = [
     f"prepare_{name}.sh" for name in ("text", "multi30k", "iwslt14", "iwslt17", "wmt14", "wikitext2", "demo")
 ]
+WRITERS: dict[str, Callable[[Path], object]] = {
+    TEXT: write_text,
+    MULTI30K: write_multi30k,
+    IWSLT14: lambda folder: pack(folder / "de-en.tgz", german()),
+    IWSLT17: lambda folder: pack(folder / "fr-en.tgz", modern("fr-en", "L'idée {} de l'homme.")),
+    WMT14: write_wmt,
+    WIKITEXT2: write_wikitext,
+    DEMO: Path.mkdir,
+}
 UNREADABLE = {  # a file of each source, without which nothing can be made
     TEXT: "train.en",
     MULTI30K: "train.de",
     IWSLT14: "de-en.tgz",
-    IWSLT17: "zh-en.tgz",
+    IWSLT17: "fr-en.tgz",
     WMT14: EUROPARL,
     WIKITEXT2: "train.txt",
 }
-FIRST = {IWSLT14: "text", IWSLT17: "text", WMT14: "text"}  # the folder of the first step, or else raw
+ARCHIVES = ["text", "tokens", "raw tok", "bpe", "bin"]
+STEPS = {
+    IWSLT14: ARCHIVES,
+    IWSLT17: ARCHIVES,
+    WMT14: ["text", "tokens", "codes", "raw tok bpe", "bin"],
+    WIKITEXT2: ["raw", "bin"],
+}
+PLAIN = ["raw", "tok", "bpe", "bin"]
 needs_proc = pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc")
 
 
-def write_source(script: str, folder: Path) -> None:
-    """Write a stand-in for the source of a script."""
-    if script == IWSLT14:
-        pack(folder / "de-en.tgz", german())
-    elif script == IWSLT17:
-        pack(folder / "zh-en.tgz", modern("zh-en", "我来到北京清华大学 & {}。"))
-    elif script != DEMO:
-        {TEXT: write_text, MULTI30K: write_multi30k, WMT14: write_wmt, WIKITEXT2: write_wikitext}[script](folder)
-
-
 def options_of(script: str, source: Path) -> list[object]:
-    own = {TEXT: ["--pair", "de-en"], IWSLT14: ["de-en"], IWSLT17: ["zh-en"], WMT14: ["en-de"]}
-    from_source = [] if script == DEMO else ["--from", source]
-    merges = [] if script in (DEMO, WIKITEXT2) else ["--bpe", 40]
-    return [*own.get(script, []), *from_source, *merges, "--workers", 2]
+    own = {TEXT: ["--pair", "de-en"], IWSLT14: ["de-en"], IWSLT17: ["fr-en"], WMT14: ["en-de"]}
+    return [*own.get(script, []), *([] if script == DEMO else ["--from", source])]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The first lines of the demo's text, for speed."""
+    text = tmp_path_factory.mktemp("demo_text")
+    for file in demo.TEXT.iterdir():
+        (text / file.name).write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:40]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "TEXT", text)
+        patch.setattr(demo, "MERGES", 40)
+        yield
 
 
 class Made:
@@ -51,10 +75,11 @@ class Made:
 
     def __init__(self, script: str, folder: Path) -> None:
         self.script, self.source, self.out = script, folder / "source", folder / "out"
-        write_source(script, self.source)
+        WRITERS[script](self.source)
         self.options = options_of(script, self.source)
-        self.env = {"PYTHONPATH": stub_fairseq(folder)}
-        prepared(script, *self.options, "--out", self.out, plain=True, **self.env)
+        self.steps = STEPS.get(script, PLAIN)
+        self.first = self.out / self.steps[0]
+        prepared(script, *self.options, "--out", self.out)
 
     def copy(self, folder: Path) -> Path:
         return shutil.copytree(self.out, folder / "out")
@@ -65,32 +90,53 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Made(request.param, tmp_path_factory.mktemp("made"))
 
 
-def state(out: Path) -> dict[str, tuple[bytes, int]]:
-    """Return every file below a folder with its bytes and the time at which it was written."""
-    return {name: (data, (out / name).stat().st_mtime_ns) for name, data in content(out).items()}
-
-
 def test_a_run_again_changes_nothing(made: Made) -> None:
     before = state(made.out)
-    printed = prepared(made.script, *made.options, "--out", made.out, plain=True, **made.env)
-    assert "bin: done before" in printed and "done in" not in printed
+    printed = prepared(made.script, *made.options, "--out", made.out)
+    assert [line for line in printed.splitlines() if "done" in line] == [f"{step}: done before" for step in made.steps]
     assert state(made.out) == before
 
 
-def test_settings_that_do_not_name_the_script_are_accepted(made: Made, tmp_path: Path) -> None:
-    """They are of data that was prepared before settings named it."""
-    settings = (made.out / "settings").read_text().splitlines(keepends=True)
-    assert settings.pop(0) == f"script: {made.script}\n"
+def write_former(folder: Path, *, named: bool = True, more: str = "") -> None:
+    """Write the settings as the scripts did before there was settings.json, and as they did before they had a name."""
+    made = read_prepared(folder)
+    (folder / "settings.json").unlink()
+    settings = {name: value for name, value in made.settings.items() if named or name != "script"}
+    if made.script not in (IWSLT14, IWSLT17, WMT14, TEXT):
+        del settings["lowercase"]
+    if not made.escaped:
+        del settings["escaped"]
+    text = "".join(f"{name}: {value}\n" for name, value in (settings | made.sources).items())
+    (folder / "settings").write_text(text + more)
+    if made.script != WIKITEXT2:
+        (folder / "testsets").write_text("".join(f"{name}\n" for name in made.testsets))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_data_made_before_is_accepted(made: Made, tmp_path: Path, named: bool) -> None:
+    """Also data of a time when the settings did not name the script."""
     out = made.copy(tmp_path)
-    (out / "settings").write_text("".join(settings))
+    write_former(out, named=named)
     before = state(out)
-    printed = prepared(made.script, *made.options, "--out", out, plain=True, **made.env)
+    printed = prepared(made.script, *made.options, "--out", out)
     assert "bin: done before" in printed and "done in" not in printed
     assert state(out) == before
-    settings.append("fish: yes\n")
-    (out / "settings").write_text("".join(settings))
-    line = refused(made.script, *made.options, "--out", out, plain=True, **made.env)
+    with (out / "settings").open("a") as settings:
+        settings.write("fish: yes\n")
+    line = refused(made.script, *made.options, "--out", out)
     assert "was made with fish: yes, not with no fish" in line
+
+
+def test_data_made_before_goes_on(made: Made, tmp_path: Path) -> None:
+    """The test sets of the last step are those of the first."""
+    out = made.copy(tmp_path)
+    write_former(out)
+    shutil.rmtree(out / "bin")
+    assert "bin: done in" in prepared(made.script, *made.options, "--out", out)
+    shutil.rmtree(out / made.steps[0].split()[0])
+    prepared(made.script, *made.options, "--out", out)
+    assert not (out / "settings").exists() and not (out / "testsets").exists()
+    assert (out / "settings.json").read_bytes() == (made.out / "settings.json").read_bytes()
 
 
 def test_the_result_of_another_script_is_refused(made: Made, tmp_path: Path) -> None:
@@ -101,113 +147,125 @@ def test_the_result_of_another_script_is_refused(made: Made, tmp_path: Path) -> 
         (out / folder).mkdir(parents=True)
         (out / folder / "train.de").write_text("alt\n")
     (out / ".prepare.lock").touch()
-    settings = (made.out / "settings").read_text()
-    (out / "settings").write_text(settings.replace(made.script, other))
+    settings = read_prepared(made.out)
+    Prepared(other, settings.options, sources=settings.sources).write(out)
     before = state(out)
-    line = refused(made.script, *made.options, "--out", out, plain=True, **made.env)
+    line = refused(made.script, *made.options, "--out", out)
     assert f"{out} was made with script: {other}, not with script: {made.script}; use another --out" in line
     assert state(out) == before
 
 
 def test_no_step_goes_before_the_new_one_is_there(made: Made, tmp_path: Path) -> None:
     out = made.copy(tmp_path)
-    first = FIRST.get(made.script, "raw")
-    shutil.rmtree(out / first)
+    first = out / made.first.name
+    shutil.rmtree(first)
     before = state(out)
-    refused(made.script, *made.options, "--out", out, plain=True, limit=0, **made.env)
-    assert {name: made for name, made in state(out).items() if not name.startswith(".part.")} == before
-    assert not (out / first).exists()
+    refused(made.script, *made.options, "--out", out, limit=0)
+    assert state(out) == before
+    assert not first.exists()
+
+
+@contextmanager
+def interrupted_at_the_end_of(step: str) -> Iterator[None]:
+    """Send this process ^C when a step has filled its folders, before they are renamed."""
+    whole = pipeline._temporary_folder
+
+    @contextmanager
+    def temporary_folder(out: Path, begun: pipeline.Step) -> Iterator[Path]:
+        with whole(out, begun) as part:
+            yield part
+            if begun.name == step:
+                pytest.fail("the step was made")
+
+    def interrupting(self: pipeline.Step, out: Path) -> bool:
+        if self.name == step:
+            make = self.make
+
+            def make_and_interrupt(part: Path) -> None:
+                make(part)
+                os.kill(os.getpid(), signal.SIGINT)
+
+            object.__setattr__(self, "make", make_and_interrupt)
+        return is_done(self, out)
+
+    is_done = pipeline.Step.is_done
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "_temporary_folder", temporary_folder)
+        patch.setattr(pipeline.Step, "is_done", interrupting)
+        yield
+
+
+def test_interrupted_in_every_step(made: Made, tmp_path: Path) -> None:
+    """Nothing of the step is there, what was before it is, and the next run comes to the same end."""
+    out = tmp_path / "out"
+    for number, step in enumerate(made.steps):
+        with interrupted_at_the_end_of(step):
+            result = run(made.script, *made.options, "--out", out)
+        assert (result.returncode, result.stderr) == (130, f"{made.script}: interrupted; run it again to go on\n")
+        assert result.stdout.count("done before") == max(0, number - 1)
+        folders = [folder for done in made.steps[:number] for folder in done.split()]
+        assert {path.name for path in out.iterdir() if path.is_dir()} == set(folders)
+    prepared(made.script, *made.options, "--out", out)
+    assert content(out) == content(made.out)
+
+
+def test_full_disk_in_every_step(made: Made, tmp_path: Path) -> None:
+    """But for the last one, whose files this stand-in for fairseq does not write."""
+    out = made.copy(tmp_path)
+    for step in reversed(made.steps[:-1]):
+        for folder in step.split():
+            shutil.rmtree(out / folder)
+        kept = state(out)
+        assert "File too large" in refused(made.script, *made.options, "--out", out, limit=0)
+        assert state(out) == kept
+        assert not any((out / folder).exists() for folder in step.split())
 
 
 @needs_proc
 def test_a_source_that_cannot_be_read_is_one_line(made: Made, tmp_path: Path) -> None:
-    """A file that is there, and fails when it is read, even for root."""
+    """A file that is there, and fails when it is read, even for root: also when the first step is done."""
     if made.script == DEMO:
         pytest.skip("has no source")
     source, out = shutil.copytree(made.source, tmp_path / "source"), tmp_path / "out"
     for file in source.glob(f"{UNREADABLE[made.script]}*"):
         file.unlink()
     (source / UNREADABLE[made.script]).symlink_to("/proc/self/mem")
-    line = refused(made.script, *options_of(made.script, source), "--out", out, plain=True, **made.env)
+    line = refused(made.script, *options_of(made.script, source), "--out", out)
     assert "Input/output error" in line
-    assert not (out / "settings").exists() and not (out / FIRST.get(made.script, "raw")).exists()
-
-
-@pytest.mark.parametrize("script", [TEXT, IWSLT14])
-def test_a_digest_that_is_killed_ends_the_run(script: str, tmp_path: Path) -> None:
-    """Not with settings that lack the source."""
-    scripts = shutil.copytree(SCRIPTS, tmp_path / "repository" / "scripts")
-    (scripts / "digest.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
-    write_source(script, tmp_path / "source")
-    options = (*options_of(script, tmp_path / "source"), "--out", tmp_path / "out")
-    assert run(script, *options, scripts=scripts, plain=True).returncode != 0
-    assert content(tmp_path / "out") == {".prepare.lock": b""}
+    assert content(out) == {".prepare.lock": b""} and not (out / made.first.name).exists()
+    before = state(made.out)
+    assert "Input/output error" in refused(made.script, *options_of(made.script, source), "--out", made.out)
+    assert state(made.out) == before
 
 
 @pytest.mark.parametrize("script", FOUND)
-@pytest.mark.parametrize("number", ["½", "²", "٣", "2147483648", "99999999999999999999"])
+@pytest.mark.parametrize("number", ["½", "99999999999999999999"])
 def test_numbers_that_are_refused(script: str, number: str, tmp_path: Path) -> None:
-    """Also in a locale in which ½ stands between 0 and 9."""
-    own = options_of(script, tmp_path)
-    line = refused(script, *own[:-1], number, "--out", tmp_path / "out", plain=True, LC_ALL="C.UTF-8")
+    source = tmp_path if script != IWSLT14 else Path(__file__)
+    line = refused(script, *options_of(script, source), "--workers", number, "--out", tmp_path / "out")
     allowed = "an integer up to 2147483647" if number.isascii() else "a positive integer"
-    assert f"--workers must be {allowed}, not '{number}'" in line
+    assert f"--workers: must be {allowed}, not '{number}'" in line
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["a:b", "a${b}", "a\nb"])
 def test_a_folder_that_training_cannot_take_is_refused(made: Made, name: str, tmp_path: Path) -> None:
-    line = refused(made.script, *made.options, "--out", tmp_path / name / "out", plain=True, **made.env)
+    line = refused(made.script, *made.options, "--out", tmp_path / name / "out")
     assert "--out: " in line
     assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("script", [IWSLT14, WMT14, TEXT])
-def test_odd_paths(script: str, tmp_path: Path) -> None:
-    """A leading dash, a comma, a blank, an equals sign, none of which a tool takes for something else."""
-    write_source(script, tmp_path / "-in=1, 2")
-    arguments = [SCRIPTS / script, *options_of(script, Path("-in=1, 2")), "--out", "-x=1, 2"]
-    env = environment(PYTHONPATH=stub_fairseq(tmp_path), CDPATH="/")
-    result = subprocess.run(list(map(str, arguments)), cwd=tmp_path, env=env, capture_output=True, text=True)
+def test_odd_paths(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leading dash, a comma, a blank, an equals sign."""
+    WRITERS[script](tmp_path / "-in=1, 2")
+    monkeypatch.chdir(tmp_path)
+    printed = prepared(script, *options_of(script, Path("-in=1, 2")), "--out", "-x=1, 2")
+    assert f"The data is in {tmp_path}/-x=1, 2/bin" in printed
+
+
+@pytest.mark.parametrize("script", [*FOUND, "prepare_wikitext103.sh"])
+def test_help_is_the_header(script: str) -> None:
+    result = typed(command(script, "--help", plain=True))
     assert (result.returncode, result.stderr) == (0, "")
-    assert f"The data is in {tmp_path}/-x=1, 2/bin" in result.stdout
-
-
-SHELL_SCRIPTS = [path for pattern in ("scripts/*.sh", "benchmarks/*.sh", ".ci/run")
-                 for path in SCRIPTS.parent.glob(pattern)]  # fmt: skip
-
-
-def test_every_script_does_without_cdpath() -> None:
-    root = SCRIPTS.parent
-    texts = {path.name: path.read_text() for path in SHELL_SCRIPTS}
-    assert len(texts) > 10
-    for name, text in texts.items():
-        assert "unset CDPATH" in text or "/lib.sh" in text or "/wikitext.sh" in text or name == "lib_archives.sh", name
-    env = {**os.environ, "CDPATH": f"{root.parent}:{root}"}
-    lib = ["bash", "-c", 'source scripts/lib.sh; echo "$ROOT"']
-    assert subprocess.run(lib, cwd=root, env=env, capture_output=True, text=True).stdout == f"{root}\n"
-
-
-def test_ci_run_finds_the_repository_with_cdpath(tmp_path: Path) -> None:
-    """Where another .ci stands in a folder of CDPATH."""
-    (tmp_path / "other" / ".ci").mkdir(parents=True)
-    (tmp_path / "bin").mkdir()
-    make = tmp_path / "bin" / "make"
-    make.write_text("#!/bin/sh\npwd\n")
-    make.chmod(0o755)
-    env = {**os.environ, "CDPATH": str(tmp_path / "other"), "PATH": f"{make.parent}:{os.environ['PATH']}"}
-    result = subprocess.run(["bash", ".ci/run"], cwd=SCRIPTS.parent, env=env, capture_output=True, text=True)
-    assert result.stdout == f"{SCRIPTS.parent}\n" * 2, result.stderr
-
-
-def test_a_script_needs_no_git(tmp_path: Path) -> None:
-    """On a path with Python and the programs that the scripts name."""
-    for name in ("awk", "bash", "cat", "dirname", "env", "flock", "grep", "ln", "ls", "mkdir", "mv", "nproc", "paste",
-                 "rm", "rmdir", "sed", "sort"):  # fmt: skip
-        if program := shutil.which(name):
-            (tmp_path / name).symlink_to(program)
-    (tmp_path / "python3").write_text(f'#!/bin/sh\nexec "{BIN}/python3" "$@"\n')
-    (tmp_path / "python3").chmod(0o755)
-    source = write_text(tmp_path / "source")
-    env = {"PATH": str(tmp_path), "PYTHONPATH": stub_fairseq(tmp_path)}
-    prepared(TEXT, *options_of(TEXT, source), "--out", tmp_path / "out", plain=True, **env)
+    assert f"Usage: scripts/{script}" in result.stdout and "start.sh" not in result.stdout

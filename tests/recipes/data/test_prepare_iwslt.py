@@ -1,96 +1,22 @@
 """scripts/prepare_iwslt14.sh and prepare_iwslt17.sh, from stand-ins for the published archives to binarized data."""
 
+import hashlib
+import json
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fairseq.data import Dictionary
 from fairseq.tasks.translation import load_langpair_dataset
 from fairseq.tokenizer import tokenize_line
-from support.prepare import (
-    BIN,
-    SCRIPTS,
-    at_work,
-    command,
-    content,
-    environment,
-    interrupted,
-    lines,
-    pack,
-    prepared,
-    refused,
-    stub_fairseq,
-)
+from recipes.data.prepared import read_prepared
+from support.places import BIN
+from support.prepare import content, lines, prepared, prepared_by_script, refused
+from support.sources import TRAIN, german, modern, pack, spanish
 
 IWSLT14, IWSLT17 = "prepare_iwslt14.sh", "prepare_iwslt17.sh"
 STEPS = ("text", "tokens", "raw tok", "bpe", "bin")
-PARTS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
-Files = dict[str, str]
-
-# What stands in train.tags.de-en of a language, and what fairseq's prepare-iwslt14.sh makes of it: None where it leaves
-# the line or the pair out. The tokens are those of Moses' tokenizer.perl, lower-cased.
-TRAIN: list[tuple[str, str | None, str, str | None]] = [
-    ("<url>http://www.ted.com/talks/lang/de/a.html</url>", None, "<url>http://www.ted.com/talks/a.html</url>", None),
-    ("<keywords>Klima, Größe</keywords>", None, "<keywords>climate, size</keywords>", None),
-    ("<talkid>1</talkid>", None, "<talkid>1</talkid>", None),
-    ("<title>Al Gore: Übers Klima</title>", "al gore : übers klima",
-     "<title>Al Gore: On the climate</title>", "al gore : on the climate"),
-    ('<description>Er sagt "so" & [kurz].</description>', "er sagt &quot; so &quot; &amp; &#91; kurz &#93; .",
-     "<description>He says 'so' & <b>.</description>", "he says &apos; so &apos; &amp; &lt; b &gt; ."),
-    ("  Am 3. Mai, z.B. in den U.S.A.  ", "am 3. mai , z.b. in den u.s.a .",
-     " On May 3, he's in the U.S.A. ", "on may 3 , he &apos;s in the u.s.a ."),
-    ("", None, "An empty line on the other side.", None),
-    ("Zwei Wörter", None, "This is four words", None),
-    ("Drei und zwei.", "drei und zwei .", "This now has six tokens.", "this now has six tokens ."),
-    ("zu " * 176, None, "too " * 175, None),
-    ("lang " * 175, " ".join(["lang"] * 175), "long " * 175, " ".join(["long"] * 175)),
-    ("x" * 1001, None, "A long word.", None),
-    *((f" Das ist Satz {i}. ", f"das ist satz {i} .", f" This is sentence {i}. ", f"this is sentence {i} .")
-      for i in range(45)),
-]  # fmt: skip
-
-
-def segments(*texts: str) -> str:
-    """Return a test set with the mark-up that IWSLT gives it."""
-    segs = "".join(f'<seg id="{number}"> {text} </seg>\n' for number, text in enumerate(texts, start=1))
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<mteval>\n<doc docid="9">\n<title>T</title>\n{segs}</doc>\n'
-
-
-def german() -> Files:
-    """Return the files of de-en.tgz."""
-    files = {f"de-en/train.tags.de-en.{lang}": "".join(f"{line[side]}\n" for line in TRAIN)
-             for lang, side in (("de", 0), ("en", 2))}  # fmt: skip
-    for part in reversed(PARTS):
-        files[f"de-en/IWSLT14.{part}.de-en.de.xml"] = segments(f"Aus {part}.", "Das &amp; das’s.")
-        files[f"de-en/IWSLT14.{part}.de-en.en.xml"] = segments(f"From {part}.", "That &amp; that’s.")
-    return {"de-en/README": "What is in here.\n", **files, "de-en/IWSLT14.TED.tst2013.de-en.en.xml": segments("Later.")}
-
-
-def other(pair: str, release: str, parts: list[str], sentence: str, odd: str = "") -> Files:
-    """Return the files of another pair: 50 training pairs, and two in each test set."""
-    lang = pair[:2]
-    files = {}
-    for side, text in ((lang, sentence), ("en", "This is sentence {}.")):
-        body = "".join(f"{text.format(number)}\n" for number in range(50))
-        files[f"{pair}/train.tags.{pair}.{side}"] = f"<talkid>1</talkid>\n{odd}{body}"
-        for part in parts:
-            two = (text.format(f"{part} {number}") for number in (1, 2))
-            files[f"{pair}/{release}.{part}.{pair}.{side}.xml"] = segments(*two)
-    return files
-
-
-def spanish() -> Files:
-    return other("es-en", "IWSLT14", ["TED.dev2010", "TED.tst2010", "TED.tst2011", "TED.tst2012"], "¿Es la frase {}?")
-
-
-def modern(pair: str, sentence: str) -> Files:
-    """Return the files of a pair of IWSLT17, with the mark-up of that year."""
-    parts = ["TED.dev2010", *(f"TED.tst201{year}" for year in range(6))]
-    notes = ("<speaker>A. B.</speaker>", '<reviewer href="x">C</reviewer>', '<translator href="y">D</translator>')
-    odd = "\n".join(['<doc docid="1">', *notes, "</doc>", ""])
-    return other(pair, "IWSLT17", parts, sentence, odd)
 
 
 @pytest.fixture
@@ -98,17 +24,12 @@ def archive(tmp_path: Path) -> Path:
     return pack(tmp_path / "de-en.tgz", german())
 
 
-@pytest.fixture
-def no_fairseq(tmp_path: Path) -> str:
-    return stub_fairseq(tmp_path)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """De-En, run to the end: the archive and the result."""
     folder = tmp_path_factory.mktemp("whole")
     archive = pack(folder / "de-en.tgz", german())
-    assert "Next: scripts/train.sh configs/iwslt14_deen/rdrop.yaml" in prepared(
+    assert "Next: scripts/train.sh configs/iwslt14_deen/rdrop.yaml" in prepared_by_script(
         IWSLT14, "de-en", "--from", archive, "--out", folder / "out"
     )
     return archive, folder / "out"
@@ -188,17 +109,14 @@ def test_dictionary_is_the_one_that_fairseq_makes(whole: tuple[Path, Path], tmp_
 
 def test_settings(whole: tuple[Path, Path]) -> None:
     archive, out = whole
-    digest = subprocess.run(["sha256sum", archive], capture_output=True, text=True, check=True).stdout.split()[0]
-    assert lines(out / "settings") == [
-        "script: prepare_iwslt14.sh",
-        "pair: de-en",
-        "lowercase: yes",
-        "escaped: yes",
-        "bpe: 40",
-        "tokens: sacremoses",
-        f"de-en.tgz: {digest}",
-    ]
-    assert lines(out / "testsets") == ["test"]
+    assert json.loads((out / "settings.json").read_text()) == {
+        "script": "prepare_iwslt14.sh",
+        "options": {"pair": "de-en", "bpe": 40, "tokens": "sacremoses"},
+        "testsets": ["test"],
+        "lowercase": True,
+        "escaped": True,
+        "sources": {"de-en.tgz": hashlib.sha256(archive.read_bytes()).hexdigest()},
+    }
 
 
 def test_the_other_direction_finds_it_done(whole: tuple[Path, Path]) -> None:
@@ -212,35 +130,35 @@ def test_the_other_direction_finds_it_done(whole: tuple[Path, Path]) -> None:
 # Other archives, pairs and options
 
 
-def test_the_archive_of_the_year(whole: tuple[Path, Path], tmp_path: Path, no_fairseq: str) -> None:
+def test_the_archive_of_the_year(whole: tuple[Path, Path], tmp_path: Path) -> None:
     inner = {f"texts/{lang}/en/{lang}-en.tgz": pack(tmp_path / "in" / f"{lang}-en.tgz", files).read_bytes()
              for lang, files in (("es", spanish()), ("de", german()))}  # fmt: skip
     pack(tmp_path / "2014-01.tgz", {f"2014-01/{name}": data for name, data in inner.items()})
-    prepared(IWSLT14, "de-en", "--from", tmp_path, "--out", tmp_path / "de", PYTHONPATH=no_fairseq)
+    prepared(IWSLT14, "de-en", "--from", tmp_path, "--out", tmp_path / "de")
     assert content(tmp_path / "de" / "bpe") == content(whole[1] / "bpe")
-    prepared(IWSLT14, "en-es", "--from", tmp_path / "2014-01.tgz", "--out", tmp_path / "es", PYTHONPATH=no_fairseq)
+    prepared(IWSLT14, "en-es", "--from", tmp_path / "2014-01.tgz", "--out", tmp_path / "es")
     assert lines(tmp_path / "es" / "tok" / "test.es") == [
         f"¿ es la frase ted.{part} {n} ?" for part in ("dev2010", "tst2010", "tst2011", "tst2012") for n in (1, 2)
     ]
     assert lines(tmp_path / "es" / "tok" / "valid.en") == ["this is sentence 22 .", "this is sentence 45 ."]
 
 
-def test_case_can_stay(tmp_path: Path, archive: Path, no_fairseq: str) -> None:
+def test_case_can_stay(tmp_path: Path, archive: Path) -> None:
     out = tmp_path / "out"
-    prepared(IWSLT14, "de-en", "--from", archive, "--out", out, "--cased", PYTHONPATH=no_fairseq)
+    prepared(IWSLT14, "de-en", "--from", archive, "--out", out, "--cased")
     assert lines(out / "tok" / "train.de")[0] == "Al Gore : Übers Klima"
-    assert "lowercase: no" in lines(out / "settings")
+    assert not read_prepared(out).lowercase
     assert f"{out} was made with lowercase: no, not with lowercase: yes" in refused(
         IWSLT14, "de-en", "--from", archive, "--out", out
     )
 
 
-def test_french(tmp_path: Path, no_fairseq: str) -> None:
+def test_french(tmp_path: Path) -> None:
     archive, out = pack(tmp_path / "fr-en.tgz", modern("fr-en", "L'idée {} de l'homme.")), tmp_path / "out"
-    printed = prepared(IWSLT17, "en-fr", "--from", archive, "--out", out, PYTHONPATH=no_fairseq)
+    printed = prepared(IWSLT17, "en-fr", "--from", archive, "--out", out)
     assert "configs/iwslt17_enfr/rdrop.yaml" in printed
     assert lines(out / "tok" / "train.fr")[:2] == [f"l&apos; idée {n} de l&apos; homme ." for n in (0, 1)]
-    assert lines(out / "testsets") == ["test", "tst2013", "tst2014", "tst2015"]
+    assert read_prepared(out).testsets == ["test", "tst2013", "tst2014", "tst2015"]
     assert lines(out / "raw" / "tst2014.en") == ["This is sentence TED.tst2014 1.", "This is sentence TED.tst2014 2."]
     assert len(lines(out / "tok" / "test.en")) == 8
 
@@ -248,7 +166,7 @@ def test_french(tmp_path: Path, no_fairseq: str) -> None:
 def test_chinese(tmp_path: Path) -> None:
     archive = pack(tmp_path / "zh-en.tgz", modern("zh-en", "我来到北京清华大学 & {}。"))
     out = tmp_path / "out"
-    prepared(IWSLT17, "zh-en", "--from", archive, "--out", out)
+    prepared_by_script(IWSLT17, "zh-en", "--from", archive, "--out", out)
     assert lines(out / "tok" / "train.zh")[0] == "我 来到 北京 清华大学 &amp; 0 。"
     assert lines(out / "raw" / "train.zh")[0] == "我来到北京清华大学 & 0。"
     assert {path.name for path in (out / "bpe").glob("codes*")} == {"codes.zh", "codes.en"}
@@ -270,7 +188,7 @@ def moses(folder: Path, **scripts: str) -> Path:
 
 
 @pytest.mark.skipif(not shutil.which("perl"), reason="needs perl")
-def test_the_scripts_of_a_checkout_of_moses(tmp_path: Path, archive: Path, no_fairseq: str) -> None:
+def test_the_scripts_of_a_checkout_of_moses(tmp_path: Path, archive: Path) -> None:
     checkout = moses(
         tmp_path / "mosesdecoder",
         tokenizer='my $o = "@ARGV"; while (<STDIN>) { chomp; print "$_ <$o>\\n" }',
@@ -278,10 +196,10 @@ def test_the_scripts_of_a_checkout_of_moses(tmp_path: Path, archive: Path, no_fa
     )
     out = tmp_path / "out"
     options = ("--from", archive, "--out", out, "--moses", checkout)
-    prepared(IWSLT14, "de-en", *options, PYTHONPATH=no_fairseq)
+    prepared(IWSLT14, "de-en", *options)
     assert lines(out / "tokens" / "test.de")[0] == "Aus TED.dev2010. <-q -l de>"
     assert lines(out / "tok" / "test.en")[0] == "FROM TED.DEV2010. <-Q -L EN>!"
-    assert "tokens: Perl scripts of Moses" in lines(out / "settings")
+    assert read_prepared(out).options["tokens"] == "Perl scripts of Moses"
 
 
 @pytest.mark.skipif(not shutil.which("perl"), reason="needs perl")
@@ -313,145 +231,18 @@ def rest(out: Path, step: str) -> bool:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_interrupted_in_every_step(whole: tuple[Path, Path], tmp_path: Path, step: str) -> None:
-    out = tmp_path / "out"
-    arguments = command(IWSLT14, *until(whole, out, step))
-    interrupted(arguments, environment(), lambda: at_work(out))
-    assert not rest(out, step)
-
-
-@pytest.mark.parametrize("step", STEPS)
 def test_full_disk_in_every_step(whole: tuple[Path, Path], tmp_path: Path, step: str) -> None:
-    message = refused(IWSLT14, *until(whole, tmp_path / "out", step), limit=1)
+    message = refused(IWSLT14, *until(whole, tmp_path / "out", step), limit=1, fairseq=True)
     assert "File too large" in message or "fairseq-preprocess" in message
     assert not rest(tmp_path / "out", step)
 
 
-def test_a_stopped_run_goes_on(whole: tuple[Path, Path], tmp_path: Path, no_fairseq: str) -> None:
+def test_a_stopped_run_goes_on(whole: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = until(whole, out, "raw tok")
     (out / "raw").mkdir()  # it had its name, tok had not yet
     (out / ".part.1").mkdir()
-    assert prepared(IWSLT14, *options, PYTHONPATH=no_fairseq).count("done before") == 2
+    assert prepared(IWSLT14, *options).count("done before") == 2
     for folder in ("raw", "tok", "bpe"):
         assert content(out / folder) == content(whole[1] / folder)
     assert not list(out.glob(".part*"))
-
-
-# Bad input
-
-
-@pytest.mark.parametrize(
-    ("script", "options", "message"),
-    [
-        (IWSLT14, ["de-fr"], "unknown pair 'de-fr'; there are de-en en-de es-en en-es"),
-        (IWSLT17, ["de-en"], "unknown pair 'de-en'; there are fr-en en-fr zh-en en-zh"),
-        (IWSLT14, [], "no pair given; there are de-en en-de es-en en-es"),
-        (IWSLT14, ["de-en", "en-de"], "two pairs: de-en and en-de"),
-        (IWSLT14, ["de-en", "--from", "/no/such"], "--from: there is no '/no/such'"),
-        (IWSLT14, ["de-en", "--from", "/dev/zero"], "--from: '/dev/zero' is neither a file nor a folder"),
-        (IWSLT14, ["de-en", "--moses", "/no/such"], "'/no/such' is no checkout of Moses: it has no scripts/tokenizer"),
-        (IWSLT14, ["de-en", "--from"], "--from needs a value"),
-        (IWSLT14, ["de-en", "--bpe", "many"], "--bpe must be a positive integer, not 'many'"),
-        (IWSLT14, ["de-en", "--train-lines", "5"], "unknown option '--train-lines'"),
-    ],
-)
-def test_bad_options(script: str, options: list[str], message: str) -> None:
-    assert message in refused(script, *options)
-
-
-def cut_short(archive: Path) -> None:
-    archive.write_bytes(archive.read_bytes()[:-200])
-
-
-def changed(archive: Path) -> None:
-    data = bytearray(archive.read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    archive.write_bytes(data)
-
-
-def a_web_page(archive: Path) -> None:
-    archive.write_text("<!DOCTYPE html><title>Google Drive - Virus scan warning</title>")
-
-
-TRAIN_DE, TST2011_EN = "de-en/train.tags.de-en.de", "de-en/IWSLT14.TED.tst2011.de-en.en.xml"
-
-
-def without_train(archive: Path) -> None:
-    pack(archive, {name: text for name, text in german().items() if name != TRAIN_DE})
-
-
-def with_file(name: str, text: str | bytes) -> Callable[[Path], None]:
-    return lambda archive: pack(archive, {**german(), name: text}) and None
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (cut_short, "de-en.tgz: not a whole archive (Compressed file ended before the end-of-stream marker"),
-        (changed, "de-en.tgz: not a whole archive ("),
-        (a_web_page, "de-en.tgz: not a whole archive (Not a gzipped file"),
-        (without_train, f"de-en.tgz: the archive has no {TRAIN_DE}\n"),
-        (with_file(TST2011_EN, "<doc>\nNothing.\n</doc>\n"), "tst2011.de-en.xml.en: no line with <seg id=...>"),
-        (
-            with_file(TST2011_EN, segments("One.")),
-            "2011.de-en.xml.de has 2 lines, IWSLT14.TED.tst2011.de-en.xml.en has 1",
-        ),
-        (with_file(TRAIN_DE, "Nur eine.\n"), f"train.tags.de-en.en has {len(TRAIN) - 3} lines, train.tags.de-en.de"),
-        (with_file(TRAIN_DE, "<talkid>1</talkid>\n"), "train.tags.de-en.de: the file is empty"),
-        (with_file(TRAIN_DE, b"B\xfcrste\n"), "train.tags.de-en.de: line 1 is not UTF-8 (byte 0xfc at position 2)"),
-    ],
-)
-def test_bad_archive(tmp_path: Path, archive: Path, spoil: Callable[[Path], None], message: str) -> None:
-    spoil(archive)
-    assert message in refused(IWSLT14, "de-en", "--from", archive, "--out", tmp_path / "out")
-    assert not rest(tmp_path / "out", "text")
-    assert not (tmp_path / "out" / "settings").exists()
-
-
-def test_the_archive_of_another_pair(tmp_path: Path) -> None:
-    archive = pack(tmp_path / "de-en.tgz", spanish())
-    message = refused(IWSLT14, "de-en", "--from", tmp_path, "--out", tmp_path / "out")
-    assert f"{archive}: the archive has no de-en/train.tags.de-en.de and 11 more" in message
-
-
-def test_a_folder_without_the_archive(tmp_path: Path) -> None:
-    message = refused(IWSLT17, "en-zh", "--from", tmp_path, "--out", tmp_path / "out")
-    assert f"--from: {tmp_path} has neither zh-en.tgz nor 2017-01-trnted.tgz" in message
-
-
-def test_download(tmp_path: Path, archive: Path, server: str, no_fairseq: str) -> None:
-    scripts = tmp_path / "repository" / "scripts"
-    shutil.copytree(SCRIPTS, scripts)
-    script = scripts / IWSLT14
-    script.write_text(script.read_text().replace("http://dl.fbaipublicfiles.com/fairseq/data/iwslt14", server))
-    out, whole = scripts.parent / "data" / "iwslt14_deen", archive.read_bytes()
-    cut_short(archive)
-    message = refused(IWSLT14, "de-en", scripts=scripts)
-    assert "it is now de-en.tgz.broken, run again to fetch it anew" in message
-    archive.write_bytes(whole)
-    prepared(IWSLT14, "de-en", scripts=scripts, PYTHONPATH=no_fairseq)
-    assert (out / "archives" / "de-en.tgz").read_bytes() == archive.read_bytes()
-    assert prepared(IWSLT14, "en-de", scripts=scripts).count("done before") == len(STEPS)
-
-
-def test_no_download_says_where_the_archive_is(tmp_path: Path) -> None:
-    scripts = tmp_path / "repository" / "scripts"
-    shutil.copytree(SCRIPTS, scripts)
-    script = scripts / IWSLT17
-    script.write_text(script.read_text().replace("https://wit3.fbk.eu/archive", "http://127.0.0.1:1"))
-    message = refused(IWSLT17, "fr-en", scripts=scripts)
-    assert "cannot download http://127.0.0.1:1/2017-01-trnted/texts/fr/en/fr-en.tgz (" in message
-    assert "get 2017-01-trnted.tgz from https://wit3.fbk.eu/2017-01-b and pass it with --from FILE" in message
-
-
-def test_without_jieba(tmp_path: Path) -> None:
-    """In a Python that does not find jieba, and a copy of the scripts that has no .venv beside it."""
-    scripts = tmp_path / "repository" / "scripts"
-    shutil.copytree(SCRIPTS, scripts)
-    (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["jieba"] = None\n')
-    archive = pack(tmp_path / "zh-en.tgz", modern("zh-en", "我 {}"))
-    options = ("zh-en", "--from", archive, "--out", tmp_path / "out")
-    message = refused(IWSLT17, *options, scripts=scripts, PYTHONPATH=str(tmp_path))
-    assert "not installed: jieba; run make install" in message
-    assert not (tmp_path / "out").exists()

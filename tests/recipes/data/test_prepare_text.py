@@ -1,50 +1,35 @@
 """scripts/prepare_text.sh: a user's own parallel text."""
 
-import gzip
 from pathlib import Path
 
 import pytest
-from support.prepare import content, lines, prepared, refused, stub_fairseq
+from recipes.data.prepared import read_prepared
+from support.prepare import content, lines, prepared, prepared_by_script, refused
+from support.sources import GREEK, write_text
 
 SCRIPT = "prepare_text.sh"
-# Capitals with a lower case of two letters, and the capital sigma, for which Perl and Python differ at a word's end.
-GREEK = "Der ΛΌΓΟΣ in İstanbul & der ẞ-Laut."
-
-
-def write(folder: Path) -> Path:
-    """Write train, valid and two test sets, some of the files as .gz, and files that are none of these."""
-    folder.mkdir()
-    for name, count in (("train", 30), ("valid", 4), ("test", 5), ("test_news", 3)):
-        for lang, text in (("de", "Das ist Satz Nummer {}."), ("en", "This is number {}.")):
-            rows = [text.format(number) for number in range(count)]
-            data = "".join(f"{row}\n" for row in ([GREEK, *rows[1:]] if lang == "de" else rows)).encode()
-            packed = (name, lang) in (("train", "de"), ("test_news", "en"))
-            (folder / f"{name}.{lang}{'.gz' * packed}").write_bytes(gzip.compress(data) if packed else data)
-    (folder / "test.fr").write_text("autre\n")
-    (folder / "tests.md").write_text("notes\n")
-    return folder
 
 
 def test_from_text_to_binarized_data(tmp_path: Path) -> None:
-    source, out = write(tmp_path / "source"), tmp_path / "out"
-    printed = prepared(SCRIPT, "--from", source, "--pair", "de-en", "--out", out, "--train-lines", "20")
+    source, out = write_text(tmp_path / "source"), tmp_path / "out"
+    printed = prepared_by_script(SCRIPT, "--from", source, "--pair", "de-en", "--out", out, "--train-lines", "20")
     assert f"The data is in {out}/bin" in printed
-    assert lines(out / "testsets") == ["test", "test_news"]
-    plain = ["pair: de-en", "train-lines: 20", "bpe: 40", "lowercase: no"]
-    assert lines(out / "settings")[:5] == ["script: prepare_text.sh", *plain]
-    assert lines(out / "settings")[5].startswith("train.de.gz: ")
+    made = read_prepared(out)
+    assert (made.script, made.testsets, made.lowercase, made.escaped) == (SCRIPT, ["test", "test_news"], False, False)
+    assert made.options == {"pair": "de-en", "train-lines": 20, "bpe": 40}
+    assert next(iter(made.sources)) == "train.de.gz"
     assert lines(out / "tok" / "train.de")[:2] == ["Der ΛΌΓΟΣ in İstanbul & der ẞ-Laut .", "Das ist Satz Nummer 1 ."]
     assert len(lines(out / "raw" / "train.en")) == 20
     assert (out / "bin" / "test1.de-en.en.idx").exists()
 
 
 def test_lower_case_as_in_perl(tmp_path: Path) -> None:
-    source, out = write(tmp_path / "source"), tmp_path / "out"
+    source, out = write_text(tmp_path / "source"), tmp_path / "out"
     options = ("--from", source, "--pair", "de-en", "--out", out)
-    prepared(SCRIPT, *options, "--lowercase", PYTHONPATH=stub_fairseq(tmp_path))
+    prepared(SCRIPT, *options, "--lowercase")
     assert lines(out / "tok" / "test_news.de")[0] == "der λόγοσ in i\u0307stanbul & der ß-laut ."
     assert lines(out / "raw" / "test_news.de")[0] == GREEK
-    assert "lowercase: yes" in lines(out / "settings")
+    assert read_prepared(out).lowercase
     assert "made with lowercase: yes, not with lowercase: no" in refused(SCRIPT, *options)
 
 
@@ -61,21 +46,22 @@ def test_without_a_test_set_and_without_the_pairs_that_have_an_empty_side(tmp_pa
     options = ("--from", source, "--pair", "en0-en", "--out", out)
     assert f"{source} has no test.en0; --no-test prepares train and valid alone" in refused(SCRIPT, *options)
     assert "train.en: nothing on line 7" in refused(SCRIPT, *options, "--no-test")
-    printed = prepared(SCRIPT, *options, "--no-test", "--drop-empty")
+    printed = prepared(SCRIPT, *options, "--no-test", "--drop-empty", fairseq=True)
     assert "train: 6 pairs; 1 of 7 left out, for they had nothing on a side\n" in printed
     assert "train.en: the byte order mark at its start is left out\n" in printed
-    assert "drop-empty: yes" in lines(out / "settings") and "no-test: yes" in lines(out / "settings")
+    made = read_prepared(out)
+    assert made.options["drop-empty"] is made.options["no-test"] is True
     assert lines(out / "tok" / "train.en0") == [f"nosy {number} in train" for number in range(6)]
     assert lines(out / "tok" / "valid.en") == [f"neat {number} in valid" for number in range(6)]
     assert "[en0] bpe/train.en0: 6 sents" in (out / "bin" / "preprocess.log").read_text()
-    assert (out / "testsets").read_bytes() == b""
+    assert made.testsets == []
     assert {path.name.split(".")[0] for path in (out / "bin").iterdir()} == {"train", "valid", "dict", "preprocess"}
     before = content(out)
     assert prepared(SCRIPT, *options, "--no-test", "--drop-empty").count("done before") == 4
     assert "was made with drop-empty: yes, not with no drop-empty" in refused(SCRIPT, *options, "--no-test")
     assert content(out) == before
-    settings = out / "settings"
-    settings.write_text("".join(f"{line}\n" for line in lines(settings) if "drop-empty" not in line))
+    del made.options["drop-empty"]
+    made.write(out)
     assert prepared(SCRIPT, *options, "--no-test").count("done before") == 4
     message = refused(SCRIPT, *options, "--no-test", "--drop-empty")
     assert "was made with no drop-empty, not with drop-empty: yes" in message
@@ -87,7 +73,7 @@ def test_without_a_test_set_and_without_the_pairs_that_have_an_empty_side(tmp_pa
         ([], ["--pair", "de-en", "--out", "{out}"], "--from is missing"),
         ([], ["--from", "{source}", "--out", "{out}"], "--pair is missing"),
         ([], ["--from", "{source}", "--pair", "de-en"], "--out is missing"),
-        ([], ["--from", "{source}", "--pair", "deen", "--out", "{out}"], "--pair must be two languages as in de-en"),
+        ([], ["--from", "{source}", "--pair", "deen", "--out", "{out}"], "--pair: must be two languages as in de-en"),
         ([], ["--from", "{source}", "--pair", "de-de", "--out", "{out}"], "the languages of 'de-de' must differ"),
         ([], ["--from", "/no/such", "--pair", "de-en", "--out", "{out}"], "there is no folder '/no/such'"),
         (
@@ -100,7 +86,7 @@ def test_without_a_test_set_and_without_the_pairs_that_have_an_empty_side(tmp_pa
     ],
 )
 def test_bad_input(tmp_path: Path, gone: list[str], options: list[str], message: str) -> None:
-    source, out = write(tmp_path / "source"), tmp_path / "out"
+    source, out = write_text(tmp_path / "source"), tmp_path / "out"
     for name in gone:
         (source / name).unlink()
     assert message in refused(SCRIPT, *(option.format(source=source, out=out) for option in options))

@@ -1,17 +1,12 @@
 """recipes/data/wikitext_files.py: the texts of WikiText in each form, and what is refused."""
 
-import zipfile
 from pathlib import Path
 
 import pytest
 from recipes.data.wikitext_files import copy, digest
+from support.sources import WIKITEXT, pack_wikitext, write_wikitext
 
 CORPUS = "wikitext-2"
-TEXTS = {
-    "train": " \n = A title = \n \n the cat <unk> the dog \n the dog\u00a0barks , the cat sat \n",
-    "valid": " \n the cat sat \n",
-    "test": " the bird sat \n \n",
-}
 
 
 @pytest.fixture
@@ -19,20 +14,6 @@ def out(tmp_path: Path) -> Path:
     """An empty folder."""
     (tmp_path / "out").mkdir()
     return tmp_path / "out"
-
-
-def write(folder: Path, form: str = "{}.txt", **changed: str | bytes) -> Path:
-    folder.mkdir(parents=True)
-    for split, text in (TEXTS | changed).items():
-        (folder / form.format(split)).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return folder
-
-
-def pack(archive: Path, member: str = "wikitext-2/wiki.{}.tokens") -> Path:
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-        for split, text in TEXTS.items():
-            packed.writestr(member.format(split), text)
-    return archive
 
 
 def made(out: Path) -> dict[str, str]:
@@ -51,30 +32,30 @@ def refused(source: Path, out: Path, limit: int | None = None) -> str:
 def test_all_forms_give_the_same(tmp_path: Path, out: Path, form: str, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "source"
     if form == "archive":
-        source = pack(tmp_path / "x.zip")
+        source = pack_wikitext(tmp_path / "x.zip")
     else:
-        write((source / form).parent, Path(form).name)
+        write_wikitext((source / form).parent, Path(form).name)
     found = copy(source, CORPUS, None, out)
-    assert made(out) == TEXTS
+    assert made(out) == WIKITEXT
     train = "train: 5 lines, 21 tokens (one end of sentence a line counted); the published text has 2,088,628"
     assert capsys.readouterr().out.splitlines()[0] == train
-    assert found == digest(source, CORPUS, None) == digest(write(tmp_path / "other"), CORPUS, None)
+    assert found == digest(source, CORPUS, None) == digest(write_wikitext(tmp_path / "other"), CORPUS, None)
 
 
 def test_a_limit_takes_the_first_lines_of_the_training_text(
     tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = pack(tmp_path / "x.zip")
+    source = pack_wikitext(tmp_path / "x.zip")
     assert copy(source, CORPUS, 4, out) == digest(source, CORPUS, 4) != digest(source, CORPUS, 3)
     assert "train: 4 lines, 13 tokens" in capsys.readouterr().out
-    assert made(out) == TEXTS | {"train": TEXTS["train"][: TEXTS["train"].index(" the dog\u00a0")]}
+    assert made(out) == WIKITEXT | {"train": WIKITEXT["train"][: WIKITEXT["train"].index(" the dog\u00a0")]}
     assert "train has 5 lines, fewer than the 6" in refused(source, out, 6)
 
 
 def test_a_carriage_return_ends_no_line_and_a_byte_order_mark_goes(tmp_path: Path, out: Path) -> None:
-    source = write(tmp_path / "source", valid="\ufeff the \r cat\r\r\n sat \n", test=" the\0cat \n")
+    source = write_wikitext(tmp_path / "source", valid="\ufeff the \r cat\r\r\n sat \n", test=" the\0cat \n")
     copy(source, CORPUS, None, out)
-    assert made(out) == TEXTS | {"valid": " the   cat\n sat \n", "test": " the\0cat \n"}
+    assert made(out) == WIKITEXT | {"valid": " the   cat\n sat \n", "test": " the\0cat \n"}
 
 
 @pytest.mark.parametrize(
@@ -86,14 +67,14 @@ def test_a_carriage_return_ends_no_line_and_a_byte_order_mark_goes(tmp_path: Pat
     ],
 )
 def test_a_bad_text_is_refused(tmp_path: Path, out: Path, changed: dict[str, str | bytes], words: str) -> None:
-    assert words in refused(write(tmp_path / "source", **changed), out)
+    assert words in refused(write_wikitext(tmp_path / "source", **changed), out)
 
 
 def test_other_sources_are_refused(tmp_path: Path, out: Path) -> None:
-    source = write(tmp_path / "source")
+    source = write_wikitext(tmp_path / "source")
     (source / "test.txt").unlink()
     assert f"{source} has no wiki.test.tokens or test.txt" in refused(source, out)
-    characters = pack(tmp_path / "wikitext-2-raw-v1.zip", "wikitext-2-raw/wiki.{}.raw")
+    characters = pack_wikitext(tmp_path / "wikitext-2-raw-v1.zip", "wikitext-2-raw/wiki.{}.raw")
     assert "the archive of the words, wikitext-2-v1.zip?" in refused(characters, out)
     cut = tmp_path / "cut.zip"
     cut.write_bytes(characters.read_bytes()[:-30])
@@ -110,7 +91,7 @@ def test_other_sources_are_refused(tmp_path: Path, out: Path) -> None:
 )
 def test_an_archive_that_cannot_be_unpacked(tmp_path: Path, out: Path, offset: int, value: int, message: str) -> None:
     """The flags, or the method after them, in both headers of each member."""
-    archive = pack(tmp_path / "x.zip")
+    archive = pack_wikitext(tmp_path / "x.zip")
     data = bytearray(archive.read_bytes())
     for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         at = -1

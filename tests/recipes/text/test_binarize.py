@@ -1,23 +1,22 @@
 """recipes/text/binarize.py and preprocess.py: data equals fairseq-preprocess's, and no process outlives its parent."""
 
-import logging
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import fairseq_cli.preprocess as fairseq_preprocess
 import pytest
 import torch
-from fairseq import binarizer, options
+from fairseq import options
 from fairseq.data import Dictionary, indexed_dataset
 from fairseq.tokenizer import tokenize_line
 from recipes.text import binarize, preprocess
 from support.places import SCRIPTS
-from support.prepare import stub_fairseq
+from support.preprocess import fairseq_in_a_fork
 from support.waiting import is_gone, wait_until
 
 TEXT = "a b c\nd a\n\nb b b a\né a b\n" * 5
@@ -37,23 +36,25 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def quiet() -> Iterator[None]:
-    """Take fairseq's log files and its pool away again."""
-    logger, pool = fairseq_preprocess.logger, binarizer.Pool
-    handlers = list(logger.handlers)
-    yield
-    binarizer.Pool = pool
-    for handler in set(logger.handlers) - set(handlers):
-        logger.removeHandler(handler)
-        handler.close()
+def stub_fairseq(folder: Path, code: str) -> str:
+    """Return a PYTHONPATH on which fairseq-preprocess is this code, which must end the process."""
+    package = folder / "stub" / "fairseq_cli"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "preprocess.py").write_text(code)
+    return str(package.parent)
+
+
+def plain(arguments: list[str], folder: Path) -> None:
+    """Run fairseq-preprocess in a folder, without what this repository adds to it."""
+    os.chdir(folder)
+    fairseq_preprocess.main(options.get_preprocessing_parser().parse_args(arguments))
 
 
 def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "preprocess.log"}
 
 
-@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize(
     ("langs", "joint", "splits", "arguments"),
     [
@@ -63,35 +64,27 @@ def files(folder: Path) -> dict[str, bytes]:
     ],
     ids=["joint", "apart, without a test set", "language model"],
 )
-def test_data_equals_that_of_fairseq(folder, langs, joint, splits, arguments, monkeypatch, caplog) -> None:
-    """fairseq runs here and not in a child. Its log has no path that differs from run to run."""
-    caplog.set_level(logging.INFO)
+def test_data_equals_that_of_fairseq(folder, langs, joint, splits, arguments) -> None:
+    """fairseq's log has no path that differs from run to run."""
     endings = [f".{lang}" for lang in langs] if langs else [""]
-
-    def run(arguments: list[str], place: Path, total: int, log: Path) -> None:
-        monkeypatch.chdir(place)
-        preprocess.main(arguments)
-        monkeypatch.chdir(folder)
-        log.touch()
-        texts = [place / "texts" / f"{split}{ending}" for split in splits for ending in endings]
-        lines = [line for text in texts for line in text.read_text().splitlines()]
-        assert binarize.tokens_written(folder / "bin") == sum(len(line.split()) + 1 for line in lines) <= total
-
-    monkeypatch.setattr(binarize, "_preprocess", run)
-    log = folder / "log"
-    binarize.binarize(folder / "texts", folder / "bin", langs, splits, joint=joint, workers=2, log=log)
+    log, out = folder / "log", folder / "bin"
+    with fairseq_in_a_fork():
+        binarize.binarize(folder / "texts", out, langs, splits, joint=joint, workers=2, log=log)
     assert not log.exists()
-    text = (folder / "bin" / "preprocess.log").read_text()
+    text = (out / "preprocess.log").read_text()
     assert "trainpref='texts/train" in text and "destdir='.part'" in text and str(folder) not in text
-    arguments += [f"--{split}pref={path}" for split, path in zip(("train", "valid"), splits, strict=False)]
-    if splits[2:]:
-        arguments.append(f"--testpref={','.join(splits[2:])}")
-    if langs:
-        arguments += ["--source-lang", langs[0], "--target-lang", langs[1]]
-    monkeypatch.chdir(folder / "texts")
-    parser = options.get_preprocessing_parser()
-    fairseq_preprocess.main(parser.parse_args([*arguments, "--destdir", "../expected", "--padding-factor", "8"]))
-    assert files(folder / "bin") == files(folder / "expected")
+    texts = [folder / "texts" / f"{split}{ending}" for split in splits for ending in endings]
+    lines = [line for text in texts for line in text.read_text().splitlines()]
+    total = sum(len(line.split()) + 1 for line in lines)
+    assert binarize.tokens_written(out) == total <= binarize.count_tokens(texts)
+    arguments += ["--trainpref", splits[0], "--validpref", splits[1], "--destdir", "../expected"]
+    arguments += ["--testpref", ",".join(splits[2:])] if splits[2:] else []
+    arguments += ["--source-lang", langs[0], "--target-lang", langs[1]] if langs else []
+    by_fairseq = multiprocessing.get_context("fork").Process(target=plain, args=(arguments, folder / "texts"))
+    by_fairseq.start()
+    by_fairseq.join()
+    assert by_fairseq.exitcode == 0
+    assert files(out) == files(folder / "expected")
 
 
 CHILD = """

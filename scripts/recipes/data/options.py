@@ -1,0 +1,119 @@
+"""The options that the prepare scripts share."""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from recipes.cli import ROOT, Parser, positive
+
+TOKENIZER = Path("scripts/tokenizer/tokenizer.perl")  # in a checkout of Moses
+
+
+def cores() -> int:
+    """Return how many processes may run at once."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def a_path(text: str) -> Path:
+    """Return the path that a text says."""
+    if not text:
+        raise argparse.ArgumentTypeError("needs a value")
+    if "\n" in text:
+        raise argparse.ArgumentTypeError(f"a path must not hold a line break, as '{text}' does")
+    return Path(text)
+
+
+def out_path(text: str) -> Path:
+    """Return the absolute path of an output folder that fairseq and hydra take for a path in training."""
+    path = Path(os.path.abspath(a_path(text)))
+    below = str(path).removeprefix(f"{ROOT}/")  # a config names what is in the repository by a relative path
+    if ":" in below or "${" in below:
+        raise argparse.ArgumentTypeError(f"training cannot take a path that holds a colon or ${{, as '{text}' does")
+    return path
+
+
+def folder(text: str) -> Path:
+    """Return the path of a folder that exists."""
+    path = a_path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder '{text}'")
+    return path
+
+
+def file_or_folder(text: str) -> Path:
+    """Return the path of a file or a folder that exists and may be read."""
+    path = a_path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"there is no '{text}'")
+    if not (path.is_file() or path.is_dir()):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a file nor a folder")
+    if not os.access(path, os.R_OK):
+        raise argparse.ArgumentTypeError(f"'{text}' cannot be read")
+    return path
+
+
+def moses(text: str) -> Path:
+    """Return the absolute path of a checkout of Moses, whose Perl scripts can run here."""
+    path = a_path(text).absolute()
+    if not (path / TOKENIZER).is_file():
+        raise argparse.ArgumentTypeError(f"'{text}' is no checkout of Moses: it has no {TOKENIZER}")
+    if not shutil.which("perl"):
+        raise argparse.ArgumentTypeError("perl is not installed")
+    return path
+
+
+def one_of(pairs: str) -> Callable[[str], str]:
+    """Return the function that takes a text for one of the language pairs."""
+
+    def pair(text: str) -> str:
+        if text not in pairs.split():
+            raise argparse.ArgumentTypeError(f"unknown pair '{text}'; there are {pairs}")
+        return text
+
+    return pair
+
+
+class Options(Parser):
+    """A parser of --out and --workers, and of those other shared options that a script names.
+
+    Args:
+        names: the options, of --bpe, --cased, --moses and --train-lines.
+        source: the kind of --from: `folder` or `file_or_folder`; a script without it has no --from.
+        pairs: the language pairs, one of which is the argument PAIR.
+        bpe: the number of merges that --bpe stands for if it is not given.
+    """
+
+    PATHS = ("--from", "--out", "--moses")
+
+    def __init__(self, *names: str, source: Callable[[str], Path] | None = None, pairs: str = "", bpe: int = 0) -> None:
+        super().__init__()
+        if pairs:
+            self.add_argument("pair", type=one_of(pairs), metavar=f"PAIR ({pairs})")
+        if source:
+            self.add_argument("--from", dest="source", type=source)
+        self.add_argument("--out", type=out_path)
+        self.add_argument("--workers", type=positive, default=cores())
+        known: dict[str, dict[str, Any]] = {
+            "--bpe": {"type": positive, "default": bpe},
+            "--cased": {"action": "store_true"},
+            "--moses": {"type": moses},
+            "--train-lines": {"type": positive},
+        }
+        for name in names:
+            self.add_argument(name, **known[name])
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse like argparse, which however takes a path with a leading dash for an option."""
+        joined: list[str] = []
+        for word in sys.argv[1:] if args is None else args:
+            if joined and joined[-1] in self.PATHS and word.startswith("-") and not word.startswith("--"):
+                joined[-1] += f"={word}"
+            else:
+                joined.append(str(word))
+        return super().parse_known_args(joined, namespace)

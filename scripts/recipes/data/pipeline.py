@@ -1,0 +1,162 @@
+"""Run the steps that prepare a data set. A step makes folders, whole or not at all; a step that is done is left out."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from recipes import files
+from recipes.cli import refuse
+from recipes.data.prepared import Prepared, read_prepared
+
+LOCK = ".prepare.lock"
+PATIENCE = 3  # seconds to wait for another run in the same folder
+FOLDERS = ("raw", "text", "tokens", "codes", "tok", "bpe", "bin")  # what the steps of all scripts make
+INTERRUPTED = 130  # the exit status of a shell script that ^C ends
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a pipeline.
+
+    Attributes:
+        name: the folders that it makes in the output folder, separated by spaces.
+        make: called with a temporary folder that holds an empty folder for each of them, to be filled. What else is
+            left in the temporary folder is removed.
+    """
+
+    name: str
+    make: Callable[[Path], None]
+
+    @property
+    def folders(self) -> list[str]:
+        return self.name.split()
+
+    def is_done(self, out: Path) -> bool:
+        """Return whether all folders exist. They are renamed into place only when complete, so they are complete."""
+        return all((out / folder).is_dir() for folder in self.folders)
+
+
+def prepare(
+    out: Path,
+    settings: Prepared,
+    steps: Sequence[Step],
+    sources: Callable[[], dict[str, str]] = dict,
+    *,
+    source_is_given: bool = False,
+) -> None:
+    """Run the steps that are not done, in order, and write the settings when the first one is.
+
+    A run that ends early, even by kill -9, leaves no folder half-made; the next run goes on from there. When a step is
+    made again, the folders of later steps are removed, because they were made from what was there before. Exit with one
+    line if `out` holds foreign files, if another run is at work in it, or if its data was made with other settings.
+
+    Args:
+        out: the output folder, an absolute path.
+        settings: how the data is prepared. The first step may change its sources.
+        steps: each a function from an empty folder to a full one.
+        sources: returns the SHA-256 of each source by name. It is called if the first step is not done.
+        source_is_given: also call it if the first step is done, to compare the sources.
+    """
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    with _told_when_interrupted(), _claimed(out):
+        if source_is_given or not steps[0].is_done(out):
+            settings.sources = sources()
+        if any((out / folder).is_dir() for folder in FOLDERS):
+            check_settings(out, settings, read_prepared(out))
+        for number, step in enumerate(steps):
+            if step.is_done(out):
+                print(f"{step.name}: done before")
+                continue
+            start = time.monotonic()
+            with _temporary_folder(out, step) as part:
+                step.make(part)
+                for later in steps[number:]:
+                    for folder in later.folders:
+                        shutil.rmtree(out / folder, ignore_errors=True)
+                if number == 0:
+                    settings.write(out)
+                for folder in step.folders:
+                    (part / folder).rename(out / folder)
+            print(f"{step.name}: done in {int(time.monotonic() - start)} s")
+
+
+def check_settings(out: Path, ours: Prepared, made: Prepared) -> None:
+    """Exit unless the data in a folder was made with our settings.
+
+    Options come first, because the sources may differ as a result of one. The sources are compared where ours are
+    known: without --from they are not read again. Data of a time when settings did not name the script is accepted.
+    """
+    options, options_made = ours.settings, made.settings
+    if not made.script:
+        del options["script"], options_made["script"]
+    pairs = [(options, options_made)]
+    if ours.sources:
+        pairs.append((ours.sources, {name: digest for name, digest in made.sources.items() if name in ours.sources}))
+    for now, before in pairs:
+        for name in {**before, **now}:
+            if before.get(name) != now.get(name):
+                was, is_now = (f"{name}: {one[name]}" if name in one else f"no {name}" for one in (before, now))
+                sys.exit(f"{out} was made with {was}, not with {is_now}; use another --out")
+
+
+@contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """Make the output folder if it is missing, and lock it. Exit if that fails, or if it holds something else."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"cannot make the folder {out} ({error.strerror})")
+    if any(out.iterdir()) and not (out / LOCK).exists():
+        sys.exit(f"{out} holds files that no prepare script made; use another --out")
+    descriptor = files.lock(out / LOCK, PATIENCE)
+    if descriptor is None:
+        sys.exit(f"another run is at work in {out}")
+    # Child processes hold the lock too: after kill -9 they may write on for a moment.
+    os.set_inheritable(descriptor, True)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _temporary_folder(out: Path, step: Step) -> Iterator[Path]:
+    """Give a temporary folder with an empty folder for each of the step's; remove it at the end, and older ones now."""
+    for left in out.glob(".part*"):
+        shutil.rmtree(left)
+    part = out / f".part.{os.getpid()}"
+    for folder in step.folders:
+        (part / folder).mkdir(parents=True)
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _told_when_interrupted() -> Iterator[None]:
+    """Answer ^C and SIGTERM with one line, after what is half-made was removed."""
+    process = os.getpid()
+
+    def stop(*_: object) -> NoReturn:
+        if os.getpid() != process:  # a worker process, which has inherited this handler
+            os._exit(1)
+        for number in handlers:  # removing takes a moment, in which a second ^C would leave some of it
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        refuse("interrupted; run it again to go on", INTERRUPTED)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

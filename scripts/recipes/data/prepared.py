@@ -1,0 +1,93 @@
+"""How a data set was prepared: what a prepare script writes to settings.json in its output folder, and its reader."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from recipes.files import read_lines, write_whole
+
+SETTINGS = "settings.json"
+# Before there was settings.json, the same stood in two files: lines "NAME: VALUE", and a name on each line.
+FORMER_SETTINGS, FORMER_TESTSETS = "settings", "testsets"
+
+
+@dataclass
+class Prepared:
+    """How a data set was prepared.
+
+    Attributes:
+        script: the name of the prepare script; empty in data of a time when the settings did not name it.
+        options: the values of the options that the data depends on, as in {"pair": "de-en", "bpe": 10000}.
+        testsets: the names of the test sets, in the order of fairseq's test, test1, ...
+        lowercase: whether the tokens are lower-cased.
+        escaped: whether the tokens hold Moses' escapes, as &apos; for an apostrophe.
+        sources: the SHA-256 of each source, by its name.
+    """
+
+    script: str
+    options: dict[str, str | int | bool]
+    testsets: list[str] = field(default_factory=list)
+    lowercase: bool = False
+    escaped: bool = False
+    sources: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """All that was chosen, by name, each value as a text. The sources and the test sets follow from the source."""
+        chosen = {"script": self.script, **self.options, "lowercase": self.lowercase, "escaped": self.escaped}
+        words = {True: "yes", False: "no"}
+        return {name: words[value] if isinstance(value, bool) else str(value) for name, value in chosen.items()}
+
+    def write(self, folder: Path) -> None:
+        """Write the settings to the folder of the data, in place of those that are there."""
+        write_whole(folder / SETTINGS, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        for name in (FORMER_SETTINGS, FORMER_TESTSETS):
+            (folder / name).unlink(missing_ok=True)
+
+
+def read_prepared(folder: Path) -> Prepared:
+    """Return how the data in a folder was prepared. Exit if no prepare script has written it there."""
+    path = folder / SETTINGS
+    if path.is_file():
+        return _parse(path)
+    if any((folder / name).is_file() for name in (FORMER_SETTINGS, FORMER_TESTSETS)):
+        return _read_former(folder)
+    sys.exit(f"{folder} holds no prepared data (no file {SETTINGS})")
+
+
+def _parse(path: Path) -> Prepared:
+    try:
+        found = json.loads("\n".join(read_lines(path)))
+    except ValueError as error:
+        sys.exit(f"{path} is not JSON: {error}")
+    known = {entry.name for entry in fields(Prepared)}
+    if not isinstance(found, dict) or found.keys() != known:
+        sys.exit(f"{path} must be an object with {', '.join(sorted(known))}")
+    kinds = {"script": str, "options": dict, "sources": dict, "testsets": list, "lowercase": bool, "escaped": bool}
+    for name, kind in kinds.items():
+        if not isinstance(found[name], kind):
+            sys.exit(f"{path}: {name} must be a {kind.__name__}, not {found[name]!r}")
+    if not all(isinstance(name, str) for name in found["testsets"]):
+        sys.exit(f"{path}: testsets must be a list of names, not {found['testsets']!r}")
+    return Prepared(**found)
+
+
+def _read_former(folder: Path) -> Prepared:
+    made = Prepared("", {})
+    for line in _lines(folder / FORMER_SETTINGS):
+        name, _, value = line.partition(": ")
+        if name == "script":
+            made.script = value
+        elif name in ("lowercase", "escaped"):
+            setattr(made, name, value == "yes")
+        elif name == "texts" or "." in name:
+            made.sources[name] = value
+        else:
+            made.options[name] = value
+    made.testsets = _lines(folder / FORMER_TESTSETS)
+    return made
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in read_lines(path) if line] if path.is_file() else []

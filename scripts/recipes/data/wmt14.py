@@ -1,0 +1,115 @@
+"""WMT14: English and German or French, of parliaments, news and web pages."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from recipes.cli import ROOT
+from recipes.data.archives import downloaded, extract, settings_of
+from recipes.data.options import Options, folder
+from recipes.data.pipeline import Step, prepare
+from recipes.data.translation import Translation
+from recipes.files import sha256
+from recipes.text import moses
+from recipes.text.clean import clean
+from recipes.text.parallel import join
+
+SITE = "http://statmt.org"
+# Archives of training text, in their order, and their members; then that of newstest2014.
+BOTH = {
+    "wmt13/training-parallel-europarl-v7.tgz": "training/europarl-v7.{target}-en.{lang}",
+    "wmt13/training-parallel-commoncrawl.tgz": "commoncrawl.{target}-en.{lang}",
+    "wmt14/training-parallel-nc-v9.tgz": "training/news-commentary-v9.{target}-en.{lang}",
+}
+FRENCH = {
+    "wmt13/training-parallel-un.tgz": "un/undoc.2000.fr-en.{lang}",
+    "wmt10/training-giga-fren.tar": "giga-fren.release2.fixed.{lang}.gz",
+}
+TEST, TEST_MEMBER = "wmt14/test-full.tgz", "newstest2014-{target}en-{side}.{lang}.sgm"
+CORPORA = {"de": BOTH, "fr": BOTH | FRENCH}
+EVERY = {"de": 100, "fr": 1333}  # each 100th or 1333rd training pair is for validation
+LONGEST = 250  # subwords of a line
+
+
+class Wmt14:
+    """The steps for one pair."""
+
+    def __init__(self, arguments: Sequence[str] | None) -> None:
+        options = Options("--bpe", "--moses", source=folder, pairs="en-de en-fr", bpe=32_000)
+        self.args = args = options.parse_args(arguments)
+        self.langs = source, self.target = tuple(args.pair.split("-"))
+        self.out = args.out or ROOT / "data" / f"wmt14_{source}{self.target}"
+        self.shared = Translation(self.out, self.langs, args.bpe, args.workers)
+
+    def prepare(self) -> None:
+        """Run all steps."""
+        args = self.args
+        settings = settings_of("prepare_wmt14.sh", args.pair, args, ["test"], lowercase=False)
+        steps = [Step("text", self.text), Step("tokens", self.tokens), Step("codes", self.codes)]
+        steps += [Step("raw tok bpe", self.splits), self.shared.steps[-1]]
+        prepare(self.out, settings, steps, self.digests, source_is_given=bool(args.source))
+        print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/wmt14_en{self.target}/rdrop.yaml")
+
+    def archives(self) -> dict[str, Path]:
+        """Return the archives by their places on the site. Download those that are missing if --from is not given."""
+        found = {}
+        for place in (*CORPORA[self.target], TEST):
+            if not self.args.source:
+                instead = "where the archives are at hand, pass their folder with --from"
+                found[place] = downloaded(f"{SITE}/{place}", self.out, instead)
+            else:
+                found[place] = self.args.source / Path(place).name
+                if not found[place].is_file():
+                    sys.exit(f"--from: {self.args.source} has no {Path(place).name}")
+        return found
+
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of the archives by their names."""
+        return {archive.name: sha256(archive) for archive in self.archives().values()}
+
+    def text(self, part: Path) -> None:
+        """Take the text out of the archives, and split train from valid."""
+        members = part / ".members"
+        members.mkdir()
+        prefixes = []
+        for place, archive in self.archives().items():
+            wanted = {}
+            for side, lang in zip(("src", "ref"), self.langs, strict=True):
+                member = CORPORA[self.target].get(place, TEST_MEMBER).format(target=self.target, side=side, lang=lang)
+                prefix = "newstest2014.sgm" if place == TEST else Path(member.removesuffix(".gz")).stem
+                wanted[member] = members / f"{prefix}.{lang}"
+            extract(archive, wanted, fetched=not self.args.source)
+            prefixes.append(members / prefix)
+        *train, test = prefixes
+        join("train", train, self.langs, part / "text", every=EVERY[self.target], repair=True)
+        join("test", [test], self.langs, part / "text", repair=True)
+
+    def tokens(self, part: Path) -> None:
+        """Make tokens of the text. Punctuation is normalized in train and valid, as fairseq's scripts do it."""
+        texts = self.shared.texts("text")
+        for normalize in (True, False):
+            rules = moses.Rules(normalize=normalize, aggressive=True, escape=True)
+            files = [text for text in texts if (text.stem != "test") == normalize]
+            moses.tokenize(files, part / "tokens", self.args.workers, rules, self.args.moses)
+
+    def codes(self, part: Path) -> None:
+        """Learn BPE."""
+        self.shared.learn("tokens", part / "codes")
+
+    def splits(self, part: Path) -> None:
+        """Apply BPE, and keep the pairs of train and valid that clean-corpus-n.perl keeps."""
+        whole = part / ".whole"
+        whole.mkdir()
+        self.shared.apply(self.out / "codes", "tokens", whole)
+        beside = [(self.out / "text/valid", part / "raw"), (self.out / "tokens/valid", part / "tok")]
+        clean(whole / "train", self.langs, part / "bpe", LONGEST)
+        clean(whole / "valid", self.langs, part / "bpe", LONGEST, beside=beside)
+        for source, target in ((self.out / "text", "raw"), (self.out / "tokens", "tok"), (whole, "bpe")):
+            for lang in self.langs:
+                shutil.copy(source / f"test.{lang}", part / target)
+        shutil.copy(self.out / "codes/codes", part / "bpe")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    Wmt14(arguments).prepare()

@@ -1,0 +1,132 @@
+"""Train a baseline and R-Drop on the demo's data, score both and compare: the command scripts/demo.sh."""
+
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NoReturn
+
+from recipes import children, cli
+from recipes.cli import ROOT
+from recipes.files import read_lines
+from recipes.training import launch
+from recipes.training.job import Options
+from recipes.training.new_run import name_of
+from recipes.training.run_folder import RunFolder
+
+DATA = ROOT / "data/demo"
+CONFIGS = {name: ROOT / f"configs/demo/{name}.yaml" for name in ("baseline", "rdrop")}
+SENTENCES = 5  # of the test set that are printed with their translations
+INTERVAL = 10  # seconds between two lines of progress
+FORK = multiprocessing.get_context("fork")
+
+
+class Training:
+    """A training in a process of its own, which ends with this one."""
+
+    def __init__(self, config: Path, run: RunFolder, seed: int) -> None:
+        self.run = run
+        self.said, says = FORK.Pipe(duplex=False)
+        arguments = (config, run, seed, os.getpid(), says)
+        self.process = FORK.Process(target=_train, args=arguments, daemon=True)
+        self.process.start()
+        says.close()
+
+    def check(self) -> None:
+        """Exit with the reason if the training has failed."""
+        if self.said.poll():
+            try:
+                sys.exit(self.said.recv())
+            except EOFError:  # it has ended without a word
+                self.process.join()
+        if self.process.exitcode:
+            sys.exit(f"the training of {self.run} ended with status {self.process.exitcode}")
+
+    def progress(self) -> str:
+        """Return what the log says last, such as "update 250, validation BLEU 21.3"."""
+        log = self.run.log.read_text(encoding="utf-8", errors="replace") if self.run.log.exists() else ""
+        update, bleu = (re.findall(rf'"{key}": "([\d.]+)"', log)[-1:] for key in ("num_updates", "valid_bleu"))
+        return f"update {''.join(update)}, validation BLEU {''.join(bleu)}"
+
+
+def _train(config: Path, run: RunFolder, seed: int, parent: int, says: Connection) -> None:
+    """Train in this process. What train.sh would say of a failure goes to `says`; it prints nothing else."""
+    launch.handle_signals()
+    children.end_with(parent)
+    with open(os.devnull, "w", encoding="utf-8") as nothing, redirect_stdout(nothing):
+        try:
+            launch.train(config, run, seed, [], Options())
+        except (SystemExit, OSError) as problem:
+            says.send(str(problem))
+
+
+def train(runs: dict[str, RunFolder], seed: int) -> None:
+    """Train all runs at once, and print how far they are. If one fails, exit with the reason, and so end the others."""
+    trainings = {name: Training(CONFIGS[name], run, seed) for name, run in runs.items()}
+    told = time.monotonic()
+    while any(training.process.is_alive() for training in trainings.values()):
+        for training in trainings.values():
+            training.check()
+        if time.monotonic() > told + INTERVAL:
+            told = time.monotonic()
+            print("   ".join(f"{name}: {training.progress()}" for name, training in trainings.items()), flush=True)
+        time.sleep(0.2)
+    for training in trainings.values():
+        training.check()
+
+
+def run_script(name: str, *arguments: str) -> None:
+    """Run a script of this folder in the repository. Exit with its status if it fails; it says why itself."""
+    process = subprocess.Popen([str(ROOT / "scripts" / name), *arguments], cwd=ROOT)
+    try:
+        if process.wait():
+            sys.exit(process.returncode)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+def print_translations(runs: dict[str, RunFolder]) -> None:
+    """Print the first sentences of the test set, their references, and what each run makes of them."""
+    texts = {"source": DATA / "raw/test.de", "reference": DATA / "raw/test.en"}
+    texts |= {name: run.evaluation("best") / "test.txt" for name, run in runs.items()}
+    print("== Translations of the first test sentences")
+    for lines in list(zip(*map(read_lines, texts.values()), strict=True))[:SENTENCES]:
+        print()
+        for name, line in zip(texts, lines, strict=True):
+            print(f"{name:10} {line}")
+
+
+def stop(*_: object) -> NoReturn:
+    """End because of a signal. The trainings end too, because they are daemons of this process."""
+    cli.refuse("interrupted; the same command goes on where it was", 130)
+
+
+def main() -> None:
+    parser = cli.Parser()
+    parser.add_argument("--seed", type=cli.natural, default=1)
+    seed = parser.parse_args().seed
+    for number in launch.SIGNALS:
+        signal.signal(number, stop)
+    # Both trainings run at once, each with half of the cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str((cores + 1) // len(CONFIGS)))
+    runs = {name: launch.default_folder(config, seed) for name, config in CONFIGS.items()}
+
+    run_script("prepare_demo.sh")
+    train(runs, seed)
+    for name, run in runs.items():
+        print(f"== {name}", flush=True)
+        run_script("evaluate_translation.sh", name_of(run))
+    print_translations(runs)
+    print(flush=True)
+    report = f"runs/demo/report{seed}"
+    run_script("report.py", "--out", report, *map(name_of, runs.values()))
+    print(f"\nThe curves are in {report}/curves.png. Remove runs/demo to run the demo again.")

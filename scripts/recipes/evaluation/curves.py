@@ -1,0 +1,134 @@
+"""Read the log of a training run, and draw the curves of several runs."""
+
+import json
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+LOGGED = re.compile(r"\[(valid|train_inner|train)\]\[INFO\] - (\{.*\})$")
+SAVED = re.compile(r" - Saved checkpoint .* @ (\d+) updates, score ([-+.\w]+)\) \(writing took ")
+STARTED = re.compile(r" - (?:No existing checkpoint found |Loaded checkpoint .*\(epoch \d+ @ (\d+) updates\)$)")
+COLORS = ("tab:gray", "tab:blue", "tab:orange", "tab:green")
+# A run was stopped for a while if its updates took more than SLOW times as long as usual, and more than LONG seconds
+# longer.
+SLOW, LONG = 3, 60
+
+Numbers = dict[int, dict[str, float]]  # what was logged at an update, by the number of the update
+
+
+def read_log(log: Path) -> dict[str, Numbers]:
+    """Return the numbers that fairseq logged about the updates that count.
+
+    If a training goes on from a checkpoint, what was logged before about later updates does not count. What was logged
+    after the last checkpoint does.
+
+    Returns:
+        The numbers of validations ("valid"), of some updates in between ("train_inner"), of the ends of epochs
+        ("train") and of checkpoints ("saved", with the key "score"). In "train_inner" the key "interval" is added: how
+        many updates the numbers sum up.
+    """
+    found: dict[str, Numbers] = {"valid": {}, "train_inner": {}, "train": {}, "saved": {}}
+    summed = 0  # the last update that is part of a sum in the log
+    for line in log.read_text(encoding="utf-8", errors="replace").split("\n"):
+        if match := STARTED.search(line):
+            start = int(match[1] or -1)
+            found = {tag: {at: of for at, of in logs.items() if at <= start} for tag, logs in found.items()}
+            # A checkpoint within an epoch holds the sums that fairseq has begun. One at the end of an epoch does not.
+            summed = start if start in found["train"] else max(found["train_inner"], default=0)
+        elif match := SAVED.search(line):
+            with suppress(ValueError):  # the score is "None" if there was no validation
+                found["saved"][int(match[1])] = {"score": float(match[2])}
+        elif match := LOGGED.search(line):
+            tag, prefix = match[1], "" if match[1] == "train_inner" else f"{match[1]}_"
+            try:
+                values = {key.removeprefix(prefix): float(value) for key, value in json.loads(match[2]).items()}
+                update = int(values["num_updates"])
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+                continue  # a killed process left a part of a line, and the next start wrote on behind it
+            found[tag][update] = values
+            if tag == "train_inner":
+                values["interval"] = update - summed
+                summed = update
+    return found
+
+
+def update_times(inner: Numbers) -> tuple[dict[int, float], float]:
+    """Return the seconds of one update for each interval in the log, and the seconds in which the run was stopped.
+
+    The first are given by the last update of the interval. The clock of a stopped process goes on, so an interval in
+    which the run was stopped gets the median of the run.
+
+    Args:
+        inner: the "train_inner" of `read_log`.
+    """
+    times = {at: of.get("train_wall", 0.0) / of["interval"] for at, of in sorted(inner.items()) if of["interval"] > 0}
+    usual, stopped = median(times.values()) if times else 0.0, 0.0
+    for at, time in times.items():
+        more = (time - usual) * inner[at]["interval"]
+        if time > SLOW * usual and more > LONG:
+            times[at] = usual
+            stopped += more
+    return times, stopped
+
+
+def seconds(times: dict[int, float], update: int) -> float:
+    """Return how many seconds the run had trained at an update.
+
+    Updates between two entries of the log, or after the last one, count with the seconds of their interval.
+
+    Args:
+        times: the first result of `update_times`.
+    """
+    total, last, time = 0.0, 0, 0.0
+    for at, time in times.items():
+        total += (min(at, update) - min(last, update)) * time
+        last = at
+    return total + max(0, update - last) * time
+
+
+def best_update(saved: Numbers, maximize: bool) -> int | None:
+    """Return the update of checkpoint_best.pt. Like fairseq, choose the last of equal scores, and never NaN."""
+    best = chosen = None
+    for update, logs in sorted(saved.items()):
+        score = logs["score"]
+        best = score if best is None else max(score, best) if maximize else min(score, best)
+        if score >= best if maximize else score <= best:
+            chosen = update
+    return chosen
+
+
+def plot(runs: list[dict[str, Any]], path: Path) -> None:
+    """Draw validation loss, and BLEU or perplexity, over updates and over training time, as in the paper's figure 2.
+
+    If matplotlib is not installed, print a line, and remove an earlier figure.
+
+    Args:
+        runs: for each run "name" and "curve", a list of points with "update", "seconds", "loss", "ppl" or "bleu".
+        path: where to write the figure.
+    """
+    path.unlink(missing_ok=True)
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        print(f"matplotlib is not installed: no {path.name}", file=sys.stderr)
+        return
+    score = ("bleu", "validation BLEU") if "bleu" in runs[0]["curve"][0] else ("ppl", "validation perplexity")
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots(2, 2)
+    colors = dict(zip(dict.fromkeys(run["name"] for run in runs), COLORS * len(runs), strict=False))
+    for column, (x, unit, scale) in enumerate((("update", "update", 1), ("seconds", "training time (minutes)", 60))):
+        for row, (y, label) in enumerate((("loss", "validation loss (bits)"), score)):
+            axis = axes[row][column]
+            for run in runs:
+                points = [(point[x] / scale, point[y]) for point in run["curve"]]
+                first = run is next(other for other in runs if other["name"] == run["name"])
+                axis.plot(*zip(*points, strict=True), color=colors[run["name"]], label=run["name"] if first else None)
+            axis.set(xlabel=unit, ylabel=label)
+            axis.grid(alpha=0.3)
+    with rc_context({"text.parse_math": False}):  # a $ in the name of a run is a $
+        axes[0][0].legend()
+    figure.savefig(path, dpi=120)

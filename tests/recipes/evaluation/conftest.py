@@ -1,0 +1,18 @@
+"""The run that most tests of the evaluation share."""
+
+from pathlib import Path
+
+import pytest
+from support.learned_run import copy_of, learned_once
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with checkpoints by update, by epoch, and the two best; the tests of a file may add evaluations."""
+    return copy_of(learned_once(tmp_path_factory) / "run", tmp_path_factory.mktemp("learned"))
+
+
+@pytest.fixture
+def changed(learned: Path, tmp_path: Path) -> Path:
+    """A copy of the run and its data that a test may spoil: its run folder."""
+    return copy_of(learned, tmp_path / "of=it", "a run")

@@ -1,0 +1,283 @@
+"""README, docs, CONTRIBUTING and the headers of configs: what they show works.
+
+bash runs each block of commands, with stand-ins that write down how the scripts and fairseq's programs are called. Then
+fairseq's programs run, at a tiny size; the options of a script are read by its own parser. The first example of README
+runs from two text files to a translation. Blocks of Python run, links lead to files, and scores are those in results/.
+"""
+
+import argparse
+import gzip
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import metadata
+from pathlib import Path
+
+import pytest
+import reference
+import torch
+from support import command_line
+from support.documents import (
+    CONFIGS,
+    DOCUMENTS,
+    blocks_of,
+    check_header,
+    check_settings,
+    commands_of,
+    is_python,
+    name_of,
+)
+from support.helpers import build_criterion, build_task, dictionary, train
+from support.places import ROOT
+from support.waiting import HANG
+
+EXAMPLE = "make install\nmkdir text"  # from two text files to a translation
+PROGRAMS = "fairseq-preprocess fairseq-train fairseq-generate fairseq-hydra-train pip git make tensorboard".split()
+# The stand-in of a program or script: it writes down its name and arguments, and git clone makes its folder.
+STAND_IN = (
+    '#!/bin/bash\nprintf "%s\\0" "$0" "$@" >>"$CALLS"\nprintf "\\n" >>"$CALLS"\n[[ $1 != clone ]] || mkdir -p "$3"\n'
+)
+RUNS_REST = '#!/bin/bash\nexec "$@"\n'  # that of srun, and of python before a script
+
+SMALL = ("embed-dim=16", "ffn-embed-dim=16", "layers=1", "attention-heads=2")
+SMALL_MODEL = [f"model.{side}.{flag.replace('-', '_')}" for side in ("encoder", "decoder") for flag in SMALL]
+TRAINING = ("--cpu", "--max-update=2", "--num-workers=0", *(f"--decoder-{flag}" for flag in SMALL))
+TINY = {
+    "fairseq-preprocess": (),
+    "fairseq-train": TRAINING,
+    "fairseq-generate": ("--cpu", "--num-workers=0", "--max-len-b=5"),
+    "fairseq-hydra-train": (
+        *("common.cpu=true", "optimization.max_update=2", "dataset.num_workers=0", "checkpoint.no_save=true"),
+        *(f"+{setting.replace('coder.', 'coder_')}" for setting in SMALL_MODEL),
+    ),
+}
+TINY_SCRIPT = {
+    "prepare_text.sh": ("--workers=1",),
+    "train.sh": (
+        *("--cpu-processes=1", "optimization.max_update=2", "generation={beam: 2, max_len_b: 5}", *SMALL_MODEL),
+        *("checkpoint.save_interval_updates=2", "dataset.validate_interval_updates=2"),
+    ),
+    "evaluate_translation.sh": (),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where blocks run: stand-ins for all programs and scripts, the plugin, configs, and text for what takes some."""
+    for name in ("rdrop_fairseq", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for path in [*ROOT.glob("scripts/*.*"), *ROOT.glob("benchmarks/*.*")]:
+        write_program(tmp_path / path.relative_to(ROOT), STAND_IN)
+    for name in PROGRAMS:
+        write_program(tmp_path / "programs" / name, STAND_IN)
+    for name in ("srun", "python"):
+        write_program(tmp_path / "programs" / name, RUNS_REST)
+    for name in ("TEXT", "TATOEBA"):
+        (tmp_path / name).mkdir()
+    for split, lines in (("train", 12), ("valid", 3), ("test", 3)):
+        for ending in ("de", "en", "txt"):
+            (tmp_path / f"TEXT/{split}.{ending}").write_text(f"{ending}1 {ending}2 {ending}3 {ending}4\n" * lines)
+    return tmp_path
+
+
+def write_program(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def calls(block: str, folder: Path) -> list[list[str]]:
+    """Run a block in bash; return the name and the arguments of each script and program that it starts."""
+    written = folder / "calls"
+    written.write_text("")
+    env = {**os.environ, "PATH": f"{folder}/programs:{os.environ['PATH']}", "CALLS": str(written)}
+    done = subprocess.run(
+        ["bash", "-euc", block], cwd=folder, env=env, capture_output=True, text=True, timeout=HANG, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    found = [line.split("\0")[:-1] for line in written.read_text().split("\n") if line]
+    return [[name.removeprefix(f"{folder}/").removeprefix("programs/"), *words] for name, *words in found]
+
+
+class OptionsRead(Exception):  # noqa: N818 (it is no error)
+    """A script has read its options."""
+
+
+def command_behind(script: Path) -> tuple[str, list[str]] | None:
+    """Return the module behind a script and the arguments that it always gets; None if there is no module."""
+    text = script.read_text(encoding="utf-8")
+    if found := re.search(r'start\.sh" (\S+).* -- (.*)"\$@"', text):
+        return f"recipes.{found[1]}", found[2].split()
+    if found := re.search(r'start\(__file__, "([\w.]+)"', text):
+        return f"recipes.{found[1]}", []
+    return (script.stem, []) if script.suffix == ".py" else None
+
+
+def main_of(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], None] | None:
+    """Return the main function behind a script, which will read these words as its arguments."""
+    if (command := command_behind(ROOT / name)) is None:
+        return None
+    monkeypatch.setattr("sys.argv", [name, *command[1], *words])
+    return importlib.import_module(command[0]).main
+
+
+def check_script(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that a script exists, that it can be run as it is named, and that its own parser takes the options."""
+    script = ROOT / name
+    assert script.is_file() and (script.suffix == ".py" or os.access(script, os.X_OK)), name
+    if (main := main_of(name, words, monkeypatch)) is None:
+        return check_header(script, words)
+    for method in ("parse_args", "parse_intermixed_args"):
+        parse = getattr(argparse.ArgumentParser, method)
+
+        def stop(*args, parse=parse):
+            raise OptionsRead(parse(*args))
+
+        monkeypatch.setattr(argparse.ArgumentParser, method, stop)
+    with pytest.raises(OptionsRead):
+        main()
+    monkeypatch.undo()
+    if script.name == "train.sh":
+        check_settings([word for word in words if "=" in word and not word.startswith("--")])
+
+
+def run_fairseq(program: str, words: list[str], folder: Path) -> None:
+    """Run one of fairseq's programs as it is called, with a small model and for two updates."""
+    tiny = TINY[program]
+    if program == "fairseq-train" and "rdrop_translation" in words:
+        tiny += tuple(f"--encoder-{flag}" for flag in SMALL)
+    if program == "fairseq-hydra-train" and not (folder / "DATA").exists():
+        command_line.make_data(folder / "TEXT").rename(folder / "DATA")
+    module = "fairseq_cli." + program.removeprefix("fairseq-").replace("-", "_")
+    if program == "fairseq-hydra-train":  # with the plugin imported beforehand, it merges other defaults
+        done = command_line.run_program([sys.executable, "-m", module, *words, *tiny], folder)
+        assert done.status == 0, done.stderr
+        return
+    # The processes of command_line have imported the plugin, and fairseq takes it from one path alone.
+    words = [command_line.USER_DIR if word == "rdrop_fairseq" else word for word in words]
+    command_line.run(module, *words, *tiny, cwd=folder)
+
+
+def check_pip(words: list[str]) -> None:
+    """Check the options, and that the package has the extras."""
+    flags = {word for word in words if word.startswith("-")}
+    assert words[0] == "install" and flags <= {"-q", "--no-build-isolation", "--no-deps"}
+    extras = {extra for word in words for found in re.findall(r"\.\[(.*)\]", word) for extra in found.split(",")}
+    assert extras <= set(metadata("rdrop_fairseq").get_all("Provides-Extra"))
+
+
+def check(name: str, words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check one call of a program or a script."""
+    if name.startswith(("scripts/", "benchmarks/")):
+        monkeypatch.chdir(folder)
+        check_script(name, words, monkeypatch)
+    elif name in TINY:
+        run_fairseq(name, words, folder)
+    elif name == "pip":
+        check_pip(words)
+    elif name == "make":
+        subprocess.run(["make", "-n", *words], cwd=ROOT, check=True, capture_output=True, timeout=HANG)
+    else:
+        assert (name, *words) in {("git", "clone", "ADDRESS", "rdrop_fairseq"), ("tensorboard", "--logdir", "runs")}
+
+
+@pytest.mark.parametrize("document", [file for file in [*DOCUMENTS, *CONFIGS] if commands_of(file)], ids=name_of)
+def test_commands(document: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for block in commands_of(document):
+        if not block.startswith(EXAMPLE):
+            for name, *words in calls(block, folder):
+                check(name, words, folder, monkeypatch)
+
+
+def test_from_two_text_files_to_a_translation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (block,) = (block for block in blocks_of(ROOT / "README.md") if block.startswith(EXAMPLE))
+    translations = folder / "runs/mine/evaluation/best/test.txt"
+    translations.parent.mkdir(parents=True)
+    translations.write_text("")
+    for lang in ("de", "en"):
+        lines = (f"{lang}{i % 7} {lang}{i % 5} {lang}{i % 3} .\n" for i in range(60))
+        (folder / f"corpus.{lang}").write_text("".join(lines))
+    # The validation and the test set get 10 sentences instead of 1000, and the BPE 40 merges.
+    started = calls(block.replace("00", ""), folder)
+    assert [name for name, *_ in started] == ["make", *(f"scripts/{name}" for name in TINY_SCRIPT)]
+    for name, *words in started[1:]:
+        words = [re.sub(r"\b(data|runs)/mine", rf"{folder}/\1/mine", word) for word in words]
+        words += TINY_SCRIPT[Path(name).name]
+        if name == "scripts/train.sh":
+            command_line.run("support.forked_training", *words, cwd=folder)
+        else:
+            main_of(name, words, monkeypatch)()
+    assert len(translations.read_text().splitlines()) == 10
+
+
+def test_the_loss_without_fairseq() -> None:
+    blocks = [block for block in blocks_of(ROOT / "docs/api.md") if is_python(block)]
+    torch.manual_seed(1)
+    x, pad, alpha = torch.randint(2, 9, (3, 5)), 1, 5.0
+    y = x.clone()
+    y[0, 3:] = y[2, 1:] = pad
+    features = torch.nn.Sequential(torch.nn.Embedding(9, 8), torch.nn.Dropout(0.3)).double()
+    projection = torch.nn.Linear(8, 9).double()
+    outputs = []
+
+    def model(words: torch.Tensor) -> torch.Tensor:
+        logits = projection(features(words))
+        # What a model that masks its padding may give there.
+        outputs.append(logits.masked_fill(torch.cat([y, y]).eq(pad).unsqueeze(-1), -torch.inf))
+        return outputs[-1]
+
+    names = {"model": model, "x": x, "y": y, "pad": pad, "alpha": alpha, "features": features, "projection": projection}
+    names |= {kind: type(kind, (torch.nn.Module,), {}) for kind in ("DropPath", "LayerDrop")}
+    losses = []
+    for block in blocks:
+        torch.manual_seed(2)  # the same dropout in each
+        exec(compile(block, "api.md", "exec"), names)
+        losses.append(names["loss"])
+    (logits,) = outputs
+    expected = reference.rdrop(logits.unflatten(0, (2, 3)), y, alpha, padding_idx=pad).loss / y.ne(pad).sum()
+    torch.testing.assert_close(losses[0], expected)
+    torch.testing.assert_close(losses[1], expected)
+    losses[0].backward()
+    assert all(parameter.grad.isfinite().all() for parameter in [*features.parameters(), *projection.parameters()])
+    assert names["alpha"] == 1.25
+
+
+def test_the_data_set_that_is_added(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that the data set of CONTRIBUTING takes its options, finds its files, and names those that are missing."""
+    block, _ = (block for block in blocks_of(ROOT / "CONTRIBUTING.md") if is_python(block))
+    names: dict = {}
+    exec(compile(block, "news.py", "exec"), names)
+    with pytest.raises(SystemExit, match=r"has no train\.de"):
+        names["main"](["--from", str(folder / "TATOEBA"), "--out", str(folder / "news"), "--bpe", "40"])
+    for file in (folder / "TEXT").glob("*.[de][en]"):
+        (folder / "TATOEBA" / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    monkeypatch.setitem(names, "prepare_files", lambda *given: given)
+    names["main"](["--from", str(folder / "TATOEBA")])
+
+
+def test_the_criterion_that_is_added() -> None:
+    """Check that the loss of CONTRIBUTING's criterion is the reference's."""
+    _, block = (block for block in blocks_of(ROOT / "CONTRIBUTING.md") if is_python(block))
+    exec(compile(block, "rdrop_sentence_class.py", "exec"), {"__name__": "rdrop_sentence_class"})
+
+    class Model(torch.nn.Sequential):
+        def forward(self, x, **options):
+            self.logits = super().forward(x)
+            return self.logits, {}
+
+        def get_targets(self, sample, net_output):
+            return sample["target"]
+
+    torch.manual_seed(1)
+    model = Model(torch.nn.Dropout(0.3), torch.nn.Linear(8, 3))
+    sample = {"net_input": {"x": torch.randn(5, 8)}, "target": torch.tensor([0, 2, 1, 1, 0]), "ntokens": 40}
+    task = build_task()
+    task.label_dictionary = dictionary("xyz")
+    step = train(build_criterion("rdrop_sentence_class", task, rdrop_alpha=2.0), model, sample)
+    expected = reference.rdrop(model.logits.unflatten(0, (2, 5)), sample["target"], 2.0, padding_idx=-1)
+    torch.testing.assert_close(step.loss.double(), expected.loss.detach(), rtol=1e-5, atol=1e-5)
+    assert step.sample_size == 5
