@@ -11,12 +11,12 @@ minutes on two cores; --quick is for trying, and --all measures every size of th
 
 from argparse import Namespace
 from dataclasses import dataclass
+from typing import Any
 
 import adaptive_head
 import linear_head
 from adaptive_head import EXACT
 from linear_head import BARE, FUSED, PUBLISHED
-from matplotlib.figure import Figure
 from measure import DEVICE, Facts, Step, arguments, free_bytes, measure_memory, measure_times, peak_bytes, say, write
 from ratios import draw_ratios, times_tables
 from recipes.table import markdown_table
@@ -59,7 +59,7 @@ def memory_table(memory: list[Facts], names: list[str]) -> str:
     return markdown_table([["peak MB beyond inputs and gradients", *sizes], *rows])
 
 
-def draw(facts: Facts) -> Figure:
+def draw(facts: Facts) -> Any:
     """Return the figure of a result."""
     heads = {"head": facts.get("times"), "head with adaptive softmax": facts.get("adaptive", {}).get("times")}
     return draw_ratios([(title, times, BARE, in_two_lines) for title, times in heads.items() if times])

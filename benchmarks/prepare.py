@@ -26,7 +26,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from matplotlib.figure import Figure
 from measure import Facts, arguments, by_step, one_round, say, write
 from ratios import draw_bars
 from recipes import cli
@@ -161,7 +160,7 @@ def table(times: Times, facts: Facts) -> str:
     return markdown_table([*rows, ["all that prepare_wmt14.sh runs", "", "", "", *map(duration, totals)]])
 
 
-def draw(facts: Facts) -> Figure:
+def draw(facts: Facts) -> Any:
     """Return the figure of a result."""
     times = {(step, n): facts["seconds"].get(f"{step}, {n} workers", 0) for step in STEPS for n in (1, 2)}
     shown = [step for step in STEPS if step != "learn merges"]

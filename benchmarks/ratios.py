@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
-from matplotlib.figure import Figure
 from measure import Facts
 from recipes.table import markdown_table
 
@@ -65,15 +64,22 @@ def times_tables(
     return "\n".join(parts)
 
 
-def draw_ratios(rows: Sequence[tuple[str, list[Facts], str, Label]]) -> Figure:
-    """Return bars of ratios: a row of panels for each (title, times, peer, label), with a panel for each allocator.
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure of matplotlib, which is imported here so that processes that only measure do without."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def draw_ratios(rows: Sequence[tuple[str, list[Facts], str, Label]]) -> Any:
+    """Return a figure of ratios: a row of panels for each (title, times, peer, label), a panel for each allocator.
 
     Each entry of the times is a group of bars, named by the label, with a bar for each of its steps but the peer, whose
     time is 1.
     """
     heights = [sum(len(entry["seconds"]) for entry in times) / len(by_allocator(times)) for _, times, _, _ in rows]
-    figure = Figure(figsize=(12, 1.5 * len(rows) + 0.24 * sum(heights)), layout="constrained")
-    parts: Any = figure.subfigures(len(rows), 1, height_ratios=[height + 6 for height in heights], squeeze=False)
+    figure = new_figure(12, 1.5 * len(rows) + 0.24 * sum(heights))
+    parts = figure.subfigures(len(rows), 1, height_ratios=[height + 6 for height in heights], squeeze=False)
     for part, (title, times, peer, label) in zip(parts[:, 0], rows, strict=True):
         names = [name for name in dict.fromkeys(name for entry in times for name in entry["seconds"]) if name != peer]
         width = 0.85 / len(names)
@@ -95,15 +101,15 @@ def draw_ratios(rows: Sequence[tuple[str, list[Facts], str, Label]]) -> Figure:
     return figure
 
 
-def draw_bars(groups: dict[str, list[float]], labels: list[str], axis: str, fmt: str, height: float) -> Figure:
-    """Return horizontal bars, side by side for each label.
+def draw_bars(groups: dict[str, list[float]], labels: list[str], axis: str, fmt: str, height: float) -> Any:
+    """Return a figure with horizontal bars, side by side for each label.
 
     Args:
         groups: the lengths of the bars, one for each label, by what the legend calls them; no legend for one group.
         axis: the name of the axis of the lengths.
         fmt: the format of the number at a bar.
     """
-    figure = Figure(figsize=(9, height), layout="constrained")
+    figure = new_figure(9, height)
     axes = figure.subplots()
     width = 0.8 / len(groups)
     for number, (name, lengths) in enumerate(groups.items()):

@@ -23,7 +23,6 @@ from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from fairseq.tasks.language_modeling import LanguageModelingConfig
 from fairseq.tasks.translation import TranslationConfig
 from fairseq.utils import move_to_cuda
-from matplotlib.figure import Figure
 from measure import DEVICE, DTYPES, Facts, Step, arguments, measure_memory, measure_times, peak_bytes, say, write
 from omegaconf import OmegaConf
 from ratios import draw_ratios, times_tables
@@ -53,7 +52,8 @@ IWSLT, BIG = "transformer_iwslt_de_en", "transformer_vaswani_wmt_en_de_big"
 GPT, WIKI103 = "transformer_lm_gpt", "transformer_lm_wiki103"
 # Architecture, vocabulary, tokens, and what differs from the architecture.
 Grid = list[tuple[str, int, int, dict[str, Any]]]
-NARROW, TWO_LAYERS = {"encoder_embed_dim": 32, "decoder_embed_dim": 32}, {"decoder_layers": 2}
+TWO_LAYERS = {"decoder_layers": 2}
+NARROW = {"encoder_embed_dim": 32, "decoder_embed_dim": 32, "encoder_layers": 2, **TWO_LAYERS}
 CUTOFFS = {"adaptive_softmax_cutoff": "200,600", "adaptive_input_cutoff": "200,600"}
 QUICK: Grid = [(IWSLT, 1000, 64, NARROW), (GPT, 1000, 64, {**TWO_LAYERS, "decoder_embed_dim": 96}),
                (WIKI103, 1000, 64, {**TWO_LAYERS, "decoder_embed_dim": 64, **CUTOFFS})]  # fmt: skip
@@ -153,7 +153,7 @@ def label(setting: Facts) -> str:
     return f"{setting['label']}, {setting['dtype']}, V = {setting['vocab']:,}, 2 x {setting['tokens']:,} tokens"
 
 
-def draw(facts: Facts) -> Figure:
+def draw(facts: Facts) -> Any:
     """Return the figure of a result."""
 
     def lines(entry: Facts) -> str:

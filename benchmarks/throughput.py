@@ -17,14 +17,14 @@ from typing import Any
 from unittest.mock import patch
 
 from fairseq.criterions import FairseqCriterion
+from fairseq.dataclass.initialize import hydra_init
 from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
-from matplotlib.figure import Figure
+from hydra import compose, initialize_config_dir
 from measure import DEVICE, ROOT, TRAIN_SH, Facts, ask, say, synchronize, write
 from ratios import draw_bars
 from recipes import cli
-from recipes.quiet import quiet
 from recipes.table import markdown_table
 from recipes.training.new_run import check_data, make_folder, run_config
 from recipes.training.run_folder import RunFolder
@@ -82,10 +82,7 @@ class Clock:
 
 def train(config: Path, values: list[str]) -> Facts:
     """Train, and return the number of updates, their target words, and the seconds of each part."""
-    with quiet():
-        from fairseq_cli import hydra_train, train
-        from hydra import compose, initialize_config_dir
-    from fairseq.dataclass.initialize import hydra_init
+    from fairseq_cli import hydra_train, train  # here, because this import makes all libraries log to stdout
 
     clock = Clock()
     parts = [
@@ -113,12 +110,11 @@ def train(config: Path, values: list[str]) -> Facts:
             whole = compose("train", [f"task.data={ROOT / cfg.task.data}", f"common.user_dir={ROOT / 'rdrop_fairseq'}"])
         for part in parts:
             patches.enter_context(part)
-        with quiet():
-            hydra_train._hydra_main(whole)
+        hydra_train._hydra_main(whole)
     return {"updates": clock.updates - WARM_UP, "tokens": int(clock.tokens), "seconds": clock.seconds}
 
 
-def draw(facts: Facts) -> Figure:
+def draw(facts: Facts) -> Any:
     """Return the figure of a result."""
     total = sum(facts["seconds"].values())
     parts = sorted(facts["seconds"].items(), key=lambda item: -item[1])

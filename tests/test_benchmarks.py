@@ -1,36 +1,54 @@
 """benchmarks/: each command runs at its tiny size and leaves a table, its numbers and a plot. No times are checked."""
 
-import importlib.util
+import importlib
 import itertools
 import json
-import logging
+import os
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 
+import fp16_training
+import loss
+import measure
 import pytest
-from matplotlib import pyplot
-from support.learned_run import tool
-from support.places import ROOT
+import redraw
+import step
+import throughput
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from support.places import BENCHMARKS, ROOT
 from support.toy_run import make_configs, settings
 
-BENCHMARKS = ROOT / "benchmarks"
 PICTURES = sorted((ROOT / "results").glob("p*/*.png"))
 
 
-def load(name: str) -> ModuleType:
-    """A module of benchmarks/ by a name of its own, for tests/ has a prepare.py too."""
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        patch.setattr(logging, "disable", lambda _: None)  # measure.py turns logging off, which other tests need
-        spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
-    return module
+@pytest.fixture(scope="module")
+def process():
+    """A process that imports fairseq once for all tests here."""
+    with measure.start({}) as pool:
+        yield pool
 
 
-measure = load("measure")
+@pytest.fixture
+def _one_process(process, monkeypatch):
+    """Measure both ways to allocate memory in the same process, because the times do not matter."""
+    monkeypatch.setattr(measure, "worker", lambda _: process)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys) -> Callable[..., str]:
+    """Run a benchmark's main with options, and return what it prints."""
+
+    def run(benchmark, *options: object) -> str:
+        monkeypatch.setattr(sys, "argv", [f"benchmarks/{benchmark.__name__}.py", *map(str, options)])
+        benchmark.main()
+        return capsys.readouterr().out
+
+    return run
 
 
 def facts(out: Path, name: str, printed: str) -> dict:
@@ -44,85 +62,91 @@ def facts(out: Path, name: str, printed: str) -> dict:
 
 def check_times(times: list[dict], expected: set[str]) -> None:
     """Each size was timed with both ways to allocate memory, in two rounds."""
-    assert [entry["allocator"] for entry in times] == [*measure.ALLOCATORS] * (len(times) // 2) and times
+    ways = [measure.TRAIN_SH] if measure.DEVICE == "cuda" else [measure.TRAIN_SH, measure.DEFAULT]
+    assert [entry["allocator"] for entry in times] == ways * (len(times) // len(ways)) and times
     for entry in times:
         assert expected <= entry["seconds"].keys()
         assert all(len(spent) == 2 and min(spent) > 0 for spent in entry["seconds"].values())
 
 
-def run(name: str, *options: object) -> str:
-    result = tool(name, *options)
-    assert result.status == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return result.stdout
+def memory(memory_of: Callable[[dict], int], setting: dict) -> int:
+    """Measure memory in a process that has imported fairseq already."""
+    return measure.ask(measure.DEFAULT, memory_of, setting)
 
 
-def test_loss(tmp_path):
-    found = facts(tmp_path, "loss_cpu", run("loss", "--quick", "--cpu", "--rounds", 2, "--out", tmp_path))
+@pytest.mark.usefixtures("_one_process")
+def test_loss(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(loss, "measure_memory", memory)
+    printed = run(loss, "--quick", "--rounds", 2, "--out", tmp_path)
+    found = facts(tmp_path, f"loss_{measure.DEVICE}", printed)
     check_times(found["times"], {"bare products", "R-Drop, fused", "R-Drop, plain", "R-Drop, published formula"})
     check_times(found["adaptive"]["times"], {"bare products", "R-Drop, adaptive, fused", "R-Drop, adaptive, plain"})
     (fused,) = found["memory"]
-    (other,) = run(
-        "loss", "--memory-of", json.dumps({**fused, "device": "cpu", "loss": "R-Drop, published formula"})
-    ).split()
-    assert 0 < fused["bytes"] < int(other)
+    assert 0 < fused["bytes"] < memory(loss.memory_of, {**fused, "loss": "R-Drop, published formula"})
 
 
-def test_step(tmp_path):
-    found = facts(tmp_path, "step_cpu", run("step", "--quick", "--cpu", "--rounds", 2, "--out", tmp_path))
+@pytest.mark.usefixtures("_one_process")
+def test_step(run, tmp_path):
+    printed = run(step, "--quick", "--rounds", 2, "--out", tmp_path)
+    found = facts(tmp_path, f"step_{measure.DEVICE}", printed)
     check_times(found["times"], {"cross-entropy, doubled batch", "R-Drop, fused", "R-Drop, plain"})
-    kinds = [entry["kind"] for entry in found["times"]]
-    assert kinds[::2] == kinds[1::2] == ["translation", "language model", "language model with adaptive softmax"]
-    setting = {**found["times"][0], "method": "R-Drop, fused", "vocab": 20_000, "tokens": 512}
+    kinds = [kind for kind, _ in itertools.groupby(entry["kind"] for entry in found["times"])]
+    assert kinds == ["translation", "language model", "language model with adaptive softmax"]
+    setting = {**found["times"][0], "method": "R-Drop, fused", "vocab": 10_000, "tokens": 256}
     plain = {**setting, "method": "cross-entropy, doubled batch"}
-    assert 0 < int(run("step", "--memory-of", json.dumps(setting))) < int(run("step", "--memory-of", json.dumps(plain)))
+    assert 0 < memory(step.memory_of, setting) < memory(step.memory_of, plain)
 
 
-def test_the_settings_of_malloc_are_those_of_train_sh():
-    def seen(allocator: str) -> dict[str, str]:
-        command = [*measure.ALLOCATORS[allocator], "env"]
-        env = measure.environment() | {"PYTHONPATH": ""}
-        printed = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
-        return dict(line.split("=", 1) for line in printed.splitlines() if line.startswith("MALLOC_"))
+def malloc_variables(printed: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in printed.splitlines() if line.startswith("MALLOC_"))
 
+
+def test_a_process_has_the_settings_of_train_sh_and_it_is_said_if_it_ends_early(monkeypatch):
     of_script = dict(re.findall(r"(MALLOC_\w+)=\$\{\1:-(\d+)\}", (ROOT / "scripts/recipes/malloc.sh").read_text()))
-    assert len(of_script) == 3 and seen(measure.TRAIN_SH) == of_script
-    assert seen(measure.DEFAULT) == {}
+    assert len(of_script) == 3
+    with measure.start(measure.malloc_settings(measure.TRAIN_SH)) as pool:
+        monkeypatch.setattr(measure, "worker", lambda _: pool)
+        assert malloc_variables(measure.ask(measure.TRAIN_SH, subprocess.getoutput, "env")) == of_script
+        with pytest.raises(SystemExit, match=r"malloc as train\.sh sets it: the process has ended too early"):
+            measure.ask(measure.TRAIN_SH, os._exit, 3)
+    assert measure.malloc_settings(measure.DEFAULT) == {}
 
 
-def test_pictures_are_drawn_from_the_json_of_the_results(tmp_path):
-    files = [shutil.copy(ROOT / f"results/performance/{name}_cpu.json", tmp_path) for name in ("loss", "step")]
-    run("redraw", *files)
-    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["loss_cpu.png", "step_cpu.png"]
+def test_memory_is_measured_in_a_fresh_process_with_glibcs_own_settings(monkeypatch):
+    monkeypatch.setattr(measure, "DEVICE", "cpu")
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
+    printed = measure.measure_memory(subprocess.getoutput, "env")
+    assert malloc_variables(printed) == {} and "THP_MEM_ALLOC_ENABLE=1\n" in printed
+    assert "MALLOC_TOP_PAD_" in os.environ
+
+
+def test_it_is_said_if_memory_cannot_be_measured(capsys, monkeypatch):
+    monkeypatch.setattr(measure, "DEVICE", "cpu")
+    monkeypatch.setattr(measure, "start", lambda _: ThreadPoolExecutor(1))
+    assert measure.measure_memory(int, "no number") is None
+    assert "no number: failed: invalid literal" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.stem)
-def test_nothing_in_a_picture_lies_on_another(picture):
-    facts = json.loads(picture.with_suffix(".json").read_text())
-    with pyplot.rc_context({"backend": "agg"}):
-        figure = load(picture.stem.split("_")[0]).draw(facts, pyplot)
-        figure.canvas.draw()
+def test_nothing_lies_on_another_in_a_picture_drawn_from_a_result(picture, run, tmp_path, monkeypatch):
+    benchmark = importlib.import_module(picture.stem.split("_")[0])
+    figures, draw = [], benchmark.draw
+    monkeypatch.setattr(benchmark, "draw", lambda facts: figures.append(draw(facts)) or figures[0])
+    run(redraw, shutil.copy(picture.with_suffix(".json"), tmp_path))
+    assert (tmp_path / picture.name).read_bytes().startswith(b"\x89PNG")
+    (figure,) = figures
+    FigureCanvasAgg(figure)
     boxes = {axes: axes.get_window_extent() for axes in figure.axes}
     texts = [text for axes in figure.axes for text in (*axes.get_yticklabels(), *axes.texts) if text.get_text()]
     boxes |= {text: text.get_window_extent() for text in texts}
     legends = [part.legends for part in (figure, *figure.subfigs)]
     boxes |= {legend: legend.get_window_extent() for legend in itertools.chain(*legends)}
-    pyplot.close(figure)
     assert len(boxes) > 10
     for (one, box), (other, of_other) in itertools.combinations(boxes.items(), 2):
         if other in one.get_children():  # the number at a bar
             assert box.xmax >= of_other.xmax
         else:
             assert not box.overlaps(of_other), (one, other)
-
-
-def test_a_process_that_ends_early_is_said(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text("raise SystemExit(3)")
-    with measure.Workers(str(script), "cpu") as workers:
-        for process in workers.processes.values():
-            process.wait()
-        with pytest.raises(SystemExit, match=r"malloc as train\.sh sets it: the process ended with status 3"):
-            workers.seconds({}, 1)
 
 
 def report(*options: object, python: str, path: Path) -> subprocess.CompletedProcess[str]:
@@ -144,9 +168,18 @@ def test_gpu_report_runs_loss_and_step_and_a_failure_ends_neither(tmp_path):
     assert result.returncode == 1 and "failed or out of time: " in result.stderr
 
 
-def test_throughput(tmp_path):
+def test_gpu_report_trains_in_half_precision_where_it_has_data(tmp_path):
+    options = ["--quick", "--out", tmp_path / "out", "--data", tmp_path / "bin"]
+    result = report(*options, python='echo "ran $*"', path=tmp_path)
+    command = f"ran benchmarks/fp16_training.py --data {tmp_path}/bin --out {tmp_path}/out --updates 10 --config"
+    assert f"{command} configs/multi30k_deen common.cpu=true common.fp16=false\n" in result.stdout
+    assert result.returncode == 0
+
+
+@pytest.mark.usefixtures("_one_process")
+def test_throughput(run, tmp_path):
     config = make_configs(tmp_path) / "rdrop.yaml"
-    printed = run("throughput", config, "--quick", "--out", tmp_path / "out", "dataset.batch_size=3")
+    printed = run(throughput, config, "--updates", 10, "--out", tmp_path / "out", "dataset.batch_size=3")
     (path,) = (tmp_path / "out").glob("throughput_*.json")
     found = facts(tmp_path / "out", path.stem, printed)
     assert found["values"] == ["dataset.batch_size=3"]
@@ -154,12 +187,26 @@ def test_throughput(tmp_path):
     assert {"model, forward", "backward", "optimizer"} <= found["seconds"].keys()
 
 
-def test_what_is_refused(tmp_path):
-    result = tool("loss", "--rounds", "0")
-    assert result.status != 0 and "must be at least 1" in result.stderr
-    result = tool("throughput", tmp_path / "none.yaml", "--out", tmp_path)
-    assert result.status != 0 and "none.yaml" in result.stderr
-    result = tool("redraw", tmp_path / "step_cpu.json")
-    assert result.status != 0 and "step_cpu.json: no JSON file of a benchmark" in result.stderr
+def test_fp16_training(run, tmp_path, monkeypatch):
+    trained = {"status": 1, "overflows": 0, "updates": []}
+    logged = [{"num_updates": str(n), "loss": "9", "nll_loss": f"{n}.5", "ups": str(n)} for n in (1, 2, 3)]
+    results = iter([trained, trained | {"status": 0, "overflows": 4, "updates": logged}, trained])
+    monkeypatch.setattr(fp16_training, "train", lambda *_: next(results))
+    with pytest.raises(SystemExit, match="a training failed"):
+        run(fp16_training, "--data", tmp_path, "--out", tmp_path)
+    table = (tmp_path / "fp16_training.md").read_text()
+    assert re.search(r"baseline +\| ended with status 1 ", table)
+    assert re.search(r"fused +\| 1\.5 at update 1 +\| 3\.5 at update 3 \| 4 +\| none +\| 3 ", table)
+    assert json.loads((tmp_path / "fp16_training.json").read_text())["runs"]["R-Drop, fused"]["updates"] == logged
+
+
+@pytest.mark.usefixtures("_one_process")
+def test_what_is_refused(run, tmp_path):
+    with pytest.raises(SystemExit, match="must be a positive integer"):
+        run(loss, "--rounds", "0")
+    with pytest.raises(SystemExit, match=r"none\.yaml"):
+        run(throughput, tmp_path / "none.yaml", "--out", tmp_path)
+    with pytest.raises(SystemExit, match=r"step_cpu\.json: no JSON file of a benchmark"):
+        run(redraw, tmp_path / "step_cpu.json")
     result = report(python="echo False", path=tmp_path)
     assert result.returncode != 0 and result.stderr == "gpu_report.sh: PyTorch sees no GPU here\n"
