@@ -17,7 +17,7 @@ PAD = 1
 
 @contextmanager
 def sizes(tokens_in_chunk, tokens_in_block, numbers):
-    """Chunks and blocks of so many tokens, each with so many logits."""
+    """Let a chunk and a block hold a given number of tokens, each with a given number of logits."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "_CHUNK", dict.fromkeys(("cpu", "cuda"), tokens_in_chunk * numbers))
         patch.setattr(fused_torch, "BLOCK", dict.fromkeys(("cpu", "cuda"), tokens_in_block * numbers))
