@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from recipes import cli
+from recipes.evaluation.checkpoint_choice import failure_in_one_line
 from recipes.files import whole_file
 from recipes.quiet import quiet
 
@@ -29,45 +31,28 @@ SAVED = {
 AVERAGE_OF = "average_of"  # an average lists its checkpoints under this name in its extra_state; so it is recognised
 
 
-def saved(folder: Path, kind: str) -> list[Path]:
-    """Return the checkpoints in a folder that were saved by "update", by "epoch" or as "best", highest number first."""
+def choose(folder: Path, count: int, kind: str | None) -> list[Path]:
+    """Return the last `count` checkpoints that were saved by "update" or by "epoch", or the "best" ones.
+
+    Without a kind, take those saved by update, or those saved by epoch if there are no others. fairseq puts the value
+    of the run's metric into the name of a best checkpoint, as in checkpoint.best_bleu_37.2512.pt. The last two digits
+    are random, so that equal values get different names. Exit if there are fewer checkpoints.
+    """
     if not folder.is_dir():
         sys.exit(f"there is no folder {folder}")
-    return [Path(path) for path in checkpoint_paths(str(folder), SAVED[kind][0])]
-
-
-def first(folder: Path, kind: str, paths: list[Path], count: int) -> list[Path]:
-    """Return the first `count` paths. Exit if there are fewer."""
+    found = {name: checkpoint_paths(str(folder), pattern) for name, (pattern, _) in SAVED.items()}
+    kind = kind or ("epoch" if found["epoch"] and not found["update"] else "update")
+    paths = [Path(path) for path in found[kind]]  # the highest number first
     if len(paths) < count:
         what = "best on validation" if kind == "best" else f"saved by {kind}"
-        sys.exit(
-            f"{folder} holds {len(paths)} checkpoints {what}, not {count}; "
-            f"checkpoint.{SAVED[kind][1]} says how many a run keeps"
-        )
-    return paths[:count]
-
-
-def last_checkpoints(folder: Path, count: int, by: str | None = None) -> list[Path]:
-    """Return the last `count` checkpoints that were saved by "update" or by "epoch", the newest first.
-
-    By default, take those saved by update; take those saved by epoch if there are no others.
-    """
-    by = by or ("epoch" if saved(folder, "epoch") and not saved(folder, "update") else "update")
-    return first(folder, by, saved(folder, by), count)
-
-
-def best_checkpoints(folder: Path, count: int) -> list[Path]:
-    """Return the `count` checkpoints with the best values of the run's metric, the best first.
-
-    fairseq puts the value into the name, as in checkpoint.best_bleu_37.2512.pt. The last two digits are random, so that
-    equal values get different names.
-    """
-    paths = first(folder, "best", saved(folder, "best"), count)
-    maximize = OmegaConf.select(load(paths[0])["cfg"], "checkpoint.maximize_best_checkpoint_metric")
-    if not isinstance(maximize, bool):
-        sys.exit(f"{paths[0]} does not say whether a high or a low value of its metric is good")
-    if not maximize:
-        paths = saved(folder, "best")[::-1]
+        limit = f"checkpoint.{SAVED[kind][1]} says how many a run keeps"
+        sys.exit(f"{folder} holds {len(paths)} checkpoints {what}, not {count}; {limit}")
+    if kind == "best":
+        maximize = OmegaConf.select(load(paths[0])["cfg"], "checkpoint.maximize_best_checkpoint_metric")
+        if not isinstance(maximize, bool):
+            sys.exit(f"{paths[0]} does not say whether a high or a low value of its metric is good")
+        if not maximize:
+            paths.reverse()
     return paths[:count]
 
 
@@ -90,9 +75,9 @@ def load(path: Path) -> dict[str, Any]:
 def average(paths: list[Path]) -> dict[str, Any]:
     """Return the first checkpoint with the mean of the parameters of all of them, and without optimizer state.
 
-    The mean is computed in float64, with one checkpoint at a time in memory. It is stored in the type of the parameter,
-    or in float32 if the parameter is in half precision. Parameters that share one tensor in the first checkpoint, as
-    tied embeddings do, share one in the result. Exit if the checkpoints do not hold the same parameters.
+    The mean is computed in float64 and stored in the type of the parameter, or in float32 if that is in half precision.
+    Parameters that share one tensor in the first checkpoint, as tied embeddings do, share one in the result. Exit if
+    the checkpoints do not hold the same parameters.
     """
     result = load(paths[0])
     result.pop("last_optimizer_state", None)
@@ -102,41 +87,26 @@ def average(paths: list[Path]) -> dict[str, Any]:
     sums = {name: value.double() for name, value in model.items() if value.is_floating_point()}
     for path in paths[1:]:
         other = load(path)["model"]
-        differing = [name for name in {**model, **other} if _shape(model, name) != _shape(other, name)]
-        if differing:
-            sys.exit(f"{path} and {paths[0]} hold different models: they differ in {differing[0]}")
+        shapes, others = ({(name, value.shape) for name, value in of.items()} for of in (model, other))
+        if shapes != others:
+            sys.exit(f"{path} and {paths[0]} hold different models: they differ in {min(shapes ^ others)[0]}")
         for name, value in sums.items():
             value += other[name].double()
-    for name, value in sums.items():
-        kept = model[name].dtype if model[name].itemsize > 2 else torch.float32
-        model[name] = value.div_(len(paths)).to(kept)
     tied: dict[object, torch.Tensor] = {}
-    for name in sums:
-        mean = tied.setdefault(places[name], model[name])
-        if torch.equal(mean, model[name]):  # they differ if the tensors are tied in the first checkpoint alone
-            model[name] = mean
+    for name, value in sums.items():
+        mean = value.div_(len(paths)).to(model[name].dtype if model[name].itemsize > 2 else torch.float32)
+        first = tied.setdefault(places[name], mean)
+        model[name] = first if torch.equal(first, mean) else mean  # they may be tied in the first checkpoint alone
     return result
 
 
-def _shape(model: dict[str, torch.Tensor], name: str) -> torch.Size | None:
-    return model[name].shape if name in model else None
-
-
-def is_average(path: Path) -> bool:
-    """Return whether a file is an average that this module made."""
-    try:
-        return AVERAGE_OF in torch.load(path, map_location="cpu", mmap=True, weights_only=True)["extra_state"]
-    except Exception:  # the file may be anything
-        return False
-
-
 def check_out(out: Path, folder: Path) -> None:
-    """Exit unless an average may be written to `out`.
-
-    An average replaces no file but an average. In the checkpoint folder it must not have a name that fairseq gives to
-    its own checkpoints.
-    """
-    if out.exists() and not (out.is_file() and is_average(out)):
+    """Exit if `out` is a file that is no average, or has a name that fairseq gives to checkpoints in their folder."""
+    replaced = None
+    if out.is_file():
+        with suppress(Exception):  # the file may be anything
+            replaced = torch.load(out, map_location="cpu", mmap=True, weights_only=True)["extra_state"][AVERAGE_OF]
+    if out.exists() and not replaced:
         sys.exit(f"{out} exists and is no average that this tool made: choose another OUT")
     names = "|".join([r"checkpoint_(best|last)\.pt", *(pattern for pattern, _ in SAVED.values())])
     if re.fullmatch(names, out.name) and folder.is_dir() and out.parent.is_dir() and out.parent.samefile(folder):
@@ -145,12 +115,9 @@ def check_out(out: Path, folder: Path) -> None:
 
 def save(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint file, whole or not at all."""
-    try:
-        # torch.save would write the name of the temporary file into the checkpoint if it were given a path.
-        with whole_file(path) as part, part.open("wb") as file:
-            torch.save(checkpoint, file)
-    except RuntimeError as error:  # PyTorch raises this if the disk is full
-        sys.exit(f"{path} could not be written: {str(error).splitlines()[0]}")
+    # torch.save would write the name of the temporary file into the checkpoint if it were given a path.
+    with failure_in_one_line(f"writing {path}"), whole_file(path) as part, part.open("wb") as file:
+        torch.save(checkpoint, file)
 
 
 def main() -> None:
@@ -167,9 +134,6 @@ def main() -> None:
         parser.error("--by goes with --last")
     out = Path(os.path.realpath(args.out))  # if OUT is a link, the file that it points to is replaced
     check_out(out, args.checkpoints)
-    if args.best:
-        paths = best_checkpoints(args.checkpoints, args.best)
-    else:
-        paths = last_checkpoints(args.checkpoints, args.last, args.by)
+    paths = choose(args.checkpoints, args.best or args.last, "best" if args.best else args.by)
     save(average(paths), out)
     print(f"{args.out} is the average of {', '.join(path.name for path in paths)}")

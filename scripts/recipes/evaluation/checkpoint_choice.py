@@ -16,10 +16,9 @@ from typing import Any
 from recipes.cli import Parser, positive
 from recipes.files import own_folder, sha256
 from recipes.quiet import quiet
-from recipes.training.run_folder import RunFolder
+from recipes.training.run_folder import RunFolder, check_path
 from recipes.training.settings import in_one_line
 
-POSITIONS = 1024  # fairseq's default
 # fairseq gives these settings of its models to Python's eval.
 EVALUATED = {
     *("encoder_layers", "decoder_layers", "encoder_attention", "decoder_attention", "self_attention"),
@@ -30,11 +29,7 @@ FURTHER = re.compile(r"w2v_path|\w*pretrained_\w+")  # settings of fairseq's mod
 
 @contextmanager
 def failure_in_one_line(what: str) -> Iterator[None]:
-    """Exit with one line if fairseq or PyTorch fails inside a with statement. Do not show their messages.
-
-    Args:
-        what: what is done there, for the line "WHAT failed: ...".
-    """
+    """Exit with "WHAT failed: ..." in one line if fairseq fails inside a with statement. Hide what it logs."""
     try:
         with quiet():
             yield
@@ -42,15 +37,10 @@ def failure_in_one_line(what: str) -> Iterator[None]:
         sys.exit(f"{what} failed: {in_one_line(error)}")
 
 
-def run_folder(text: str) -> RunFolder:
-    """Return the run folder that an argument of a command names."""
-    return RunFolder(Path(text))
-
-
 def parser() -> Parser:
     """Return a parser for the arguments that all evaluations share: the run, and which of its checkpoints to use."""
     made = Parser()
-    made.add_argument("run", type=run_folder, metavar="RUN")
+    made.add_argument("run", type=lambda text: RunFolder(check_path(Path(text).resolve())), metavar="RUN")
     which = made.add_mutually_exclusive_group()
     which.add_argument("--average", type=positive, metavar="N")
     which.add_argument("--average-best", type=positive, metavar="N")
@@ -59,23 +49,14 @@ def parser() -> Parser:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that nobody changes while it is evaluated, even if the training goes on.
+    """A checkpoint that nobody changes while it is evaluated, even if the training goes on."""
 
-    Attributes:
-        path: the file: a copy of the run's checkpoint, or an average.
-        origin: how messages call the checkpoint.
-        name: "best", "average5", "average_best5", ...
-        updates: how many updates it was trained.
-        checksum: the SHA-256 of the file.
-        positions: how many tokens the model takes, of the source and of the target.
-    """
-
-    path: Path
-    origin: str
-    name: str
+    path: Path  # a copy of the run's checkpoint, or an average
+    origin: str  # how messages call the checkpoint
+    name: str  # "best", "average5", "average_best5", ...
     updates: int
-    checksum: str
-    positions: tuple[int, int]
+    checksum: str  # the SHA-256 of the file
+    positions: tuple[int, int]  # how many tokens the model takes, of the source and of the target
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -86,29 +67,24 @@ class Checkpoint:
 @contextmanager
 def chosen_checkpoint(args: argparse.Namespace) -> Iterator[Checkpoint]:
     """Give the checkpoint that the arguments of `parser` ask for. It is removed at the end."""
-    folder = args.run.absolute
-    resolved = RunFolder(folder)
-    checkpoints, best = resolved.checkpoints, resolved.best
-    if args.average:
-        name = f"average{args.average}"
-    else:
-        name = f"average_best{args.average_best}" if args.average_best else "best"
-    if name == "best" and not best.exists():
-        sys.exit(f"there is no {best}; has the run reached its first validation?")
-    with own_folder(folder, "checkpoint") as temporary:
+    run, count = args.run, args.average or args.average_best
+    name = f"{'average' if args.average else 'average_best'}{count}" if count else "best"
+    if not count and not run.best.exists():
+        sys.exit(f"there is no {run.best}; has the run reached its first validation?")
+    with own_folder(run.path, "checkpoint") as temporary:
         held = temporary / "checkpoint.pt"
-        if name == "best":
-            origin = str(best)
-            _copy(best, held)
-            if not zipfile.is_zipfile(held):
-                sys.exit(f"{best} is cut short; --average N decodes without it")
-        else:
-            from recipes.evaluation import average as averaging  # this import takes seconds
+        if count:
+            from recipes.evaluation import average  # this import takes seconds
 
-            origin = f"{name} of {checkpoints}"
-            choose = averaging.best_checkpoints if args.average_best else averaging.last_checkpoints
+            origin = f"{name} of {run.checkpoints}"
             with quiet():
-                averaging.save(averaging.average(choose(checkpoints, args.average or args.average_best)), held)
+                paths = average.choose(run.checkpoints, count, "best" if args.average_best else None)
+                average.save(average.average(paths), held)
+        else:
+            origin = str(run.best)
+            _copy(run.best, held)
+            if not zipfile.is_zipfile(held):
+                sys.exit(f"{origin} is cut short; --average N decodes without it")
         yield _inspect(held, origin, name)
 
 
@@ -146,14 +122,13 @@ def _inspect(path: Path, origin: str, name: str) -> Checkpoint:
                 sys.exit(f"{origin} is refused: fairseq could run its {key} as a program: {' '.join(value.split())}")
             if FURTHER.fullmatch(key) and value not in ("", "None", "False"):
                 sys.exit(f"{origin} is refused: its {key} names another checkpoint, {' '.join(value.split())}")
-        source, target = (int(settings.get(f"max_{side}_positions") or POSITIONS) for side in ("source", "target"))
+        source, target = (int(settings.get(f"max_{side}_positions") or 1024) for side in ("source", "target"))
         return Checkpoint(path, origin, name, updates, sha256(path), (source, target))
 
 
 def _items(section: Any) -> dict[str, Any]:
     """Return the settings in a section of a checkpoint's config. fairseq stores sections in two forms."""
-    if isinstance(section, argparse.Namespace):
-        return vars(section)
+    section = vars(section) if isinstance(section, argparse.Namespace) else section
     return dict(section) if isinstance(section, Mapping) else {}
 
 

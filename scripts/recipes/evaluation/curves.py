@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,13 +23,11 @@ Numbers = dict[int, dict[str, float]]  # what was logged at an update, by the nu
 def read_log(log: Path) -> dict[str, Numbers]:
     """Return the numbers that fairseq logged about the updates that count.
 
-    If a training goes on from a checkpoint, what was logged before about later updates does not count. What was logged
-    after the last checkpoint does.
+    They are those of validations ("valid"), of some updates in between ("train_inner"), of the ends of epochs ("train")
+    and of checkpoints ("saved", with the key "score").
 
-    Returns:
-        The numbers of validations ("valid"), of some updates in between ("train_inner"), of the ends of epochs
-        ("train") and of checkpoints ("saved", with the key "score"). In "train_inner" the key "interval" is added: how
-        many updates the numbers sum up.
+    If a training goes on from a checkpoint, what was logged before about later updates does not count. What was logged
+    after the last checkpoint does. In "train_inner" the key "interval" is added: how many updates the numbers sum up.
     """
     found: dict[str, Numbers] = {"valid": {}, "train_inner": {}, "train": {}, "saved": {}}
     summed = 0  # the last update that is part of a sum in the log
@@ -56,13 +55,9 @@ def read_log(log: Path) -> dict[str, Numbers]:
 
 
 def update_times(inner: Numbers) -> tuple[dict[int, float], float]:
-    """Return the seconds of one update for each interval in the log, and the seconds in which the run was stopped.
+    """Return the seconds of an update, by the last update of each interval in the log, and those without training.
 
-    The first are given by the last update of the interval. The clock of a stopped process goes on, so an interval in
-    which the run was stopped gets the median of the run.
-
-    Args:
-        inner: the "train_inner" of `read_log`.
+    The clock of a stopped process goes on, so an interval in which the run was stopped gets the median of the run.
     """
     times = {at: of.get("train_wall", 0.0) / of["interval"] for at, of in sorted(inner.items()) if of["interval"] > 0}
     usual, stopped = median(times.values()) if times else 0.0, 0.0
@@ -75,12 +70,9 @@ def update_times(inner: Numbers) -> tuple[dict[int, float], float]:
 
 
 def seconds(times: dict[int, float], update: int) -> float:
-    """Return how many seconds the run had trained at an update.
+    """Return how many seconds the run had trained at an update, from the first result of `update_times`.
 
     Updates between two entries of the log, or after the last one, count with the seconds of their interval.
-
-    Args:
-        times: the first result of `update_times`.
     """
     total, last, time = 0.0, 0, 0.0
     for at, time in times.items():
@@ -95,7 +87,7 @@ def best_update(saved: Numbers, maximize: bool) -> int | None:
     for update, logs in sorted(saved.items()):
         score = logs["score"]
         best = score if best is None else max(score, best) if maximize else min(score, best)
-        if score >= best if maximize else score <= best:
+        if score == best:
             chosen = update
     return chosen
 
@@ -104,10 +96,6 @@ def plot(runs: list[dict[str, Any]], path: Path) -> None:
     """Draw validation loss, and BLEU or perplexity, over updates and over training time, as in the paper's figure 2.
 
     If matplotlib is not installed, print a line, and remove an earlier figure.
-
-    Args:
-        runs: for each run "name" and "curve", a list of points with "update", "seconds", "loss", "ppl" or "bleu".
-        path: where to write the figure.
     """
     path.unlink(missing_ok=True)
     try:
@@ -116,19 +104,19 @@ def plot(runs: list[dict[str, Any]], path: Path) -> None:
     except ImportError:
         print(f"matplotlib is not installed: no {path.name}", file=sys.stderr)
         return
+    loss = ("loss", "validation loss (bits)")
     score = ("bleu", "validation BLEU") if "bleu" in runs[0]["curve"][0] else ("ppl", "validation perplexity")
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots(2, 2)
     colors = dict(zip(dict.fromkeys(run["name"] for run in runs), COLORS * len(runs), strict=False))
-    for column, (x, unit, scale) in enumerate((("update", "update", 1), ("seconds", "training time (minutes)", 60))):
-        for row, (y, label) in enumerate((("loss", "validation loss (bits)"), score)):
-            axis = axes[row][column]
-            for run in runs:
-                points = [(point[x] / scale, point[y]) for point in run["curve"]]
-                first = run is next(other for other in runs if other["name"] == run["name"])
-                axis.plot(*zip(*points, strict=True), color=colors[run["name"]], label=run["name"] if first else None)
-            axis.set(xlabel=unit, ylabel=label)
-            axis.grid(alpha=0.3)
+    over = (("update", "update", 1), ("seconds", "training time (minutes)", 60))
+    for axis, ((y, label), (x, unit, scale)) in zip(axes.flat, product((loss, score), over), strict=True):
+        for number, run in enumerate(runs):
+            named = run["name"] not in [other["name"] for other in runs[:number]]
+            points = [(point[x] / scale, point[y]) for point in run["curve"]]
+            axis.plot(*zip(*points, strict=True), color=colors[run["name"]], label=run["name"] if named else None)
+        axis.set(xlabel=unit, ylabel=label)
+        axis.grid(alpha=0.3)
     with rc_context({"text.parse_math": False}):  # a $ in the name of a run is a $
         axes[0][0].legend()
     figure.savefig(path, dpi=120)

@@ -24,20 +24,12 @@ SUBWORDS = ("subword_nmt", "sentencepiece", "wordpiece", "letter", "silence", "_
 SETTINGS: dict[str, tuple[float, float]] = {
     "beam": (1, MOST),
     "lenpen": (-STEEPEST, STEEPEST),
-    "max_len_a": (0, MOST),
-    "max_len_b": (0, MOST),
-    "min_len": (0, MOST),
-    "match_source_len": (False, True),
-    "unnormalized": (False, True),
-    "unkpen": (-MOST, MOST),
     "temperature": (1e-9, MOST),
-    "no_repeat_ngram_size": (0, MOST),
-    "sampling": (False, True),
-    "sampling_topk": (-1, MOST),
     "sampling_topp": (-1, 1),
-    "diverse_beam_groups": (-1, MOST),
-    "diverse_beam_strength": (-MOST, MOST),
-    "diversity_rate": (-MOST, MOST),
+    **dict.fromkeys(("max_len_a", "max_len_b", "min_len", "no_repeat_ngram_size"), (0, MOST)),
+    **dict.fromkeys(("sampling_topk", "diverse_beam_groups"), (-1, MOST)),
+    **dict.fromkeys(("unkpen", "diverse_beam_strength", "diversity_rate"), (-MOST, MOST)),
+    **dict.fromkeys(("match_source_len", "unnormalized", "sampling"), (False, True)),
 }
 MAX_TOKENS = 4096  # of a batch; a longer line is a batch of its own
 # fairseq would read embeddings from these files when it builds the model. The checkpoint holds the trained ones.
@@ -46,41 +38,23 @@ NO_EMBEDDING_FILES = dict.fromkeys(("embed_path", "encoder_embed_path", "decoder
 
 @dataclass(frozen=True)
 class Run:
-    """What decoding needs to know about a translation run.
-
-    Attributes:
-        folder: the run folder; its absolute path is one that fairseq can read.
-        bin: the folder of the binarized data.
-        prepared: how the data was prepared.
-        source, target: the languages.
-        generation: the settings of fairseq's GenerationConfig that the run's config sets.
-        post_process: which kind of subwords to join: subword_nmt, sentencepiece, ...
-        cpu: whether to decode without a GPU.
-    """
+    """What decoding needs to know about a translation run."""
 
     folder: RunFolder
-    bin: Path
+    bin: Path  # the folder of the binarized data
+    data: Path  # the folder of the prepared data, which holds raw, tok and bin
     prepared: Prepared
-    source: str
+    source: str  # language
     target: str
-    generation: dict[str, Any]
-    post_process: str | None
-    cpu: bool
-
-    @property
-    def data(self) -> Path:
-        """The folder of the prepared data, which holds raw, tok and bin."""
-        return self.bin.parent
+    generation: dict[str, Any]  # the settings of fairseq's GenerationConfig that the run's config sets
+    post_process: str | None  # which kind of subwords to join: subword_nmt, sentencepiece, ...
+    cpu: bool | None  # whether to decode without a GPU
 
     def references(self, kind: str, name: str) -> list[list[str]]:
-        """Return the references of a text: the files NAME.LANG, NAME.LANG0, NAME.LANG1, ... in the folder `kind`.
+        """Return the references of a text: the files NAME.LANG, NAME.LANG0, ... in the folder `kind`, "raw" or "tok".
 
         These are the names that multi-bleu.perl looks for. A file of the source language is no reference, even if that
         language is called LANG0.
-
-        Args:
-            kind: "raw" or "tok".
-            name: the name of a test set, or "valid".
         """
         stem = f"{self.data}/{kind}/{name}."
         names = [f"{self.target}{number}" for number in ("", *range(10))]
@@ -106,12 +80,12 @@ class Run:
     def lengths(self, subset: str) -> numpy.ndarray:
         """Return the number of tokens, with the end of sentence, of each source and target line: (lines, 2)."""
         for pair in (f"{self.source}-{self.target}", f"{self.target}-{self.source}"):
-            stems = [self.bin / f"{subset}.{pair}.{lang}" for lang in (self.source, self.target)]
-            if all(Path(f"{stem}.{end}").is_file() for stem in stems for end in ("bin", "idx")):
-                with failure_in_one_line(f"reading {self.bin}, {subset}"):
-                    from fairseq.data import data_utils
+            with failure_in_one_line(f"reading {self.bin}, {subset}"):
+                from fairseq.data.data_utils import load_indexed_dataset
 
-                    texts = [data_utils.load_indexed_dataset(str(stem), None) for stem in stems]
+                stems = (f"{self.bin}/{subset}.{pair}.{lang}" for lang in (self.source, self.target))
+                texts = [load_indexed_dataset(stem) for stem in stems]
+                if None not in texts:
                     return numpy.stack([numpy.array(text.sizes) for text in texts], 1)
         sys.exit(f"{self.bin} has no text {subset}.{self.source}-{self.target}")
 
@@ -141,16 +115,8 @@ def read_run(run: RunFolder) -> Run:
         sys.exit(f"{run.train_yaml}, common_eval.post_process: must be one of {SUBWORDS}, not '{post_process}'")
     prepared = read_prepared(data.parent)
     run.check_dictionaries()
-    return Run(
-        folder=RunFolder(run.absolute),
-        bin=data,
-        prepared=prepared,
-        source=source,
-        target=target,
-        generation=run.setting("generation", dict, {}) or {},
-        post_process=post_process,
-        cpu=bool(run.setting("common.cpu", bool)),
-    )
+    generation, cpu = run.setting("generation", dict) or {}, run.setting("common.cpu", bool)
+    return Run(run, data, data.parent, prepared, source, target, generation, post_process, cpu)
 
 
 def decoding_of(run: Run, **changes: float | None) -> dict[str, Any]:
@@ -175,32 +141,26 @@ def decoding_of(run: Run, **changes: float | None) -> dict[str, Any]:
     return named | {key: value for key, value in changes.items() if value is not None}
 
 
-def too_long(run: Run, checkpoint: Checkpoint, subset: str) -> numpy.ndarray:
-    """Return for each line of a text whether it, or its reference, has more tokens than the model takes: (lines,)."""
-    return numpy.any(run.lengths(subset) > checkpoint.positions, axis=1)
-
-
 def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any], out: Path) -> list[list[Hypothesis]]:
-    """Decode a text of the run's binarized data with fairseq-generate.
+    """Return the hypotheses of fairseq-generate for each line of a text of the run's data, the best first.
+
+    A line has one hypothesis, EMPTY, if it or its reference has more tokens than the model takes.
 
     Args:
         subset: fairseq's name of the text: valid, test, test1, ...
-        how: what `decoding_of` returns; it may also hold nbest.
+        how: what `decoding_of` returns; it may also hold nbest, the number of hypotheses.
         out: a folder for a temporary file.
-
-    Returns:
-        The `nbest` hypotheses of each line, the best first; one empty hypothesis for a line that is too long.
     """
-    lengths, skipped = run.lengths(subset), too_long(run, checkpoint, subset)
-    if skipped.any():
-        of_all = f"of {len(skipped):,}"
-        lines = f"1 line {of_all} is" if skipped.sum() == 1 else f"{skipped.sum():,} lines {of_all} are"
+    lengths = run.lengths(subset)
+    fitting = numpy.all(lengths <= checkpoint.positions, axis=1)
+    if not fitting.all():
         positions = " and ".join(str(number) for number in dict.fromkeys(checkpoint.positions))
-        print(f"{lines} longer than the model's {positions} positions: scored as empty", flush=True)
-    if skipped.all():
-        return [[EMPTY] for _ in skipped]
+        skipped = f"{(~fitting).sum():,} of {len(fitting):,} lines"
+        print(f"longer than the model's {positions} positions, so scored as empty: {skipped}", flush=True)
+    if not fitting.any():
+        return [[EMPTY] for _ in fitting]
     arguments = generate_arguments(run, checkpoint, subset, how)
-    arguments += [f"--max-tokens={max(MAX_TOKENS, lengths[~skipped].max())}", f"--results-path={out}"]
+    arguments += [f"--max-tokens={max(MAX_TOKENS, lengths[fitting].max())}", f"--results-path={out}"]
     with failure_in_one_line(f"decoding {subset} with {checkpoint.origin}"):
         from fairseq import options
         from fairseq_cli import generate as fairseq_generate
@@ -209,31 +169,31 @@ def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any],
     generated = out / f"generate-{subset}.txt"
     found = read_generated(generated)
     generated.unlink()
-    if found.keys() != {number for number, skip in enumerate(skipped) if not skip}:
-        sys.exit(f"decoding {subset} with {checkpoint.origin} failed: fairseq decoded {len(found)} of {len(skipped)}")
-    return [found.get(number, [EMPTY]) for number in range(len(skipped))]
+    if found.keys() != set(fitting.nonzero()[0]):
+        sys.exit(f"decoding {subset} with {checkpoint.origin} failed: fairseq decoded {len(found)} of {len(fitting)}")
+    return [found.get(number, [EMPTY]) for number in range(len(fitting))]
 
 
 def generate_arguments(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any]) -> list[str]:
-    """Return arguments of fairseq-generate.
-
-    Each value is joined to its flag, as in --flag=value, so that no value of a config can become a flag.
-    """
-    arguments = [str(run.bin), f"--source-lang={run.source}", f"--target-lang={run.target}"]
-    arguments += [f"--gen-subset={subset}", f"--path={checkpoint.path}", f"--model-overrides={NO_EMBEDDING_FILES}"]
-    arguments += [f"--post-process={run.post_process}"] if run.post_process else []
-    for side, number in zip(("source", "target"), checkpoint.positions, strict=True):
-        arguments.append(f"--max-{side}-positions={number}")
-    # With a multiple other than 1, fairseq leaves out the sentences of the last, incomplete batch.
-    arguments += ["--required-batch-size-multiple=1", "--skip-invalid-size-inputs-valid-test", "--num-workers=0"]
-    arguments += ["--cpu"] * run.cpu + ["--no-progress-bar"] * (not sys.stderr.isatty())
-    for key, value in how.items():
-        flag = "--" + key.replace("_", "-")
-        if value is True:
-            arguments.append(flag)
-        elif value is not False:
-            arguments.append(f"{flag}={value}")
-    return arguments
+    """Return arguments of fairseq-generate, each value joined to its flag, so that no value can become a flag."""
+    values = {
+        "source-lang": run.source,
+        "target-lang": run.target,
+        "gen-subset": subset,
+        "path": checkpoint.path,
+        "model-overrides": NO_EMBEDDING_FILES,
+        "post-process": run.post_process or False,
+        "max-source-positions": checkpoint.positions[0],
+        "max-target-positions": checkpoint.positions[1],
+        "required-batch-size-multiple": 1,  # with another, fairseq leaves out what does not fill the last batch
+        "skip-invalid-size-inputs-valid-test": True,
+        "num-workers": 0,
+        "cpu": bool(run.cpu),
+        "no-progress-bar": not sys.stderr.isatty(),
+        **{key.replace("_", "-"): value for key, value in how.items()},
+    }
+    flags = [f"--{key}" if value is True else f"--{key}={value}" for key, value in values.items() if value is not False]
+    return [str(run.bin), *flags]
 
 
 def read_generated(path: Path) -> dict[int, list[Hypothesis]]:
@@ -251,8 +211,7 @@ def read_generated(path: Path) -> dict[int, list[Hypothesis]]:
 def rerank(hypotheses: list[Hypothesis], lenpen: float) -> Hypothesis:
     """Return the hypothesis of a line that is best with a length penalty, from those found with length penalty 0.
 
-    The result is what decoding with that penalty would give. fairseq's beam search (`SequenceGenerator`) compares sums
-    of log-probabilities. The penalty only divides the score of a hypothesis when it is finished; the search ends when
-    `beam` hypotheses are finished; then the scores put them in order.
+    It is what decoding with that penalty would give: fairseq's `SequenceGenerator` compares sums of log-probabilities
+    until `beam` hypotheses are finished, and uses the penalty only to put these in order.
     """
     return max(hypotheses, key=lambda hypothesis: hypothesis.score / hypothesis.length**lenpen)

@@ -23,11 +23,14 @@ SCORES = {
 }
 
 
-def read_curve(run: RunFolder) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Return the validations of a run in order, and the one that is best. Exit if the log does not have them.
+def read_run(run: RunFolder, evaluation: str) -> dict[str, Any]:
+    """Return what runs.json says about a run, but with a whole path as its name. Exit if something is missing.
 
-    Returns:
-        Points with "update", "seconds" of training, "loss" in bits, "ppl" and, if the run measured it, "bleu".
+    The curve holds the validations in order. Each has "update", "seconds" of training, "loss" in bits, "ppl" and, if
+    the run measured it, "bleu".
+
+    Args:
+        evaluation: the name of the evaluation that the scores are from, such as "best".
     """
     maximize = run.setting("checkpoint.maximize_best_checkpoint_metric", bool, False)
     log = read_log(run.log)
@@ -37,36 +40,21 @@ def read_curve(run: RunFolder) -> tuple[list[dict[str, float]], dict[str, float]
     kept = [key for key in ("loss", "ppl", "bleu") if all(key in valid for valid in log["valid"].values())]
     if not log["valid"] or kept[:2] != ["loss", "ppl"]:
         sys.exit(f"{run}: its train.log holds no validation with loss and ppl")
-    curve: list[dict[str, float]] = []
-    for update, valid in sorted(log["valid"].items()):
-        curve.append({"update": update, "seconds": seconds(times, update), **{key: valid[key] for key in kept}})
+    curve = {
+        update: {"update": update, "seconds": seconds(times, update), **{key: valid[key] for key in kept}}
+        for update, valid in sorted(log["valid"].items())
+    }
     best = best_update(log["saved"], maximize)
-    if best not in log["valid"]:
+    if best not in curve:
         sys.exit(f"{run}: its train.log names no checkpoint that is best on validation")
-    return curve, next(point for point in curve if point["update"] == best)
-
-
-def read_run(run: RunFolder, evaluation: str) -> dict[str, Any]:
-    """Return what runs.json says about a run: name, seed, versions, best validation, test scores and curve.
-
-    Exit if something is missing.
-
-    Args:
-        evaluation: the name of the evaluation that the scores are from, such as "best".
-    """
-    curve, best = read_curve(run)
-    scored = sorted(run.evaluation(evaluation).glob("*.json"))
-    if not scored:
-        command = f"; run {run.next_step}" if run.next_step else ""
-        sys.exit(f"{run} was not scored (no evaluation/{evaluation}){command}")
-    folder = Path(os.path.abspath(run.path))
+    config, seed = os.path.split(os.path.abspath(run.path))
     return {
-        "name": folder.parent.name,
-        "seed": folder.name.removeprefix("seed"),
+        "name": config,
+        "seed": seed.removeprefix("seed"),
         "versions": read_lines(run.versions),
-        "best": best,
-        "tests": {path.stem: read_scores(path) for path in scored},
-        "curve": curve,
+        "best": curve[best],
+        "tests": read_scores(run, evaluation),
+        "curve": list(curve.values()),
     }
 
 
@@ -88,10 +76,7 @@ def columns(run: dict[str, Any]) -> dict[str, float]:
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """Return a Markdown table with a row for each run.
-
-    If there are several seeds of a config, a row with mean and standard deviation follows them.
-    """
+    """Return a Markdown table with a row for each run, and one with mean and deviation for the seeds of a config."""
     names = list(columns(runs[0]))
     decimals = {"updates": 0, "best at": 0, "minutes": 1}
     rows = [["run", "seed", *names]]
@@ -104,14 +89,6 @@ def table(runs: list[dict[str, Any]]) -> str:
             values = [[row[name] for row in numbers] for name in names]
             rows.append(["**" + config + "**", "mean ± std", *(f"{mean(v):.2f} ± {stdev(v):.2f}" for v in values)])
     return markdown_table(rows)
-
-
-def name_by_folder(runs: list[dict[str, Any]], paths: list[Path]) -> None:
-    """Name each run by the folder of its config, from the first folder in which the runs differ: "iwslt/baseline"."""
-    configs = [Path(os.path.abspath(path)).parent for path in paths]
-    common = os.path.commonpath([config.parent for config in configs])
-    for config, run in zip(configs, runs, strict=True):
-        run["name"] = str(config.relative_to(common))
 
 
 def main() -> None:
@@ -127,10 +104,11 @@ def main() -> None:
         if not folder.log.is_file():
             sys.exit(f"{folder} is no run folder of scripts/train.sh: it has no train.log")
     runs = [read_run(folder, args.evaluation) for folder in folders]
-    name_by_folder(runs, args.runs)
-    for path, run in zip(args.runs, runs, strict=True):
+    common = os.path.commonpath([os.path.dirname(run["name"]) for run in runs])
+    for folder, run in zip(folders, runs, strict=True):
         if differing := sorted(columns(run).keys() ^ columns(runs[0]).keys()):
-            sys.exit(f"{path} and {args.runs[0]} have different scores: {', '.join(differing)} is in only one of them")
+            sys.exit(f"{folder} and {folders[0]} have different scores: {', '.join(differing)} is in only one of them")
+        run["name"] = os.path.relpath(run["name"], common)  # such as "iwslt/baseline"
     args.out.mkdir(parents=True, exist_ok=True)
     text = table(runs)
     (args.out / "table.md").write_text(text, encoding="utf-8")

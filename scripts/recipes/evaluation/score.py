@@ -6,7 +6,7 @@ The package sacrebleu does all counting. This module prepares the texts so that 
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sacrebleu.metrics.bleu import BLEUScore
 
 from recipes.files import read_lines, write_lines
 from recipes.text.moses import detokenizer
+from recipes.training.run_folder import RunFolder
 
 # Perl's split, and so multi-bleu.perl, splits at ASCII white space alone; Python's split() also at these characters.
 # So each of them is replaced by a lone surrogate. No text that was read from UTF-8 holds one, so different tokens stay
@@ -26,12 +27,12 @@ _AS_LETTERS = str.maketrans({space: chr(0xD800 + number) for number, space in en
 _CJK = "[\u2e80-\u312f\u3190-\u4dbf\u4e00-\ua4cf\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003134f]"
 _SPACE_AT_CJK = re.compile(f"(?<={_CJK}) +| +(?={_CJK})")
 
-# What other commands read from the scores that an evaluation wrote, and the type of each value.
+# What other commands read from the scores that an evaluation wrote, and the types that each value may have.
 KINDS = {
-    **dict.fromkeys(("bleu", "tokenized_bleu", "compound_split_bleu", "chrf", "perplexity", "sentences"), float),
-    **dict.fromkeys(("lang", "bleu_signature", "chrf_signature", "checkpoint"), str),
-    "lowercase": bool,
-    "decoding": dict,
+    **dict.fromkeys(("bleu", "tokenized_bleu", "compound_split_bleu", "chrf", "perplexity", "sentences"), (float, int)),
+    **dict.fromkeys(("lang", "bleu_signature", "chrf_signature", "checkpoint"), (str,)),
+    "lowercase": (bool,),
+    "decoding": (dict,),
 }
 
 
@@ -71,15 +72,7 @@ def check_lengths(hypothesis: Sequence[object], references: Sequence[Sequence[ob
 
 
 def multi_bleu(hypothesis: list[str], references: list[list[str]]) -> BLEUScore:
-    """Return BLEU of texts that are already tokenized, as multi-bleu.perl counts it.
-
-    Args:
-        hypothesis: a line of tokens for each sentence.
-        references: one or more reference texts, each with a line for each sentence.
-
-    Raises:
-        ValueError: a reference has more or fewer lines than the hypothesis.
-    """
+    """Return BLEU of tokenized texts as multi-bleu.perl counts it. Raise ValueError as `check_lengths` does."""
     check_lengths(hypothesis, references)
     return token_metric().corpus_score(as_perl_splits(hypothesis), [as_perl_splits(text) for text in references])
 
@@ -100,11 +93,7 @@ def multi_bleu_line(score: BLEUScore) -> str:
 
 
 def plain_text(tokens: list[str], lang: str, escaped: bool) -> list[str]:
-    """Return lines of Moses tokens, or of segmented Chinese, as plain text.
-
-    Args:
-        escaped: whether the tokens hold Moses' escapes (&apos; for ', &amp; for &, ...).
-    """
+    """Return lines of Moses tokens, with its escapes (&apos; for ') or not, or of segmented Chinese as plain text."""
     text = detokenizer(lang, escaped)(tokens)
     return [_SPACE_AT_CJK.sub("", line) for line in text] if lang == "zh" else text
 
@@ -117,17 +106,13 @@ def scores(
     lang: str,
     lowercase: bool = False,
 ) -> dict[str, Any]:
-    """Return the scores of a translation, with the signatures of sacreBLEU.
+    """Return the scores of a translation, with the signatures of sacreBLEU. Raise ValueError as `check_lengths` does.
 
     Args:
-        tokens: the translation, tokenized.
-        text: the translation as plain text.
-        reference_tokens, reference_text: one or more references, tokenized and as plain text.
+        tokens, text: the translation, tokenized and as plain text.
+        reference_tokens, reference_text: one or more references.
         lang: the target language.
         lowercase: whether the translation is lower-cased, and the references must be lower-cased for the scores.
-
-    Raises:
-        ValueError: the texts do not all have the same number of lines.
     """
     check_lengths(tokens, [text, *reference_tokens, *reference_text])
     bleu, chrf = text_metrics(lang, lowercase)
@@ -149,31 +134,27 @@ def scores(
     }
 
 
-def read_scores(path: Path, required: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the scores in a JSON file of an evaluation.
-
-    Exit if a required value is missing, or if a value cannot be from an evaluation.
-    """
-    try:
-        found = json.loads("\n".join(read_lines(path)))
-    except (ValueError, RecursionError) as error:
-        sys.exit(f"{path} is no JSON ({error}): evaluate the run again")
-    if not isinstance(found, dict):
-        sys.exit(f"{path} holds no scores: evaluate the run again")
-    for key, kind in KINDS.items():
-        value = found.get(key)
-        if value is None:
-            if key in found or key in required:
-                sys.exit(f"{path} has no {key}: evaluate the run again")
-        elif not _is_a(kind, value):
-            sys.exit(f"{path}: {key} is {str(value)[:40]}, which no evaluation wrote: evaluate the run again")
-    return found
-
-
-def _is_a(kind: type, value: object) -> bool:
-    if kind is not float:
-        return isinstance(value, kind)
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+def read_scores(run: RunFolder, evaluation: str, required: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+    """Return the scores of an evaluation by the name of the text. Exit if there are none, or if a value is wrong."""
+    scored = {}
+    for path in sorted(run.evaluation(evaluation).glob("*.json")):
+        try:
+            found = scored[path.stem] = json.loads("\n".join(read_lines(path)))
+        except (ValueError, RecursionError) as error:
+            sys.exit(f"{path} is no JSON ({error}): evaluate the run again")
+        if not isinstance(found, dict):
+            sys.exit(f"{path} holds no scores: evaluate the run again")
+        for key, kinds in KINDS.items():
+            value = found.get(key)
+            if value is None:
+                if key in found or key in required:
+                    sys.exit(f"{path} has no {key}: evaluate the run again")
+            elif type(value) not in kinds or (float in kinds and not abs(value) < 1e300):
+                sys.exit(f"{path}: {key} is {str(value)[:40]}, which no evaluation wrote: evaluate the run again")
+    if not scored:
+        command = f"; run {run.next_step}" if run.next_step else ""
+        sys.exit(f"{run} was not scored (no evaluation/{evaluation}){command}")
+    return scored
 
 
 def describe(name: str, result: dict[str, Any]) -> str:

@@ -6,31 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from recipes import cli
-from recipes.evaluation import decoding
 from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, parser
+from recipes.evaluation.decoding import Run, decoding_of, generate, read_run, rerank
 from recipes.evaluation.score import multi_bleu, multi_bleu_line
-from recipes.evaluation.translation import evaluate_whole
+from recipes.evaluation.translation import evaluate
 from recipes.files import whole_folder
 from recipes.table import markdown_table
 
 
 def sweep(
-    run: decoding.Run, checkpoint: Checkpoint, beams: list[int], lenpens: list[float], folder: Path
+    run: Run, checkpoint: Checkpoint, beams: list[int], lenpens: list[float], folder: Path
 ) -> list[dict[str, Any]]:
-    """Return for each setting its beam, lenpen and tokenized BLEU on validation, as a number and as multi-bleu's line.
-
-    Args:
-        folder: a folder for temporary files.
-    """
+    """Return beam, lenpen, tokenized BLEU on validation and its line for each setting. Use `folder` for a while."""
     references = run.references("tok", "valid")
     found = []
     for beam in beams:
         print(f"Decoding the validation set with beam {beam}", flush=True)
-        how = decoding.decoding_of(run, beam=beam, lenpen=0.0) | {"nbest": beam}
-        hypotheses = decoding.generate(run, checkpoint, "valid", how, folder)
+        how = decoding_of(run, beam=beam, lenpen=0.0) | {"nbest": beam}
+        hypotheses = generate(run, checkpoint, "valid", how, folder)
         for lenpen in lenpens:
             try:
-                score = multi_bleu([decoding.rerank(of_line, lenpen).text for of_line in hypotheses], references)
+                score = multi_bleu([rerank(of_line, lenpen).text for of_line in hypotheses], references)
             except ValueError as error:
                 sys.exit(f"valid: {error}; was the data changed?")
             found.append({"beam": beam, "lenpen": lenpen, "bleu": score.score, "line": multi_bleu_line(score)})
@@ -43,12 +39,11 @@ def main() -> None:
     arguments.add_argument("--beams", type=cli.positives, default=[4, 5, 6])
     arguments.add_argument("--lenpens", type=cli.penalties, default=[0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
     args = arguments.parse_args()
-    run = decoding.read_run(args.run)
+    run = read_run(args.run)
     if run.generation.get("unnormalized"):
         sys.exit(f"{args.run.train_yaml} sets generation.unnormalized: length penalties have no effect on this run")
     with chosen_checkpoint(args) as checkpoint:
-        name = checkpoint.name
-        with whole_folder(run.folder.path / "sweep" / name) as part:
+        with whole_folder(run.folder.path / "sweep" / checkpoint.name) as part:
             tried = sweep(run, checkpoint, args.beams, args.lenpens, part)
             best = max(tried, key=lambda row: row["bleu"])
             result = {"tried": tried, "chosen": best, **checkpoint.facts}
@@ -58,5 +53,5 @@ def main() -> None:
             line = row["line"].removeprefix("BLEU = ")
             rows.append([str(row["beam"]), f"{row['lenpen']:g}", line, "chosen" if row is best else ""])
         sys.stdout.write(markdown_table(rows))
-        how = decoding.decoding_of(run, beam=best["beam"], lenpen=best["lenpen"])
-        evaluate_whole(run, checkpoint, how, f"{name}_beam{best['beam']}_lenpen{best['lenpen']:g}")
+        how = decoding_of(run, beam=best["beam"], lenpen=best["lenpen"])
+        evaluate(run, checkpoint, how, f"{checkpoint.name}_beam{best['beam']}_lenpen{best['lenpen']:g}")

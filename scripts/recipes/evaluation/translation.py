@@ -1,7 +1,6 @@
 """Decode the test sets of a translation run and score them: the command scripts/evaluate_translation.sh."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from recipes import cli
@@ -11,38 +10,33 @@ from recipes.evaluation.score import describe, plain_text, scores, write_scored
 from recipes.files import whole_folder
 
 
-def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out: Path) -> None:
-    """Decode and score the test sets of a run. Print the scores, and write texts and scores to the folder `out`.
+def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], name: str) -> None:
+    """Decode and score the test sets. Print the scores, and write RUN/evaluation/NAME when all are complete.
 
     Args:
         how: what `decoding.decoding_of` returns.
     """
-    settings = ", ".join(f"{key} {value}" for key, value in how.items())
-    for index, testset in enumerate(run.testsets):
-        subset = f"test{index or ''}"
-        references = {kind: run.references(kind, testset) for kind in ("tok", "raw")}
-        print(f"Decoding {testset}: {checkpoint.name}, {settings}", flush=True)
-        tokens = [of_line[0].text for of_line in decoding.generate(run, checkpoint, subset, how, out)]
-        text = plain_text(tokens, run.target, run.prepared.escaped)
-        try:
-            result = scores(tokens, text, references["tok"], references["raw"], run.target, run.prepared.lowercase)
-        except ValueError as error:
-            sys.exit(f"{testset}: {error}; was the data changed?")
-        result |= checkpoint.facts | {"decoding": how}
-        result["scored_as_empty"] = int(decoding.too_long(run, checkpoint, subset).sum())
-        # These names suit multi-bleu.perl: multi-bleu.perl NAME.tok.ref < NAME.tok
-        kept = {"tok": tokens, "txt": text}
-        kept |= {f"tok.ref{i}": lines for i, lines in enumerate(references["tok"])}
-        kept |= {f"txt.ref{i}": lines for i, lines in enumerate(references["raw"])}
-        write_scored(out, testset, kept, result)
-        sys.stdout.write(describe(testset, result))
-
-
-def evaluate_whole(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], name: str) -> None:
-    """Call `evaluate` and put the result into RUN/evaluation/NAME when it is complete."""
     out = run.folder.evaluation(name)
+    settings = ", ".join(f"{key} {value}" for key, value in how.items())
     with whole_folder(out) as part:
-        evaluate(run, checkpoint, how, part)
+        for index, testset in enumerate(run.testsets):
+            raw, tok = run.references("raw", testset), run.references("tok", testset)
+            print(f"Decoding {testset}: {checkpoint.name}, {settings}", flush=True)
+            hypotheses = [of_line[0] for of_line in decoding.generate(run, checkpoint, f"test{index or ''}", how, part)]
+            tokens = [hypothesis.text for hypothesis in hypotheses]
+            text = plain_text(tokens, run.target, run.prepared.escaped)
+            try:
+                result = scores(tokens, text, tok, raw, run.target, run.prepared.lowercase)
+            except ValueError as error:
+                sys.exit(f"{testset}: {error}; was the data changed?")
+            result |= checkpoint.facts | {"decoding": how}
+            result["scored_as_empty"] = sum(hypothesis is decoding.EMPTY for hypothesis in hypotheses)
+            # These names suit multi-bleu.perl: multi-bleu.perl NAME.tok.ref < NAME.tok
+            kept = {"tok": tokens, "txt": text}
+            for kind, references in (("tok", tok), ("txt", raw)):
+                kept |= {f"{kind}.ref{number}": lines for number, lines in enumerate(references)}
+            write_scored(part, testset, kept, result)
+            sys.stdout.write(describe(testset, result))
     print(f"Hypotheses and scores are in {out}")
 
 
@@ -57,4 +51,4 @@ def main() -> None:
     how = decoding.decoding_of(run, **changes)
     with chosen_checkpoint(args) as checkpoint:
         suffix = "".join(f"_{key}{value:g}" for key, value in changes.items() if value is not None)
-        evaluate_whole(run, checkpoint, how, checkpoint.name + suffix)
+        evaluate(run, checkpoint, how, checkpoint.name + suffix)

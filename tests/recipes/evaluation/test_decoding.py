@@ -45,7 +45,7 @@ def test_lines_that_are_too_long_are_scored_as_empty_and_counted(changed, monkey
         assert [sentence[0].text for sentence in found] == [
             text if is_kept else "" for text, is_kept in zip(usual, kept, strict=True)
         ]
-        line = f"{kept.count(False)} lines of 9 are longer than the model's {longest + 1} positions: scored as empty\n"
+        line = f"longer than the model's {longest + 1} positions, so scored as empty: {kept.count(False)} of 9 lines\n"
         assert capsys.readouterr().out == (line if kept.count(False) else "")
 
 

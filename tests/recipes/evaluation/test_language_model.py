@@ -117,8 +117,7 @@ def test_shorter_samples_than_those_of_training(run_folder, data):
 
 @pytest.mark.parametrize(("trained", "sample"), [(8, 8), (512, 512), (3072, 512)])
 def test_samples_are_those_of_training_up_to_those_of_the_paper(trained, sample):
-    assert language_model.choose_sample(None, trained) == sample
-    assert language_model.choose_window(None, sample) == {8: 6, 512: 400}[sample]
+    assert language_model.choose_samples(None, None, trained) == (sample, {8: 6, 512: 400}[sample])
 
 
 @pytest.mark.parametrize("run_folder", ["plain"], indirect=True)

@@ -4,7 +4,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy
 import pytest
 import torch
 from recipes.data import prepared
@@ -94,10 +93,9 @@ def evaluated(changed, monkeypatch):
         (changed / "train.yaml").write_text(config.replace("target_lang: en", f"target_lang: {lang}"))
         decoded = [[decoding.Hypothesis(line, -1.0, 9)] for line in tokens]
         monkeypatch.setattr(decoding, "generate", lambda *_: decoded)
-        monkeypatch.setattr(decoding, "too_long", lambda *_: numpy.array([False]))
         monkeypatch.setattr(decoding.Run, "testsets", ["made_up"])
         unused = checkpoint_choice.Checkpoint(Path("unused.pt"), "unused", "best", 1, "", (9, 9))
-        translation.evaluate_whole(decoding.read_run(RunFolder(changed)), unused, {"beam": 5}, "best")
+        translation.evaluate(decoding.read_run(RunFolder(changed)), unused, {"beam": 5}, "best")
         return json.loads((changed / "evaluation/best/made_up.json").read_text())
 
     return evaluate
