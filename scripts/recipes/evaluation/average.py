@@ -21,12 +21,11 @@ with quiet():
 
     import rdrop_fairseq  # noqa: F401  (PyTorch loads checkpoints of fairseq only after this import)
 
-# For each way in which fairseq saves checkpoints: the pattern of the file names, and the setting that limits how many
-# are kept.
+# The ways in which fairseq saves checkpoints: file names, words for messages, and the setting for how many it keeps.
 SAVED = {
-    "update": (r"checkpoint_\d+_(\d+)\.pt", "keep_interval_updates"),
-    "epoch": (r"checkpoint(\d+)\.pt", "keep_last_epochs"),
-    "best": (r"checkpoint\.best_.+_(-?\d+\.\d+)\.pt", "keep_best_checkpoints"),
+    "update": (r"checkpoint_\d+_(\d+)\.pt", "saved by update", "keep_interval_updates"),
+    "epoch": (r"checkpoint(\d+)\.pt", "saved by epoch", "keep_last_epochs"),
+    "best": (r"checkpoint\.best_.+_(-?\d+\.\d+)\.pt", "best on validation", "keep_best_checkpoints"),
 }
 AVERAGE_OF = "average_of"  # an average lists its checkpoints under this name in its extra_state; so it is recognised
 
@@ -40,13 +39,13 @@ def choose(folder: Path, count: int, kind: str | None) -> list[Path]:
     """
     if not folder.is_dir():
         sys.exit(f"there is no folder {folder}")
-    found = {name: checkpoint_paths(str(folder), pattern) for name, (pattern, _) in SAVED.items()}
+    found = {name: checkpoint_paths(str(folder), pattern) for name, (pattern, _, _) in SAVED.items()}
     kind = kind or ("epoch" if found["epoch"] and not found["update"] else "update")
     paths = [Path(path) for path in found[kind]]  # the highest number first
     if len(paths) < count:
-        what = "best on validation" if kind == "best" else f"saved by {kind}"
-        limit = f"checkpoint.{SAVED[kind][1]} says how many a run keeps"
-        sys.exit(f"{folder} holds {len(paths)} checkpoints {what}, not {count}; {limit}")
+        _, what, limit = SAVED[kind]
+        keeps = f"checkpoint.{limit} says how many a run keeps"
+        sys.exit(f"{folder} holds {len(paths)} checkpoints {what}, not {count}; {keeps}")
     if kind == "best":
         maximize = OmegaConf.select(load(paths[0])["cfg"], "checkpoint.maximize_best_checkpoint_metric")
         if not isinstance(maximize, bool):
@@ -100,19 +99,6 @@ def average(paths: list[Path]) -> dict[str, Any]:
     return result
 
 
-def check_out(out: Path, folder: Path) -> None:
-    """Exit if `out` is a file that is no average, or has a name that fairseq gives to checkpoints in their folder."""
-    replaced = None
-    if out.is_file():
-        with suppress(Exception):  # the file may be anything
-            replaced = torch.load(out, map_location="cpu", mmap=True, weights_only=True)["extra_state"][AVERAGE_OF]
-    if out.exists() and not replaced:
-        sys.exit(f"{out} exists and is no average that this tool made: choose another OUT")
-    names = "|".join([r"checkpoint_(best|last)\.pt", *(pattern for pattern, _ in SAVED.values())])
-    if re.fullmatch(names, out.name) and folder.is_dir() and out.parent.is_dir() and out.parent.samefile(folder):
-        sys.exit(f"{out} would be taken for a checkpoint that the run saved: choose another OUT")
-
-
 def save(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint file, whole or not at all."""
     # torch.save would write the name of the temporary file into the checkpoint if it were given a path.
@@ -133,7 +119,16 @@ def main() -> None:
     if args.best and args.by:
         parser.error("--by goes with --last")
     out = Path(os.path.realpath(args.out))  # if OUT is a link, the file that it points to is replaced
-    check_out(out, args.checkpoints)
+    replaced = None
+    if out.is_file():
+        with suppress(Exception):  # the file may be anything
+            replaced = torch.load(out, map_location="cpu", mmap=True, weights_only=True)["extra_state"][AVERAGE_OF]
+    if out.exists() and not replaced:
+        sys.exit(f"{out} exists and is no average that this tool made: choose another OUT")
+    names = "|".join([r"checkpoint_(best|last)\.pt", *(pattern for pattern, _, _ in SAVED.values())])
+    beside = args.checkpoints.is_dir() and out.parent.is_dir() and out.parent.samefile(args.checkpoints)
+    if beside and re.fullmatch(names, out.name):
+        sys.exit(f"{out} would be taken for a checkpoint that the run saved: choose another OUT")
     paths = choose(args.checkpoints, args.best or args.last, "best" if args.best else args.by)
     save(average(paths), out)
     print(f"{args.out} is the average of {', '.join(path.name for path in paths)}")

@@ -54,14 +54,8 @@ class Checkpoint:
     path: Path  # a copy of the run's checkpoint, or an average
     origin: str  # how messages call the checkpoint
     name: str  # "best", "average5", "average_best5", ...
-    updates: int
-    checksum: str  # the SHA-256 of the file
+    facts: dict[str, Any]  # what the file of the scores says about the checkpoint
     positions: tuple[int, int]  # how many tokens the model takes, of the source and of the target
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the file of the scores says about the checkpoint."""
-        return {"checkpoint": self.name, "updates": self.updates, "checkpoint_sha256": self.checksum}
 
 
 @contextmanager
@@ -73,15 +67,14 @@ def chosen_checkpoint(args: argparse.Namespace) -> Iterator[Checkpoint]:
         sys.exit(f"there is no {run.best}; has the run reached its first validation?")
     with own_folder(run.path, "checkpoint") as temporary:
         held = temporary / "checkpoint.pt"
+        origin = f"{name} of {run.checkpoints}" if count else str(run.best)
         if count:
             from recipes.evaluation import average  # this import takes seconds
 
-            origin = f"{name} of {run.checkpoints}"
             with quiet():
                 paths = average.choose(run.checkpoints, count, "best" if args.average_best else None)
                 average.save(average.average(paths), held)
         else:
-            origin = str(run.best)
             _copy(run.best, held)
             if not zipfile.is_zipfile(held):
                 sys.exit(f"{origin} is cut short; --average N decodes without it")
@@ -123,7 +116,8 @@ def _inspect(path: Path, origin: str, name: str) -> Checkpoint:
             if FURTHER.fullmatch(key) and value not in ("", "None", "False"):
                 sys.exit(f"{origin} is refused: its {key} names another checkpoint, {' '.join(value.split())}")
         source, target = (int(settings.get(f"max_{side}_positions") or 1024) for side in ("source", "target"))
-        return Checkpoint(path, origin, name, updates, sha256(path), (source, target))
+        facts = {"checkpoint": name, "updates": updates, "checkpoint_sha256": sha256(path)}
+        return Checkpoint(path, origin, name, facts, (source, target))
 
 
 def _items(section: Any) -> dict[str, Any]:

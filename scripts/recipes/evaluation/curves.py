@@ -1,8 +1,10 @@
 """Read the log of a training run, and draw the curves of several runs."""
 
 import json
+import math
 import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -13,8 +15,7 @@ LOGGED = re.compile(r"\[(valid|train_inner|train)\]\[INFO\] - (\{.*\})$")
 SAVED = re.compile(r" - Saved checkpoint .* @ (\d+) updates, score ([-+.\w]+)\) \(writing took ")
 STARTED = re.compile(r" - (?:No existing checkpoint found |Loaded checkpoint .*\(epoch \d+ @ (\d+) updates\)$)")
 COLORS = ("tab:gray", "tab:blue", "tab:orange", "tab:green")
-# A run was stopped for a while if its updates took more than SLOW times as long as usual, and more than LONG seconds
-# longer.
+# A run was stopped if updates took more than SLOW times as long as usual, and more than LONG seconds longer.
 SLOW, LONG = 3, 60
 
 Numbers = dict[int, dict[str, float]]  # what was logged at an update, by the number of the update
@@ -24,10 +25,9 @@ def read_log(log: Path) -> dict[str, Numbers]:
     """Return the numbers that fairseq logged about the updates that count.
 
     They are those of validations ("valid"), of some updates in between ("train_inner"), of the ends of epochs ("train")
-    and of checkpoints ("saved", with the key "score").
-
-    If a training goes on from a checkpoint, what was logged before about later updates does not count. What was logged
-    after the last checkpoint does. In "train_inner" the key "interval" is added: how many updates the numbers sum up.
+    and of checkpoints ("saved", with the key "score"). In "train_inner" the key "interval" is added: how many updates
+    the numbers sum up. If a training goes on from a checkpoint, what was logged before about later updates does not
+    count. What was logged after the last checkpoint does.
     """
     found: dict[str, Numbers] = {"valid": {}, "train_inner": {}, "train": {}, "saved": {}}
     summed = 0  # the last update that is part of a sum in the log
@@ -54,10 +54,11 @@ def read_log(log: Path) -> dict[str, Numbers]:
     return found
 
 
-def update_times(inner: Numbers) -> tuple[dict[int, float], float]:
-    """Return the seconds of an update, by the last update of each interval in the log, and those without training.
+def seconds(inner: Numbers, updates: Iterable[int]) -> tuple[dict[int, float], float]:
+    """Return how many seconds the run had trained at each of these updates, and in how many it was stopped.
 
     The clock of a stopped process goes on, so an interval in which the run was stopped gets the median of the run.
+    Updates between two entries of "train_inner", or after the last one, count with the seconds of their interval.
     """
     times = {at: of.get("train_wall", 0.0) / of["interval"] for at, of in sorted(inner.items()) if of["interval"] > 0}
     usual, stopped = median(times.values()) if times else 0.0, 0.0
@@ -66,28 +67,22 @@ def update_times(inner: Numbers) -> tuple[dict[int, float], float]:
         if time > SLOW * usual and more > LONG:
             times[at] = usual
             stopped += more
-    return times, stopped
-
-
-def seconds(times: dict[int, float], update: int) -> float:
-    """Return how many seconds the run had trained at an update, from the first result of `update_times`.
-
-    Updates between two entries of the log, or after the last one, count with the seconds of their interval.
-    """
-    total, last, time = 0.0, 0, 0.0
-    for at, time in times.items():
-        total += (min(at, update) - min(last, update)) * time
-        last = at
-    return total + max(0, update - last) * time
+    trained = {}
+    for update in updates:
+        total, last, time = 0.0, 0, 0.0
+        for at, time in times.items():
+            total += (min(at, update) - min(last, update)) * time
+            last = at
+        trained[update] = total + max(0, update - last) * time
+    return trained, stopped
 
 
 def best_update(saved: Numbers, maximize: bool) -> int | None:
     """Return the update of checkpoint_best.pt. Like fairseq, choose the last of equal scores, and never NaN."""
-    best = chosen = None
+    best, chosen = -math.inf if maximize else math.inf, None
     for update, logs in sorted(saved.items()):
-        score = logs["score"]
-        best = score if best is None else max(score, best) if maximize else min(score, best)
-        if score == best:
+        best = max(logs["score"], best) if maximize else min(logs["score"], best)
+        if logs["score"] == best:
             chosen = update
     return chosen
 

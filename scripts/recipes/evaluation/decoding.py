@@ -32,8 +32,6 @@ SETTINGS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("match_source_len", "unnormalized", "sampling"), (False, True)),
 }
 MAX_TOKENS = 4096  # of a batch; a longer line is a batch of its own
-# fairseq would read embeddings from these files when it builds the model. The checkpoint holds the trained ones.
-NO_EMBEDDING_FILES = dict.fromkeys(("embed_path", "encoder_embed_path", "decoder_embed_path"))
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,7 @@ class Run:
     """What decoding needs to know about a translation run."""
 
     folder: RunFolder
-    bin: Path  # the folder of the binarized data
-    data: Path  # the folder of the prepared data, which holds raw, tok and bin
+    bin: Path  # the folder of the binarized data, beside raw and tok
     prepared: Prepared
     source: str  # language
     target: str
@@ -56,7 +53,7 @@ class Run:
         These are the names that multi-bleu.perl looks for. A file of the source language is no reference, even if that
         language is called LANG0.
         """
-        stem = f"{self.data}/{kind}/{name}."
+        stem = f"{self.bin.parent}/{kind}/{name}."
         names = [f"{self.target}{number}" for number in ("", *range(10))]
         found = [path for lang in names if lang != self.source and (path := Path(stem + lang)).exists()]
         if not found:
@@ -66,15 +63,15 @@ class Run:
     @property
     def testsets(self) -> list[str]:
         """The names of the test sets, in the order of bin's test, test1, ... Exit if bin holds more or fewer."""
-        names = self.prepared.testsets
+        names, data = self.prepared.testsets, self.bin.parent
         if not names:
-            sys.exit(f"{self.data} was prepared without a test set: there is nothing to evaluate on")
+            sys.exit(f"{data} was prepared without a test set: there is nothing to evaluate on")
         for name in names:
             if not re.fullmatch(r"\w[\w.+-]*", name) or names.count(name) > 1:
-                sys.exit(f"{self.data}: each test set must have a name of its own, which is no path; one is '{name}'")
+                sys.exit(f"{data}: each test set must have a name of its own, which is no path; one is '{name}'")
         found = len({path.name.split(".")[0] for path in self.bin.glob("test*.*.idx")})
         if found != len(names):
-            sys.exit(f"{self.data} was prepared with {len(names)} test sets, {self.bin} holds {found}")
+            sys.exit(f"{data} was prepared with {len(names)} test sets, {self.bin} holds {found}")
         return names
 
     def lengths(self, subset: str) -> numpy.ndarray:
@@ -106,17 +103,16 @@ def read_run(run: RunFolder) -> Run:
     data = run.data
     source, target = (run.setting(f"task.{side}_lang", str) for side in ("source", "target"))
     for key, language in (("source_lang", source), ("target_lang", target)):
-        if language is None:
-            sys.exit(f"{run.train_yaml} does not say task.{key}: is this a run of a translation task?")
-        if not LANGUAGE.fullmatch(language):
-            sys.exit(f"{run.train_yaml}, task.{key}: must be a language as in 'de', not '{language}'")
+        if not LANGUAGE.fullmatch(language or ""):
+            wrong = f"must be a language as in 'de', not '{language}'; is this a run of a translation task?"
+            sys.exit(f"{run.train_yaml}, task.{key}: {wrong}")
     post_process = run.setting("common_eval.post_process", str, "subword_nmt")
     if post_process not in (None, *SUBWORDS):
         sys.exit(f"{run.train_yaml}, common_eval.post_process: must be one of {SUBWORDS}, not '{post_process}'")
     prepared = read_prepared(data.parent)
     run.check_dictionaries()
     generation, cpu = run.setting("generation", dict) or {}, run.setting("common.cpu", bool)
-    return Run(run, data, data.parent, prepared, source, target, generation, post_process, cpu)
+    return Run(run, data, prepared, source, target, generation, post_process, cpu)
 
 
 def decoding_of(run: Run, **changes: float | None) -> dict[str, Any]:
@@ -142,12 +138,11 @@ def decoding_of(run: Run, **changes: float | None) -> dict[str, Any]:
 
 
 def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any], out: Path) -> list[list[Hypothesis]]:
-    """Return the hypotheses of fairseq-generate for each line of a text of the run's data, the best first.
+    """Return the hypotheses of fairseq-generate for each line of a text such as "test1", the best first.
 
     A line has one hypothesis, EMPTY, if it or its reference has more tokens than the model takes.
 
     Args:
-        subset: fairseq's name of the text: valid, test, test1, ...
         how: what `decoding_of` returns; it may also hold nbest, the number of hypotheses.
         out: a folder for a temporary file.
     """
@@ -159,29 +154,13 @@ def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any],
         print(f"longer than the model's {positions} positions, so scored as empty: {skipped}", flush=True)
     if not fitting.any():
         return [[EMPTY] for _ in fitting]
-    arguments = generate_arguments(run, checkpoint, subset, how)
-    arguments += [f"--max-tokens={max(MAX_TOKENS, lengths[fitting].max())}", f"--results-path={out}"]
-    with failure_in_one_line(f"decoding {subset} with {checkpoint.origin}"):
-        from fairseq import options
-        from fairseq_cli import generate as fairseq_generate
-
-        fairseq_generate.main(options.parse_args_and_arch(options.get_generation_parser(), arguments))
-    generated = out / f"generate-{subset}.txt"
-    found = read_generated(generated)
-    generated.unlink()
-    if found.keys() != set(fitting.nonzero()[0]):
-        sys.exit(f"decoding {subset} with {checkpoint.origin} failed: fairseq decoded {len(found)} of {len(fitting)}")
-    return [found.get(number, [EMPTY]) for number in range(len(fitting))]
-
-
-def generate_arguments(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any]) -> list[str]:
-    """Return arguments of fairseq-generate, each value joined to its flag, so that no value can become a flag."""
     values = {
         "source-lang": run.source,
         "target-lang": run.target,
         "gen-subset": subset,
         "path": checkpoint.path,
-        "model-overrides": NO_EMBEDDING_FILES,
+        # fairseq would read embeddings from these files when it builds the model, though the checkpoint holds them.
+        "model-overrides": '{"embed_path": None, "encoder_embed_path": None, "decoder_embed_path": None}',
         "post-process": run.post_process or False,
         "max-source-positions": checkpoint.positions[0],
         "max-target-positions": checkpoint.positions[1],
@@ -190,10 +169,23 @@ def generate_arguments(run: Run, checkpoint: Checkpoint, subset: str, how: dict[
         "num-workers": 0,
         "cpu": bool(run.cpu),
         "no-progress-bar": not sys.stderr.isatty(),
+        "max-tokens": max(MAX_TOKENS, lengths[fitting].max()),
+        "results-path": out,
         **{key.replace("_", "-"): value for key, value in how.items()},
     }
+    # Each value is joined to its flag, so that no value of a config can become a flag.
     flags = [f"--{key}" if value is True else f"--{key}={value}" for key, value in values.items() if value is not False]
-    return [str(run.bin), *flags]
+    with failure_in_one_line(f"decoding {subset} with {checkpoint.origin}"):
+        from fairseq import options
+        from fairseq_cli import generate as fairseq_generate
+
+        fairseq_generate.main(options.parse_args_and_arch(options.get_generation_parser(), [str(run.bin), *flags]))
+    generated = out / f"generate-{subset}.txt"
+    found = read_generated(generated)
+    generated.unlink()
+    if found.keys() != set(fitting.nonzero()[0]):
+        sys.exit(f"decoding {subset} with {checkpoint.origin} failed: fairseq decoded {len(found)} of {len(fitting)}")
+    return [found.get(number, [EMPTY]) for number in range(len(fitting))]
 
 
 def read_generated(path: Path) -> dict[int, list[Hypothesis]]:

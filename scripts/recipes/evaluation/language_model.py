@@ -66,21 +66,14 @@ def load(checkpoint: Checkpoint, data: Path, sample: int | None, window: int | N
 
 
 def evaluate(model: Any, task: Any, sample: int, window: int, split: str) -> dict[str, Any]:
-    """Return and print the perplexity of a text, and what was counted. Exit if a word was left out.
-
-    Args:
-        sample, window: the result of `choose_samples`.
-        split: "valid" or "test".
-    """
+    """Return and print the perplexity of the text "valid" or "test", with counts. Exit if a word was left out."""
     from fairseq.data import data_utils
     from fairseq_cli.eval_lm import eval_lm
 
     data, words, bos = task.args.data, task.target_dictionary, task.args.add_bos_token
     binarized = Path(data, f"{split}.bin")
-    if not binarized.is_file():
-        sys.exit(f"{data} has no {split} text")
-    if not binarized.stat().st_size:
-        sys.exit(f"{data}: the {split} text holds no token")
+    if not (binarized.is_file() and binarized.stat().st_size):
+        sys.exit(f"{data} has no {split} text, or an empty one")
     text = data_utils.load_indexed_dataset(f"{data}/{split}", words)
     total = int(text.sizes.sum())  # text must stay in use until here: its sizes are in a file that it keeps mapped
     task.load_dataset(split)

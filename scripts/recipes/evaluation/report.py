@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from recipes import cli
-from recipes.evaluation.curves import best_update, plot, read_log, seconds, update_times
+from recipes.evaluation.curves import best_update, plot, read_log, seconds
 from recipes.evaluation.score import read_scores
 from recipes.files import read_lines
 from recipes.table import markdown_table
@@ -28,23 +28,21 @@ def read_run(run: RunFolder, evaluation: str) -> dict[str, Any]:
 
     The curve holds the validations in order. Each has "update", "seconds" of training, "loss" in bits, "ppl" and, if
     the run measured it, "bleu".
-
-    Args:
-        evaluation: the name of the evaluation that the scores are from, such as "best".
     """
-    maximize = run.setting("checkpoint.maximize_best_checkpoint_metric", bool, False)
+    if not run.log.is_file():
+        sys.exit(f"{run} is no run folder of scripts/train.sh: it has no train.log")
     log = read_log(run.log)
-    times, stopped = update_times(log["train_inner"])
+    trained, stopped = seconds(log["train_inner"], log["valid"])
     if stopped:
         print(f"{run}: {stopped / 60:.1f} minutes in which it was stopped are not counted", file=sys.stderr)
     kept = [key for key in ("loss", "ppl", "bleu") if all(key in valid for valid in log["valid"].values())]
     if not log["valid"] or kept[:2] != ["loss", "ppl"]:
         sys.exit(f"{run}: its train.log holds no validation with loss and ppl")
     curve = {
-        update: {"update": update, "seconds": seconds(times, update), **{key: valid[key] for key in kept}}
+        update: {"update": update, "seconds": trained[update], **{key: valid[key] for key in kept}}
         for update, valid in sorted(log["valid"].items())
     }
-    best = best_update(log["saved"], maximize)
+    best = best_update(log["saved"], run.setting("checkpoint.maximize_best_checkpoint_metric", bool, False))
     if best not in curve:
         sys.exit(f"{run}: its train.log names no checkpoint that is best on validation")
     config, seed = os.path.split(os.path.abspath(run.path))
@@ -69,9 +67,7 @@ def columns(run: dict[str, Any]) -> dict[str, float]:
     if "bleu" in run["best"]:
         numbers["valid BLEU"] = run["best"]["bleu"]
     for name, test in run["tests"].items():
-        for label, key in SCORES.items():
-            if key in test:
-                numbers[f"{name} {label}"] = test[key]
+        numbers |= {f"{name} {label}": test[key] for label, key in SCORES.items() if key in test}
     return numbers
 
 
@@ -100,9 +96,6 @@ def main() -> None:
     args = parser.parse_args()
     cli.check_each_once(args.runs)
     folders = [RunFolder(path) for path in args.runs]
-    for folder in folders:
-        if not folder.log.is_file():
-            sys.exit(f"{folder} is no run folder of scripts/train.sh: it has no train.log")
     runs = [read_run(folder, args.evaluation) for folder in folders]
     common = os.path.commonpath([os.path.dirname(run["name"]) for run in runs])
     for folder, run in zip(folders, runs, strict=True):

@@ -18,8 +18,7 @@ from recipes.text.moses import detokenizer
 from recipes.training.run_folder import RunFolder
 
 # Perl's split, and so multi-bleu.perl, splits at ASCII white space alone; Python's split() also at these characters.
-# So each of them is replaced by a lone surrogate. No text that was read from UTF-8 holds one, so different tokens stay
-# different.
+# So a lone surrogate replaces each of them. Text that was read from UTF-8 has none: different tokens stay different.
 _OTHER_SPACES = {char for char in map(chr, range(0x10000)) if char.isspace()} - set(" \t\n\v\f\r")
 _AS_LETTERS = str.maketrans({space: chr(0xD800 + number) for number, space in enumerate(sorted(_OTHER_SPACES))})
 
@@ -98,38 +97,29 @@ def plain_text(tokens: list[str], lang: str, escaped: bool) -> list[str]:
     return [_SPACE_AT_CJK.sub("", line) for line in text] if lang == "zh" else text
 
 
-def scores(
-    tokens: list[str],
-    text: list[str],
-    reference_tokens: list[list[str]],
-    reference_text: list[list[str]],
-    lang: str,
-    lowercase: bool = False,
-) -> dict[str, Any]:
+def scores(tok: list[list[str]], txt: list[list[str]], lang: str, lowercase: bool = False) -> dict[str, Any]:
     """Return the scores of a translation, with the signatures of sacreBLEU. Raise ValueError as `check_lengths` does.
 
     Args:
-        tokens, text: the translation, tokenized and as plain text.
-        reference_tokens, reference_text: one or more references.
-        lang: the target language.
+        tok, txt: the translation followed by one or more references, tokenized and as plain text.
         lowercase: whether the translation is lower-cased, and the references must be lower-cased for the scores.
     """
-    check_lengths(tokens, [text, *reference_tokens, *reference_text])
+    check_lengths(tok[0], tok + txt)
     bleu, chrf = text_metrics(lang, lowercase)
-    unsplit = multi_bleu(tokens, reference_tokens)
-    split, *split_references = [[split_compounds(line) for line in lines] for lines in (tokens, *reference_tokens)]
-    compounds = multi_bleu(split, split_references)
+    split = [[split_compounds(line) for line in lines] for lines in tok]
+    unsplit, compounds = multi_bleu(tok[0], tok[1:]), multi_bleu(split[0], split[1:])
+    text, *references = txt
     return {
         "sentences": len(text),
         "lang": lang,
         "lowercase": lowercase,
-        "bleu": bleu.corpus_score(text, reference_text).score,
+        "bleu": bleu.corpus_score(text, references).score,
         "bleu_signature": str(bleu.get_signature()),
         "tokenized_bleu": unsplit.score,
         "tokenized_bleu_line": multi_bleu_line(unsplit),
         "compound_split_bleu": compounds.score,
         "compound_split_bleu_line": multi_bleu_line(compounds),
-        "chrf": chrf.corpus_score(text, reference_text).score,
+        "chrf": chrf.corpus_score(text, references).score,
         "chrf_signature": str(chrf.get_signature()),
     }
 
@@ -170,8 +160,13 @@ def describe(name: str, result: dict[str, Any]) -> str:
     )
 
 
-def write_scored(out: Path, name: str, texts: dict[str, list[str]], result: dict[str, Any]) -> None:
-    """Write the texts of a scored test set to OUT/NAME.SUFFIX, and its scores to OUT/NAME.json."""
-    for suffix, lines in texts.items():
-        write_lines(out / f"{name}.{suffix}", lines)
+def write_scored(out: Path, name: str, texts: dict[str, list[list[str]]], result: dict[str, Any]) -> None:
+    """Write the scores of a test set to OUT/NAME.json, and translation and references to OUT/NAME.KIND, .KIND.ref0, ...
+
+    These names suit multi-bleu.perl: multi-bleu.perl NAME.tok.ref < NAME.tok
+    """
+    for kind, (translation, *references) in texts.items():
+        write_lines(out / f"{name}.{kind}", translation)
+        for number, lines in enumerate(references):
+            write_lines(out / f"{name}.{kind}.ref{number}", lines)
     (out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

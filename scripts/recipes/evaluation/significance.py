@@ -4,14 +4,12 @@ import glob
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
 from statistics import mean, stdev, variance
 from typing import Any
 
 import numpy
-from sacrebleu.metrics.base import Metric
 from sacrebleu.significance import PairedTest
 from scipy.stats import wilcoxon
 from tqdm import tqdm
@@ -30,63 +28,53 @@ SCORES = {
 }
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """A run, and the test sets that it was scored on.
+class Evaluation(RunFolder):
+    """A run with the test sets that it was scored on, by name.
 
     A test set has the scores by their names in the file of the evaluation. Its "tok" and "txt" are the translation
     followed by the references, tokenized and as plain text.
     """
 
-    run: Path
-    seed: int
-    tests: dict[str, dict[str, Any]]
+    def __init__(self, path: Path, name: str) -> None:
+        """Read the evaluation of that name. Exit if it is not complete."""
+        super().__init__(path)
+        self.tests = read_scores(self, name, KINDS.keys() - {"perplexity"})
+        for (test, scored), kind in product(self.tests.items(), ("tok", "txt")):
+            translation = self.evaluation(name) / f"{test}.{kind}"
+            count = len(list(translation.parent.glob(f"{glob.escape(translation.name)}.ref*"))) or 1
+            try:
+                paths = [translation, *(Path(f"{translation}.ref{number}") for number in range(count))]
+                scored[kind] = [read_lines(path) for path in paths]
+                check_lengths(scored["tok"][0], scored[kind])
+            except FileNotFoundError as error:
+                sys.exit(f"there is no {error.filename}: evaluate the run again")
+            except ValueError as error:
+                sys.exit(f"{translation}: {error}: evaluate the run again")
 
 
 Pairs = list[tuple[Evaluation, Evaluation]]
-
-
-def read_evaluation(path: Path, name: str) -> Evaluation:
-    """Return an evaluation of the run in a folder. Exit if there is none of that name, or if it is not complete."""
-    run = RunFolder(path)
-    tests = read_scores(run, name, KINDS.keys() - {"perplexity"})
-    for (test, scored), kind in product(tests.items(), ("tok", "txt")):
-        translation = run.evaluation(name) / f"{test}.{kind}"
-        count = len(list(translation.parent.glob(f"{glob.escape(translation.name)}.ref*"))) or 1
-        try:
-            paths = [translation, *(Path(f"{translation}.ref{number}") for number in range(count))]
-            scored[kind] = [read_lines(path) for path in paths]
-            check_lengths(scored["tok"][0], scored[kind])
-        except FileNotFoundError as error:
-            sys.exit(f"there is no {error.filename}: evaluate the run again")
-        except ValueError as error:
-            sys.exit(f"{translation}: {error}: evaluate the run again")
-    return Evaluation(path, run.seed, tests)
 
 
 def check_comparable(group_a: list[Evaluation], group_b: list[Evaluation]) -> None:
     """Exit unless all were scored on the same test sets in the same way, and each seed is once in its group."""
     for one, other in [*combinations(group_a, 2), *combinations(group_b, 2)]:
         if one.seed == other.seed:
-            sys.exit(f"{one.run} and {other.run} in one group have the same seed {one.seed}")
+            sys.exit(f"{one} and {other} in one group have the same seed {one.seed}")
     first = group_a[0]
     for run in group_a + group_b:
         if run.tests.keys() != first.tests.keys():
-            sys.exit(f"{first.run} was scored on {', '.join(first.tests)}, {run.run} on {', '.join(run.tests)}")
+            sys.exit(f"{first} was scored on {', '.join(first.tests)}, {run} on {', '.join(run.tests)}")
         for name, test in run.tests.items():
             expected = first.tests[name]
             if any(test[kind][1:] != expected[kind][1:] for kind in ("tok", "txt")):
-                sys.exit(f"{name}: the references of {run.run} differ from those of {first.run}")
+                sys.exit(f"{name}: the references of {run} differ from those of {first}")
             for key in ("bleu_signature", "chrf_signature"):
                 if test[key] != expected[key]:
-                    sys.exit(f"{name}: {run.run} was scored by {test[key]}, {first.run} by {expected[key]}")
+                    sys.exit(f"{name}: {run} was scored by {test[key]}, {first} by {expected[key]}")
 
 
 def wilcoxon_p(differences: list[float]) -> float:
-    """Return the two-sided p-value of the Wilcoxon signed-rank test.
-
-    It is exact for up to 13 differences, also if some are equal or 0: then scipy tries all 2^n combinations of signs.
-    """
+    """Return the two-sided p-value of the Wilcoxon signed-rank test. It is exact for up to 13 differences."""
     rounded = numpy.round(differences, 9)  # numbers that differ only by rounding errors count as equal
     return float(wilcoxon(rounded).pvalue) if rounded.any() else 1.0
 
@@ -121,11 +109,7 @@ def paired_tests(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, li
     bleu, chrf = text_metrics(a["lang"], a["lowercase"])
     text = [b["txt"][0], *a["txt"]]
     tokens = [as_perl_splits(lines) for lines in (b["tok"][0], *a["tok"])]
-    tested: list[tuple[str, Metric, list[list[str]]]] = [
-        ("bleu", bleu, text),
-        ("tokenized_bleu", token_metric(), tokens),
-        ("chrf", chrf, text),
-    ]
+    tested = [("bleu", bleu, text), ("tokenized_bleu", token_metric(), tokens), ("chrf", chrf, text)]
     for key, metric, (of_b, of_a, *references) in tested:
         p_values: list[float] = []
         signatures = []
@@ -167,17 +151,15 @@ def main() -> None:
     if not others:
         parser.error("no runs to compare with: give them after --")
     cli.check_each_once(args.runs + others)
-    group_a, group_b = groups = [
-        [read_evaluation(run, args.evaluation) for run in runs] for runs in (args.runs, others)
-    ]
+    group_a, group_b = groups = [[Evaluation(run, args.evaluation) for run in runs] for runs in (args.runs, others)]
     check_comparable(group_a, group_b)
+    pairs = [(a, b) for a in group_a for b in group_b if a.seed == b.seed or len(group_a) == len(group_b) == 1]
+    pairs.sort(key=lambda pair: pair[0].seed)
     for label, group in zip("AB", groups, strict=True):
         for run in group:
             decoded = run.tests[min(run.tests)]
             how = ", ".join(f"{key} {value}" for key, value in decoded["decoding"].items())
-            print(f"{label}: {run.run} (seed {run.seed}; {decoded['checkpoint']}, {how})")
-    pairs = [(a, b) for a in group_a for b in group_b if a.seed == b.seed or len(group_a) == len(group_b) == 1]
-    pairs.sort(key=lambda pair: pair[0].seed)
+            print(f"{label}: {run} (seed {run.seed}; {decoded['checkpoint']}, {how})")
     for test, scored in group_a[0].tests.items():
         print(f"\n{test} ({scored['sentences']} sentences)\n")
         sys.stdout.write(markdown_table(score_rows(test, groups, pairs)))

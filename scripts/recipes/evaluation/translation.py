@@ -11,31 +11,23 @@ from recipes.files import whole_folder
 
 
 def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], name: str) -> None:
-    """Decode and score the test sets. Print the scores, and write RUN/evaluation/NAME when all are complete.
-
-    Args:
-        how: what `decoding.decoding_of` returns.
-    """
+    """Decode the test sets as `decoding_of` says. Print their scores, and write all to the evaluation of that name."""
     out = run.folder.evaluation(name)
     settings = ", ".join(f"{key} {value}" for key, value in how.items())
     with whole_folder(out) as part:
         for index, testset in enumerate(run.testsets):
-            raw, tok = run.references("raw", testset), run.references("tok", testset)
+            tok, txt = run.references("tok", testset), run.references("raw", testset)
             print(f"Decoding {testset}: {checkpoint.name}, {settings}", flush=True)
             hypotheses = [of_line[0] for of_line in decoding.generate(run, checkpoint, f"test{index or ''}", how, part)]
-            tokens = [hypothesis.text for hypothesis in hypotheses]
-            text = plain_text(tokens, run.target, run.prepared.escaped)
+            tok.insert(0, [hypothesis.text for hypothesis in hypotheses])
+            txt.insert(0, plain_text(tok[0], run.target, run.prepared.escaped))
             try:
-                result = scores(tokens, text, tok, raw, run.target, run.prepared.lowercase)
+                result = scores(tok, txt, run.target, run.prepared.lowercase)
             except ValueError as error:
                 sys.exit(f"{testset}: {error}; was the data changed?")
             result |= checkpoint.facts | {"decoding": how}
             result["scored_as_empty"] = sum(hypothesis is decoding.EMPTY for hypothesis in hypotheses)
-            # These names suit multi-bleu.perl: multi-bleu.perl NAME.tok.ref < NAME.tok
-            kept = {"tok": tokens, "txt": text}
-            for kind, references in (("tok", tok), ("txt", raw)):
-                kept |= {f"{kind}.ref{number}": lines for number, lines in enumerate(references)}
-            write_scored(part, testset, kept, result)
+            write_scored(part, testset, {"tok": tok, "txt": txt}, result)
             sys.stdout.write(describe(testset, result))
     print(f"Hypotheses and scores are in {out}")
 

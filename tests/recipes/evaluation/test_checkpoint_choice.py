@@ -18,7 +18,10 @@ def test_the_checkpoint_stays_while_training_writes_a_new_one_in_its_place(chang
     old, new = best.read_bytes(), (changed / "checkpoints/checkpoint_last.pt").read_bytes()
     with chosen(changed) as checkpoint:
         best.write_bytes(new)
-        assert checkpoint.path.read_bytes() == old and hashlib.sha256(old).hexdigest() == checkpoint.checksum
+        assert (
+            checkpoint.path.read_bytes() == old
+            and hashlib.sha256(old).hexdigest() == checkpoint.facts["checkpoint_sha256"]
+        )
     assert old != new and not list(changed.rglob(".*"))
 
     def copied_while_written(source, copy):

@@ -62,7 +62,7 @@ def test_lines_that_are_too_long_are_scored_as_empty_and_counted(changed, monkey
         ("lenpen: 0.6", "score_reference: true", "generation.score_reference: an evaluation does not take this"),
         ("lenpen: 0.6", "lm_path: /some/lm.pt", "generation.lm_path: an evaluation does not take this"),
         ("lenpen: 0.6", "replace_unk: /some/file", "generation.replace_unk: an evaluation does not take this"),
-        ("source_lang: de", "sauce_lang: de", "does not say task.source_lang"),
+        ("source_lang: de", "sauce_lang: de", "task.source_lang: must be a language as in 'de', not 'None'; is this"),
         ("target_lang: en", "target_lang: --user-dir=/some", "task.target_lang: must be a language as in 'de', not"),
         ("target_lang: en", "target_lang: en/../x", "task.target_lang: must be a language as in 'de', not"),
         ("generation:", "generation: [1]\nother:", "train.yaml, generation: must be a section, not [1]"),

@@ -128,10 +128,8 @@ def test_plain_text(tokens, lang, escaped, text):
 
 def test_all_scores_of_a_text():
     result = score.scores(
-        ["a well-known cat sat", "yes ."],
-        ["a well-known cat sat", "yes."],
-        [["a well-known cat sat", "no ."], ["the cat sits", "yes , yes"]],
-        [["a well-known cat sat", "no."], ["the cat sits", "yes, yes"]],
+        [["a well-known cat sat", "yes ."], ["a well-known cat sat", "no ."], ["the cat sits", "yes , yes"]],
+        [["a well-known cat sat", "yes."], ["a well-known cat sat", "no."], ["the cat sits", "yes, yes"]],
         "en",
     )
     assert result["sentences"] == 2
@@ -158,11 +156,12 @@ def test_texts_of_different_lengths_are_refused():
     for hypothesis, references in ((two, [one]), (one, [two]), (two, [two, one])):
         with pytest.raises(ValueError, match=r"[12] hypotheses, and a reference of [12] lines"):
             score.multi_bleu(hypothesis, references)
-    right = {"tokens": two, "text": two, "reference_tokens": [two], "reference_text": [two]}
+    right = {"tok": [two, two], "txt": [two, two]}
     score.scores(**right, lang="en")
-    for name, value in right.items():
-        with pytest.raises(ValueError, match=r"[12] hypotheses, and a reference of [12] lines"):
-            score.scores(**right | {name: one if value is two else [two, one]}, lang="en")
+    for name in right:
+        for wrong in ([one, two], [two, two, one]):
+            with pytest.raises(ValueError, match=r"[12] hypotheses, and a reference of [12] lines"):
+                score.scores(**right | {name: wrong}, lang="en")
 
 
 def test_where_fairseq_score_counts_otherwise(tmp_path):
@@ -183,9 +182,9 @@ def test_a_text_that_is_not_utf8_is_refused(tmp_path):
 
 
 def test_lower_cased_text_is_scored_lower_cased():
-    tokens, text = ["a cat sat down ."], ["a cat sat down."]
-    cased = score.scores(tokens, text, [tokens], [["A Cat sat down."]], "en")
-    lower = score.scores(tokens, text, [tokens], [["A Cat sat down."]], "en", lowercase=True)
+    tok, txt = [["a cat sat down ."]] * 2, [["a cat sat down."], ["A Cat sat down."]]
+    cased = score.scores(tok, txt, "en")
+    lower = score.scores(tok, txt, "en", lowercase=True)
     assert lower["bleu"] == pytest.approx(100) and lower["chrf"] == pytest.approx(100)
     assert cased["bleu"] < 90 and cased["chrf"] < 90
     assert "|case:lc|" in lower["bleu_signature"] and "|case:lc|" in lower["chrf_signature"]
@@ -194,7 +193,7 @@ def test_lower_cased_text_is_scored_lower_cased():
 
 def test_chinese_is_scored_by_character():
     result = score.scores(
-        ["我 爱 北京 天安门"], ["我爱北京天安门"], [["我 爱 北京天安门"]], [["我爱北京 天安门"]], "zh"
+        [["我 爱 北京 天安门"], ["我 爱 北京天安门"]], [["我爱北京天安门"], ["我爱北京 天安门"]], "zh"
     )
     assert "|tok:zh|" in result["bleu_signature"] and result["bleu"] == pytest.approx(100)
     assert "hyp_len=4, ref_len=3" in result["tokenized_bleu_line"]

@@ -33,14 +33,14 @@ def make_run(folder: Path, seed: int, lines: list[str], name: str = "test", refe
     out = folder / "evaluation/best"
     out.mkdir(parents=True, exist_ok=True)
     (folder / "train.yaml").write_text(f"common: {{seed: {seed}}}\n")
-    result = scores(lines, lines, [reference], [reference], "en", **options)
+    result = scores([lines, reference], [lines, reference], "en", **options)
     result |= {
         "checkpoint": "best",
         "updates": 10,
         "checkpoint_sha256": "0" * 64,
         "decoding": {"beam": 5, "lenpen": 1.0},
     }
-    write_scored(out, name, {"tok": lines, "txt": lines, "tok.ref0": reference, "txt.ref0": reference}, result)
+    write_scored(out, name, {"tok": [lines, reference], "txt": [lines, reference]}, result)
     return folder
 
 

@@ -94,7 +94,7 @@ def evaluated(changed, monkeypatch):
         decoded = [[decoding.Hypothesis(line, -1.0, 9)] for line in tokens]
         monkeypatch.setattr(decoding, "generate", lambda *_: decoded)
         monkeypatch.setattr(decoding.Run, "testsets", ["made_up"])
-        unused = checkpoint_choice.Checkpoint(Path("unused.pt"), "unused", "best", 1, "", (9, 9))
+        unused = checkpoint_choice.Checkpoint(Path("unused.pt"), "unused", "best", {}, (9, 9))
         translation.evaluate(decoding.read_run(RunFolder(changed)), unused, {"beam": 5}, "best")
         return json.loads((changed / "evaluation/best/made_up.json").read_text())
 
