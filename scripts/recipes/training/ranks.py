@@ -39,8 +39,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file = path.open("ab", buffering=0)
-        self.reader = path.open("rb", buffering=0)
+        self.file = path.open("a+b", buffering=0)
         self.read_to = os.fstat(self.file.fileno()).st_size
         self.rest = b""  # the beginning of a line whose end is not written yet
         self.devices: int | None = None  # on how many processes fairseq says that it trains
@@ -49,8 +48,8 @@ class Log:
 
     def follow(self) -> None:
         """Print and note what has been written since the last call. Raise OSError if it cannot be printed."""
-        size = os.fstat(self.reader.fileno()).st_size
-        new = os.pread(self.reader.fileno(), max(0, size - self.read_to), self.read_to)
+        size = os.fstat(self.file.fileno()).st_size
+        new = os.pread(self.file.fileno(), max(0, size - self.read_to), self.read_to)
         self.read_to += len(new)
         *lines, self.rest = (self.rest + new).split(b"\n")
         for line in lines:
@@ -74,7 +73,6 @@ class Log:
             self.follow()
             sys.stdout.buffer.write(self.rest)
             sys.stdout.flush()
-        self.reader.close()
         self.file.close()
 
 
@@ -108,9 +106,7 @@ class Rank:
                 logging_failed |= LOGGING_FAILED in text
                 if logging_failed and text.startswith("OSError: "):
                     raise OSError(text.removeprefix("OSError: ").strip())
-            except (
-                ValueError
-            ):  # the log is closed: what goes on to print is only a child of the process, which has ended
+            except ValueError:  # the log is closed: only a child of the process, which has ended, goes on to print
                 return None
             except OSError as error:
                 self.unwritable = f"its output cannot be written: {error}"
@@ -135,13 +131,13 @@ class Rank:
 def start(job: Job, arguments: list[str], log: Log, locks: list[int]) -> Iterator[Rank]:
     """Start the job's processes of this machine one by one, so that a signal can end those that are started.
 
-    Args:
-        arguments: those of fairseq-hydra-train.
-        locks: file descriptors that the processes keep open.
+    They keep the file descriptors of the locks open.
     """
     env = {"PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}  # fairseq's own, of deprecated calls
     if job.world_size > 1:
-        host, port = job.master.rsplit(":", 1) if job.master else ("127.0.0.1", str(free_port()))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            free = f"127.0.0.1:{listener.getsockname()[1]}"
+        host, port = (job.master or free).rsplit(":", 1)
         env |= {"WORLD_SIZE": str(job.world_size), "MASTER_ADDR": host, "MASTER_PORT": port}
     if job.local > 1:  # threads that outnumber the cores slow each other down
         env["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // job.local)))
@@ -149,13 +145,6 @@ def start(job: Job, arguments: list[str], log: Log, locks: list[int]) -> Iterato
         if job.world_size > 1:
             env |= {"RANK": str(job.first_rank + i), "LOCAL_RANK": str(job.local_rank + i)}
         yield Rank(job.first_rank + i, children.command(MODULE, *arguments), env, log, locks)
-
-
-def free_port() -> int:
-    """Return a TCP port on which nothing listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def watch(ranks: list[Rank], job: Job, batch: Batch, log: Log) -> str:
@@ -192,8 +181,8 @@ def failure(ranks: list[Rank], job: Job, batch: Batch) -> str:
 def out_of_memory(batch: Batch, job: Job) -> str:
     """Say which smaller size of a batch to use."""
     smaller = batch.smaller(job.world_size)
-    if batch.key is None or smaller is None:
-        return f"out of memory, and {batch} allows no smaller {batch.key or 'batch'}"
+    if smaller is None:
+        return f"out of memory, and {batch} allows no smaller {batch.key}"
     return (
         f"out of memory with {batch.key}={batch.asked}: add {batch.key}={smaller} to the command; update_freq then "
         "rises by itself, so that the batch of an update stays"

@@ -160,7 +160,7 @@ def test_only_a_task_that_knows_the_setting_is_told_to_end_when_out_of_memory(co
         (Job(2, 2), "torchrun --standalone --nproc-per-node 2 -m fairseq_cli.hydra_train"),
         (
             Job(16, 8, 8, 0, 2, "one:29500"),
-            "torchrun --nnodes 2 --node-rank 1 --nproc-per-node 8 --master-addr one --master-port 29500 "
+            "torchrun --nnodes 2 --node-rank 1 --master-addr one --master-port 29500 --nproc-per-node 8 "
             "-m fairseq_cli.hydra_train",
         ),
     ],
@@ -177,11 +177,11 @@ TRAINS = """
 import os, time
 rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 if rank == 0:
-    print(f"training on {world_size} devices", flush=True)
+    os.write(1, f"training on {world_size} devices\\n".encode())
 update = 0
 while True:
     update += 1
-    print(f"rank {rank} of {world_size}: update {update}", flush=True)
+    os.write(1, f"rank {rank} of {world_size}: update {update}\\n".encode())  # at once: the lines of two do not mix
     time.sleep(0.005)
 """
 
