@@ -103,6 +103,7 @@ def train(config: Path, values: list[str]) -> Facts:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as patches:
         run = RunFolder(Path(folder))
         cfg = run_config(config, run, 1, values)
+        cfg.checkpoint.no_save = True  # here, because a run of train.sh cannot go without its checkpoints
         check_data(cfg, config)
         make_folder(cfg, run)
         hydra_init("train")
@@ -130,8 +131,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/performance"), help="folder of the results")
     args = parser.parse_intermixed_args()  # values may follow options
     say(f"Training {args.config} for {args.updates} updates after {WARM_UP} to warm up")
-    limits = [f"optimization.max_update={args.updates + WARM_UP}", "checkpoint.no_save=true"]
-    values = [*limits, "dataset.disable_validation=true", *args.values]
+    limit = f"optimization.max_update={args.updates + WARM_UP}"
+    values = [limit, "dataset.disable_validation=true", *args.values]
     found = ask(TRAIN_SH, train, Path(args.config), values)
     seconds, updates, tokens = found["seconds"], found["updates"], found["tokens"]
     total = sum(seconds.values())

@@ -19,7 +19,7 @@ class Batch:
 
     gpus: int  # of the recipe
     update_freq: list[int]  # of the recipe, by epoch
-    key: str | None  # the one of SIZES that the recipe sets
+    key: str  # the one of SIZES that the recipe sets
     size: int  # the recipe's, in tokens or sentences
     asked: int  # the one that is asked for; the recipe's if none is
 
@@ -58,8 +58,8 @@ class Batch:
 
     def words(self, processes: int, update_freq: list[int], size: int) -> str:
         """Return a batch as a text like "8 processes x update_freq 16 x max_tokens 4096"."""
-        times = [f"{processes} process{'es' if processes > 1 else ''}", f"update_freq {update_freq[0]}"]
-        return " x ".join(times + ([f"{self.key.split('.')[1]} {size}"] if self.key else []))
+        unit = "process" if processes == 1 else "processes"
+        return f"{processes} {unit} x update_freq {update_freq[0]} x {self.key.split('.')[1]} {size}"
 
 
 def find_batch(recipe: DictConfig, asked: Any = None) -> Batch:
@@ -69,7 +69,9 @@ def find_batch(recipe: DictConfig, asked: Any = None) -> Batch:
         asked: the size of a batch on one GPU that the command line asks for; None for the recipe's.
     """
     key = size_key(recipe)
-    size: Any = setting(recipe, key) if key else 1
+    if key is None:
+        sys.exit(f"the size of a batch on one GPU is missing: set {' or '.join(SIZES)}")
+    size: Any = setting(recipe, key)
     asked = size if asked is None else asked
     gpus: Any = setting(recipe, "distributed_training.distributed_world_size", 1)
     freq: Any = setting(recipe, "optimization.update_freq", [1])

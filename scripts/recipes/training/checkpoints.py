@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipes.files import whole_file
+from recipes.files import whole_file, write_whole
 from recipes.quiet import quiet
 from recipes.training.run_folder import RunFolder
 from recipes.training.settings import LIMITS, read, setting
@@ -23,17 +23,6 @@ class Progress:
     updates: int
     epoch: int  # with which training goes on
     hours: float
-
-    def has_reached(self, limits: dict[str, Any]) -> bool:
-        """Return whether it has reached a limit. Not all limits can be told from a checkpoint."""
-        most = {
-            name: limits.get(f"optimization.{name}") or 0 for name in ("max_update", "max_epoch", "stop_time_hours")
-        }
-        return (
-            0 < most["max_update"] <= self.updates
-            or 0 < most["max_epoch"] < self.epoch
-            or 0 < most["stop_time_hours"] < self.hours
-        )
 
 
 def progress_of(checkpoint: Path) -> Progress | None:
@@ -56,38 +45,37 @@ def progress_of(checkpoint: Path) -> Progress | None:
         return None
 
 
-def checkpoints_of(run: RunFolder) -> list[Path]:
-    """Return all checkpoints that fairseq has saved of a run."""
-    return sorted(run.checkpoints.glob("checkpoint*.pt"))
-
-
 def limits_of(cfg: DictConfig) -> dict[str, Any]:
     """Return the limits of the training that a config sets."""
     return {key: value for key in LIMITS if (value := setting(cfg, key)) is not None}
 
 
-def finished_file(run: RunFolder) -> Path:
-    """Return the path of the file that says with which limits the training of a run has ended."""
-    return run.path / "finished.yaml"
-
-
 def is_finished(cfg: DictConfig, run: RunFolder) -> bool:
     """Return whether training has ended with the limits of the config, or had gone that far before."""
-    if not checkpoints_of(run):
+    if not run.saved():
         return False
-    ended = finished_file(run)
-    if ended.exists() and OmegaConf.to_container(read(ended)) == limits_of(cfg):
+    limits = limits_of(cfg)
+    if run.finished.exists() and OmegaConf.to_container(read(run.finished)) == limits:
         return True
     progress = progress_of(run.last)
-    return progress is not None and progress.has_reached(limits_of(cfg))
+    if progress is None:
+        return False
+    updates, epochs, hours = (
+        limits.get(f"optimization.{name}") or 0 for name in ("max_update", "max_epoch", "stop_time_hours")
+    )
+    return 0 < updates <= progress.updates or 0 < epochs < progress.epoch or 0 < hours < progress.hours
+
+
+def note_finished(cfg: DictConfig, run: RunFolder) -> None:
+    """Write down that the training of a run has ended, and with which limits."""
+    write_whole(run.finished, OmegaConf.to_yaml(OmegaConf.create(limits_of(cfg))))
 
 
 def mend_last_checkpoint(run: RunFolder) -> None:
     """Put the newest complete checkpoint in the place of the last one if that is missing or cut short."""
-    found = checkpoints_of(run)
-    if not found or zipfile.is_zipfile(run.last):
+    if not run.saved() or zipfile.is_zipfile(run.last):
         return
-    whole = {path: progress for path in found if path != run.last and (progress := progress_of(path))}
+    whole = {path: progress for path in run.saved() if (progress := progress_of(path))}
     wrong = "is cut short (its run was killed while it was written)" if run.last.exists() else "is missing"
     if not whole:
         sys.exit(

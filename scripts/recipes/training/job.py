@@ -1,5 +1,6 @@
 """The processes of one training: how many there are, which of them are started here, and where they meet."""
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -88,44 +89,42 @@ def find_job(options: Options, env: Mapping[str, str], gpus_here: int, cpu: bool
     options.check(gpus_here, cpu)
     cpu = cpu or not gpus_here or options.cpu_processes is not None
     if launcher == "torchrun":
-        rank, world_size, local_rank = (number_in(env, name) for name in TORCHRUN[:3])
-        port = number_in(env, "MASTER_PORT")
-        refuse_rank("RANK", rank, world_size)
+        world_size, local_rank, port = (number_in(env, name) for name in ("WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"))
+        rank = number_in(env, "RANK", processes=world_size)
         nodes = max(1, world_size // max(1, number_in(env, "LOCAL_WORLD_SIZE", world_size)))
         job = Job(world_size, 1, rank, local_rank, nodes, f"{env['MASTER_ADDR']}:{port}")
     elif launcher:
         local_rank = number_in(env, "SLURM_LOCALID") if gpus_here > 1 else 0  # a task may see its own GPU alone
-        rank = number_in(env, "SLURM_PROCID")
-        refuse_rank("SLURM_PROCID", rank, tasks)
+        rank = number_in(env, "SLURM_PROCID", processes=tasks)
         job = Job(tasks, 1, rank, local_rank, slurm_nodes, slurm_master(env))
     else:
-        nodes, possible = options.nodes or 1, batch.processes()
+        nodes = options.nodes or 1
         local = options.gpus or options.cpu_processes or (1 if cpu else gpus_here)
         if options.gpus is None and not cpu and nodes == 1:
-            local = max(number for number in possible if number <= gpus_here)
+            local = max(number for number in batch.processes() if number <= gpus_here)
         job = Job(nodes * local, local, (options.node_rank or 0) * local, nodes=nodes, master=options.master)
     if not cpu and job.local_rank + job.local > gpus_here:
         sys.exit(f"rank {job.first_rank} wants GPU {job.local_rank}, but this machine shows only {gpus_here} of them")
     if job.world_size not in batch.processes():
         sys.exit(
             f"{job.world_size} processes do not divide the recipe's batch of {batch}; use {one_of(batch.processes())} "
-            f"in all, or another {batch.key or 'optimization.update_freq'}"
+            f"in all, or another {batch.key}"
         )
     return replace(job, cpu=cpu)
 
 
-def number_in(env: Mapping[str, str], name: str, default: int | None = None) -> int:
-    """Return the integer >= 0 that torchrun or SLURM has set in the environment. Exit if it is something else."""
-    text = env.get(name, "" if default is None else str(default))
+def number_in(env: Mapping[str, str], name: str, default: object = "", processes: float = math.inf) -> int:
+    """Return the integer >= 0 that torchrun or SLURM has set in the environment. Exit if it is something else.
+
+    Args:
+        processes: of how many processes the number must be a rank.
+    """
+    text = env.get(name, str(default))
     if not (text.isascii() and text.isdigit()):
         sys.exit(f"{name}={text} in the environment: must be an integer >= 0, as torchrun or srun sets it")
+    if int(text) >= processes:
+        sys.exit(f"{name}={text} in the environment: must be 0 to {processes - 1} with {processes} processes")
     return int(text)
-
-
-def refuse_rank(name: str, rank: int, world_size: int) -> None:
-    """Exit if the rank in the environment is not one of the job's."""
-    if rank >= world_size:
-        sys.exit(f"{name}={rank} in the environment: must be 0 to {world_size - 1} with {world_size} processes")
 
 
 def slurm_master(env: Mapping[str, str]) -> str:

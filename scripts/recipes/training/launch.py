@@ -15,16 +15,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from recipes import children, cli
 from recipes.cli import ROOT
 from recipes.training import ranks
-from recipes.training.batch import SIZES, Batch, find_batch, size_key
+from recipes.training.batch import Batch, find_batch, size_key
+from recipes.training.checkpoints import note_finished
 from recipes.training.job import TORCHRUN, Job, Options, find_job
-from recipes.training.new_run import check_data, name_of, note_finished, open_folder, run_config
+from recipes.training.new_run import check_data, name_of, open_folder, run_config
 from recipes.training.run_folder import RunFolder
-from recipes.training.settings import refuse_missing_start, refuse_what_breaks_a_run, setting
+from recipes.training.settings import read, refuse_missing_start, setting
 
 AGAIN = "the same command goes on from the last checkpoint"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -80,22 +81,18 @@ def read_recipe(config: Path, run: RunFolder, seed: int, overrides: list[str]) -
 
     So another size of the batch on one GPU leaves the recipe as it is, unless update_freq is given too.
     """
-    keys = {override.split("=")[0] for override in overrides}
+    keys = [override.split("=")[0] for override in overrides]
     if "distributed_training.distributed_world_size" in keys:
         sys.exit("distributed_training.distributed_world_size is the recipe's number of GPUs: use --gpus")
     whole = run_config(config, run, seed, overrides)
-    refuse_what_breaks_a_run(whole)
     if not run.last.exists():
         refuse_missing_start(whole)
-    key = size_key(run_config(config, run, seed, []))
-    sizes = [override for override in overrides if override.split("=")[0] == key]
-    asked = setting(OmegaConf.from_dotlist(sizes), key) if key and sizes else None
-    if asked is None or "optimization.update_freq" in keys:
-        sizes, asked = [], None
-    recipe = run_config(config, run, seed, [override for override in overrides if override not in sizes])
-    if size_key(recipe) is None:
-        sys.exit(f"the size of a batch on one GPU is missing: set {' or '.join(SIZES)}")
-    return recipe, find_batch(recipe, asked)
+    size = size_key(read(config))
+    if size not in keys or setting(whole, size) is None or "optimization.update_freq" in keys:
+        return whole, find_batch(whole)
+    others = [override for override, key in zip(overrides, keys, strict=True) if key != size]
+    recipe = run_config(config, run, seed, others)
+    return recipe, find_batch(recipe, setting(whole, size))
 
 
 def fairseq_arguments(run: RunFolder, job: Job, batch: Batch) -> list[str]:
@@ -114,25 +111,24 @@ def fairseq_arguments(run: RunFolder, job: Job, batch: Batch) -> list[str]:
 def command_line(job: Job, arguments: list[str]) -> str:
     """Return fairseq's own command for the processes of this machine, as a user can paste it into a shell."""
     per_node = job.world_size // job.nodes
-    if job.world_size == 1:
-        command = ["fairseq-hydra-train"]
-    elif job.nodes == 1:
-        command = ["torchrun", "--standalone", "--nproc-per-node", str(per_node), "-m", ranks.MODULE]
-    else:
-        host, port = (job.master or "").rsplit(":", 1)
-        command = ["torchrun", "--nnodes", str(job.nodes), "--node-rank", str(job.first_rank // per_node)]
-        command += ["--nproc-per-node", str(per_node), "--master-addr", host, "--master-port", port]
-        command += ["-m", ranks.MODULE]
-    return f"cd {shlex.quote(str(ROOT))} && {shlex.join([*command, *arguments])}"
+    command: list[object] = ["fairseq-hydra-train"]
+    if job.world_size > 1:
+        where: list[object] = ["--standalone"]
+        if job.nodes > 1:
+            host, port = (job.master or "").rsplit(":", 1)
+            where = ["--nnodes", job.nodes, "--node-rank", job.first_rank // per_node]
+            where += ["--master-addr", host, "--master-port", port]
+        command = ["torchrun", *where, "--nproc-per-node", per_node, "-m", ranks.MODULE]
+    return f"cd {shlex.quote(str(ROOT))} && {shlex.join(map(str, [*command, *arguments]))}"
 
 
-def announce(run: RunFolder, job: Job, batch: Batch, log: Path, unused: int, arguments: list[str]) -> None:
+def announce(run: RunFolder, job: Job, batch: Batch, unused: int, arguments: list[str]) -> None:
     """Print what is about to be trained, and how.
 
     Args:
         unused: how many GPUs of this machine the batch leaves without work.
     """
-    print(f"Training {run} (log: {log})")
+    print(f"Training {run} (log: {run.log})")
     if importlib.util.find_spec("tensorboard") is None:
         print("tensorboard is not installed: training goes without its log")
     if batch.on(job.world_size) != str(batch):
@@ -140,11 +136,6 @@ def announce(run: RunFolder, job: Job, batch: Batch, log: Path, unused: int, arg
     if unused:
         print(f"{unused} GPUs stay unused; with a smaller {batch.key} more of them can share the batch")
     print(f"fairseq's command:\n  {command_line(job, arguments)}", flush=True)
-
-
-def next_step(run: RunFolder) -> str:
-    """Return a sentence that says how to evaluate a run, or nothing if no script does."""
-    return f" Next: {run.next_step}" if run.next_step else ""
 
 
 def train(config: Path, run: RunFolder, seed: int, overrides: list[str], options: Options) -> None:
@@ -158,44 +149,37 @@ def train(config: Path, run: RunFolder, seed: int, overrides: list[str], options
     if job.cpu and setting(recipe, "common.fp16"):
         sys.exit("common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true")
     locks = open_folder(recipe, run, job.first_rank)
+    next_step = f" Next: {run.next_step}" if run.next_step else ""
     if locks is None:
         if job.first_rank == 0:
             print(
                 f"{run} is finished, and stays as it is; with a larger limit, such as optimization.max_update=N, "
-                f"it goes on.{next_step(run)}"
+                f"it goes on.{next_step}"
             )
         return
     arguments = fairseq_arguments(run, job, batch)
     log = ranks.Log(run.log if job.first_rank == 0 else run.path / f"train.{job.first_rank}.log")
     if job.first_rank == 0:
         chosen_by_batch = job.world_size == job.local and options.gpus is None and not job.cpu
-        announce(run, job, batch, log.path, gpus - job.local if chosen_by_batch else 0, arguments)
+        announce(run, job, batch, gpus - job.local if chosen_by_batch else 0, arguments)
     problem = ranks.train(job, arguments, batch, log, locks)
     if problem:
-        sys.exit(f"training failed: {problem}. The log is {log.path}{how_to_go_on(run, log)}")
+        without = f"without {run.last} the same command goes on from another checkpoint, or starts from nothing"
+        how_to_go_on = f"; {without if log.loading else AGAIN}" if run.last.exists() else ""
+        sys.exit(f"training failed: {problem}. The log is {log.path}{how_to_go_on}")
     if job.first_rank == 0:
         note_finished(recipe, run)
-        print(f"Done.{next_step(run)}")
-
-
-def how_to_go_on(run: RunFolder, log: ranks.Log) -> str:
-    """Say what can be done with a run that has failed."""
-    if not run.last.exists():
-        return ""
-    if log.loading:
-        return f"; without {run.last} the same command goes on from another checkpoint, or starts from nothing"
-    return f"; {AGAIN}"
-
-
-def stop(number: int, _: object) -> NoReturn:
-    """Exit because of a signal. Further signals do not keep the processes from being ended."""
-    for other in SIGNALS:  # with a function: Python complains of a signal that came before SIG_IGN was set
-        signal.signal(other, lambda *_: None)
-    sys.exit(f"stopped by {signal.Signals(number).name}; {AGAIN}")
+        print(f"Done.{next_step}")
 
 
 def handle_signals() -> None:
     """Let signals end the training with a line that says so."""
+
+    def stop(number: int, _: object) -> NoReturn:
+        for other in SIGNALS:  # so that further signals do not keep the processes from being ended
+            signal.signal(other, lambda *_: None)  # Python complains of a signal that came before SIG_IGN was set
+        sys.exit(f"stopped by {signal.Signals(number).name}; {AGAIN}")
+
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and that stays
             signal.signal(number, stop)

@@ -1,5 +1,6 @@
 """Make the run folder of a training, or check that the folder holds the same run and can go on."""
 
+import itertools
 import os
 import sys
 import time
@@ -9,13 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from recipes.cli import ROOT
 from recipes.files import lock, sha256, write_whole
-from recipes.training.checkpoints import checkpoints_of, finished_file, is_finished, limits_of, mend_last_checkpoint
+from recipes.training.checkpoints import is_finished, mend_last_checkpoint
 from recipes.training.run_folder import RunFolder
-from recipes.training.settings import bound, differences, flat, read, refuse_other_than, setting, with_overrides
+from recipes.training.settings import differences, flat, is_bound, read, refuse_what_breaks_a_run, setting
 
-# What sets the settings that train.sh gives to each run.
-INSTEAD = {"common.seed": "--seed sets it", "common.user_dir": "it is the plugin's, rdrop_fairseq"}
-INSTEAD |= dict.fromkeys(("checkpoint.save_dir", "common.tensorboard_logdir"), "--out sets it, as a folder of the run")
 PATIENCE = 10  # seconds that the processes of a killed run have to end
 WAIT_FOR_RANK_0 = 300  # seconds that rank 0 has to make the run folder
 
@@ -32,7 +30,7 @@ def run_config(config: Path, run: RunFolder, seed: int, overrides: list[str]) ->
     for sign in (":", "${"):
         if sign in name:
             sys.exit(f"{name}: fairseq cannot use a run folder with '{sign}' in its path; use another --out")
-    fixed: dict[str, object] = {
+    fixed = {
         "common": {"seed": seed, "user_dir": "rdrop_fairseq", "tensorboard_logdir": f"{name}/tensorboard"},
         "checkpoint": {"save_dir": f"{name}/checkpoints"},
         # fairseq's working directory stays the same. train.sh keeps the log, and with it what is printed at a crash.
@@ -42,9 +40,10 @@ def run_config(config: Path, run: RunFolder, seed: int, overrides: list[str]) ->
             "job_logging": {"handlers": {"file": {"filename": os.devnull}}},
         },
     }
-    cfg = with_overrides(config, overrides)
-    refuse_other_than(cfg, fixed, INSTEAD)
-    return OmegaConf.merge(cfg, fixed)  # type: ignore[return-value]
+    cfg = read(config, overrides)
+    refuse_what_breaks_a_run(cfg, fixed)
+    cfg.merge_with(fixed)
+    return cfg
 
 
 def check_data(cfg: DictConfig, config: Path) -> None:
@@ -61,13 +60,16 @@ def refuse_other_run(cfg: DictConfig, run: RunFolder) -> None:
 
     Settings that may change in a run, such as its limits, are no other config.
     """
-    if not checkpoints_of(run):
+    if not run.saved():
         return
     before = read(run.train_yaml) if run.train_yaml.exists() else cfg
-    keys = bound(differences(before, cfg), cfg)
-    if keys:
-        old, new = flat(before), flat(cfg)
-        told = [f"{key} ({old.get(key, 'absent')} there, {new.get(key, 'absent')} now)" for key in keys]
+    old, new = flat(before), flat(cfg)
+    told = [
+        f"{key} ({old.get(key, 'absent')} there, {new.get(key, 'absent')} now)"
+        for key in differences(before, cfg)
+        if is_bound(key, cfg)
+    ]
+    if told:
         sys.exit(f"{run} holds a run of another config: {', '.join(told)}; use another --out")
     if run.dictionaries.exists() and run.dictionaries.read_text(encoding="utf-8") != dictionaries(cfg):
         data = setting(cfg, "task.data")
@@ -125,24 +127,12 @@ def make_folder(cfg: DictConfig, run: RunFolder) -> None:
 
     refuse_other_run(cfg, run)
     run.path.mkdir(parents=True, exist_ok=True)
-    if run.train_yaml.exists() and not checkpoints_of(run) and differences(read(run.train_yaml), cfg):
+    if run.train_yaml.exists() and not run.saved() and differences(read(run.train_yaml), cfg):
         for name in ("train.log", "tensorboard"):  # of a start with another config, which saved no checkpoint
             if (run.path / name).exists():
-                set_aside(run.path / name)
+                names = (run.path / f"{name}.{number}" for number in itertools.count(1))
+                (run.path / name).rename(next(path for path in names if not path.exists()))
     write_whole(run.train_yaml, OmegaConf.to_yaml(cfg))
     write_whole(run.dictionaries, dictionaries(cfg))
     write_whole(run.versions, versions())
-    finished_file(run).unlink(missing_ok=True)
-
-
-def set_aside(path: Path) -> None:
-    """Rename a file or folder to PATH.1, or to the first such name that is free."""
-    number = 1
-    while (other := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
-    path.rename(other)
-
-
-def note_finished(cfg: DictConfig, run: RunFolder) -> None:
-    """Write down that the training of a run has ended, and with which limits."""
-    write_whole(finished_file(run), OmegaConf.to_yaml(OmegaConf.create(limits_of(cfg))))
+    run.finished.unlink(missing_ok=True)

@@ -108,9 +108,7 @@ class Rank:
                 logging_failed |= LOGGING_FAILED in text
                 if logging_failed and text.startswith("OSError: "):
                     raise OSError(text.removeprefix("OSError: ").strip())
-            except (
-                ValueError
-            ):  # the log is closed: what goes on to print is only a child of the process, which has ended
+            except ValueError:  # the log is closed: only a child of the process, which has ended, goes on to print
                 return None
             except OSError as error:
                 self.unwritable = f"its output cannot be written: {error}"
@@ -141,7 +139,9 @@ def start(job: Job, arguments: list[str], log: Log, locks: list[int]) -> Iterato
     """
     env = {"PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}  # fairseq's own, of deprecated calls
     if job.world_size > 1:
-        host, port = job.master.rsplit(":", 1) if job.master else ("127.0.0.1", str(free_port()))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            free = f"127.0.0.1:{listener.getsockname()[1]}"
+        host, port = (job.master or free).rsplit(":", 1)
         env |= {"WORLD_SIZE": str(job.world_size), "MASTER_ADDR": host, "MASTER_PORT": port}
     if job.local > 1:  # threads that outnumber the cores slow each other down
         env["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // job.local)))
@@ -149,13 +149,6 @@ def start(job: Job, arguments: list[str], log: Log, locks: list[int]) -> Iterato
         if job.world_size > 1:
             env |= {"RANK": str(job.first_rank + i), "LOCAL_RANK": str(job.local_rank + i)}
         yield Rank(job.first_rank + i, children.command(MODULE, *arguments), env, log, locks)
-
-
-def free_port() -> int:
-    """Return a TCP port on which nothing listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def watch(ranks: list[Rank], job: Job, batch: Batch, log: Log) -> str:
@@ -192,8 +185,8 @@ def failure(ranks: list[Rank], job: Job, batch: Batch) -> str:
 def out_of_memory(batch: Batch, job: Job) -> str:
     """Say which smaller size of a batch to use."""
     smaller = batch.smaller(job.world_size)
-    if batch.key is None or smaller is None:
-        return f"out of memory, and {batch} allows no smaller {batch.key or 'batch'}"
+    if smaller is None:
+        return f"out of memory, and {batch} allows no smaller {batch.key}"
     return (
         f"out of memory with {batch.key}={batch.asked}: add {batch.key}={smaller} to the command; update_freq then "
         "rises by itself, so that the batch of an update stays"

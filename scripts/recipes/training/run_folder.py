@@ -6,12 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from recipes.cli import ROOT
 from recipes.files import sha256
-from recipes.training.settings import read
+from recipes.training.settings import read, setting
 
 TYPES = {str: "a text", bool: "true or false", int: "an integer", dict: "a section"}
 # Which script evaluates which kind of run.
@@ -40,9 +39,14 @@ class RunFolder:
         self.versions = path / "versions.txt"
         self.dictionaries = path / "dictionaries.txt"  # checksums of the dictionaries that the run is trained with
         self.train_yaml = path / "train.yaml"  # the config
+        self.finished = path / "finished.yaml"  # the limits of the training with which it has ended
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def saved(self) -> list[Path]:
+        """Return all checkpoints that fairseq has saved."""
+        return sorted(self.checkpoints.glob("checkpoint*.pt"))
 
     @property
     def absolute(self) -> Path:
@@ -63,12 +67,7 @@ class RunFolder:
             kind: str, bool, int or dict.
             default: what to return where the config does not have the key.
         """
-        try:
-            value = OmegaConf.select(self.config, key, default=default)
-            if OmegaConf.is_config(value):
-                value = OmegaConf.to_container(value, resolve=True)
-        except OmegaConfBaseException as error:
-            sys.exit(f"{self.train_yaml}, {key}: {str(error).splitlines()[0]}")
+        value = setting(self.config, key, default, f"{self.train_yaml}, ")
         if value is not None and not isinstance(value, kind):
             sys.exit(f"{self.train_yaml}, {key}: must be {TYPES[kind]}, not {value}")
         return value

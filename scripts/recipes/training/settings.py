@@ -1,12 +1,13 @@
 """Read the settings of a run, check them, and compare them with those that a run was made with."""
 
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from recipes.cli import ROOT
 
@@ -22,21 +23,9 @@ LIMITS = (
     "checkpoint.patience",
 )
 # These may change in a run too: what is logged and kept, and how the work is divided.
-FREE = (
-    *LIMITS,
-    "common.log_file",
-    "common.log_format",
-    "common.log_interval",
-    "common.no_progress_bar",
-    "common.wandb_project",
-    "checkpoint.keep_best_checkpoints",
-    "checkpoint.keep_interval_updates",
-    "checkpoint.keep_interval_updates_pattern",
-    "checkpoint.keep_last_epochs",
-    "dataset.batch_size_valid",
-    "dataset.data_buffer_size",
-    "dataset.max_tokens_valid",
-    "dataset.num_workers",
+FREE = re.compile(
+    r"common\.(log_\w+|no_progress_bar|wandb_project)|checkpoint\.keep_\w+"
+    r"|dataset\.(batch_size_valid|data_buffer_size|max_tokens_valid|num_workers)"
 )
 # These schedulers of the learning rate end at optimization.max_update unless their own setting says another update.
 ENDS_AT_MAX_UPDATE = {"cosine": "max_update", "polynomial_decay": "total_num_update", "tri_stage": "max_update"}
@@ -45,27 +34,18 @@ ENDS_AT_MAX_UPDATE = {"cosine": "max_update", "polynomial_decay": "total_num_upd
 RESTART = (
     "checkpoint.finetune_from_model=FILE starts a run from a model, and checkpoint.continue_once=FILE from its state"
 )
-NEEDED = "a run needs its checkpoints to go on and to be evaluated"
-PROCESSES = "--gpus, --cpu-processes, --nodes and --master set it"
 REFUSED = {
-    "checkpoint.restore_file": f"the run would start from that file each time; {RESTART}",
-    "checkpoint.reset_dataloader": f"it would be reset each time the run goes on; {RESTART}",
-    "checkpoint.reset_lr_scheduler": f"it would be reset each time the run goes on; {RESTART}",
-    "checkpoint.reset_meters": f"they would be reset each time the run goes on; {RESTART}",
-    "checkpoint.reset_optimizer": f"it would be reset each time the run goes on; {RESTART}",
-    "checkpoint.no_save": NEEDED,
-    "checkpoint.no_last_checkpoints": NEEDED,
-    "checkpoint.no_save_optimizer_state": NEEDED,
-    "checkpoint.checkpoint_suffix": NEEDED,
-    "checkpoint.write_checkpoints_asynchronously": NEEDED,
-    "common.suppress_crashes": "a training that fails would look like one that has ended",
-    "distributed_training.device_id": PROCESSES,
-    "distributed_training.distributed_init_method": PROCESSES,
-    "distributed_training.distributed_no_spawn": PROCESSES,
-    "distributed_training.distributed_num_procs": PROCESSES,
-    "distributed_training.distributed_port": PROCESSES,
-    "distributed_training.distributed_rank": PROCESSES,
-    "distributed_training.nprocs_per_node": PROCESSES,
+    r"common\.seed": "--seed sets it",
+    r"common\.user_dir": "it is the plugin's, rdrop_fairseq",
+    r"checkpoint\.save_dir|common\.tensorboard_logdir": "--out sets it, as a folder of the run",
+    r"hydra\..*": "train.sh sets it",
+    r"checkpoint\.restore_file": f"the run would start from that file each time; {RESTART}",
+    r"checkpoint\.reset_\w+": f"it would be reset each time the run goes on; {RESTART}",
+    r"checkpoint\.(no_save|no_last_checkpoints|no_save_optimizer_state|checkpoint_suffix"
+    r"|write_checkpoints_asynchronously)": "a run needs its checkpoints to go on and to be evaluated",
+    r"common\.suppress_crashes": "a training that fails would look like one that has ended",
+    r"distributed_training\.(device_id|nprocs_per_node"
+    r"|distributed_(init_method|no_spawn|num_procs|port|rank))": "--gpus, --cpu-processes, --nodes and --master set it",
 }
 HARMLESS = (None, False, "", "checkpoint_last.pt")  # the values of these settings that are fairseq's defaults
 
@@ -75,69 +55,57 @@ def in_one_line(error: object) -> str:
     return " ".join(str(error).split()) or repr(error)
 
 
-def read(file: Path) -> DictConfig:
-    """Return the settings in a YAML file. Exit if the file holds none."""
+def read(file: Path, overrides: Sequence[str] = ()) -> DictConfig:
+    """Return the settings in a YAML file, changed by overrides (KEY=VALUE). Exit if they cannot be read."""
     try:
         cfg = OmegaConf.load(file)
+        if not isinstance(cfg, DictConfig):
+            sys.exit(f"{file} is no config: it holds a list, not sections such as 'optimization: {{max_update: 1000}}'")
+        cfg.merge_with(OmegaConf.from_dotlist(list(overrides)))
     except Exception as error:  # many kinds: of YAML, of the encoding, of omegaconf, of Python's dates and recursion
-        sys.exit(f"{file} cannot be read: {in_one_line(error)}")
-    if not isinstance(cfg, DictConfig):
-        sys.exit(f"{file} is no config: it holds a list, not sections such as 'optimization: {{max_update: 1000}}'")
-    check_sections(cfg, file)
-    return cfg
-
-
-def with_overrides(file: Path, overrides: list[str]) -> DictConfig:
-    """Return the settings in a YAML file, changed by the overrides (KEY=VALUE). Exit if they cannot be read."""
-    try:
-        cfg = OmegaConf.merge(read(file), OmegaConf.from_dotlist(overrides))
-        assert isinstance(cfg, DictConfig)
-        check_sections(cfg, file)
-    except (ValueError, YAMLError, OmegaConfBaseException) as error:
-        sys.exit(f"{' '.join(map(str, [file, *overrides]))}: {in_one_line(error)}")
+        sys.exit(f"{' '.join([str(file), *overrides])} cannot be read: {in_one_line(error)}")
     for key, value in flat(cfg).items():
+        if key in SECTIONS:
+            sys.exit(f"{file}: {key} must be a section of settings, not {value!r}")
         for part in value if isinstance(value, list) else [value]:
             if isinstance(part, int) and abs(part) > LARGEST:
                 sys.exit(f"{key}={part}: the largest integer allowed is {LARGEST}")
     return cfg
 
 
-def check_sections(cfg: DictConfig, file: Path) -> None:
-    """Exit if one of the SECTIONS is something else than a section of settings."""
-    for section, value in OmegaConf.to_container(cfg).items():  # type: ignore[union-attr]
-        if section in SECTIONS and not isinstance(value, dict):
-            sys.exit(f"{file}: {section} must be a section of settings, not {value!r}")
+def setting(cfg: DictConfig, key: str, default: object = None, file: str = "") -> object:
+    """Return the value of a setting. Exit if it refers to a setting that does not exist.
 
-
-def setting(cfg: DictConfig, key: str, default: object = None) -> object:
-    """Return the value of a setting. Exit if it refers to a setting that does not exist."""
+    Args:
+        file: what a message names before the key.
+    """
     try:
         value = OmegaConf.select(cfg, key, default=default)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException as error:
-        sys.exit(f"{key}: {in_one_line(error)}")
+        sys.exit(f"{file}{key}: {str(error).splitlines()[0]}")
 
 
-def flat(cfg: DictConfig) -> dict[str, object]:
+def flat(cfg: DictConfig | dict[Any, Any], prefix: str = "") -> dict[str, object]:
     """Return the settings of all sections as {"section.key": value}."""
     leaves: dict[str, object] = {}
-
-    def walk(prefix: str, value: object) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(f"{prefix}.{key}" if prefix else str(key), item)
-        else:
-            leaves[prefix] = value
-
-    walk("", OmegaConf.to_container(cfg))
+    container: Any = OmegaConf.to_container(cfg) if isinstance(cfg, DictConfig) else cfg
+    for key, value in container.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves
 
 
-def refuse_what_breaks_a_run(cfg: DictConfig) -> None:
-    """Exit if a setting would break a run that train.sh starts and continues."""
+def refuse_what_breaks_a_run(cfg: DictConfig, fixed: dict[str, Any]) -> None:
+    """Exit if a setting would break a run that train.sh starts and continues.
+
+    Args:
+        fixed: the settings that train.sh gives to each run.
+    """
+    own = flat(fixed)
     for key, value in flat(cfg).items():
-        if key in REFUSED and value not in HARMLESS:
-            sys.exit(f"{key}={value}: leave it out: {REFUSED[key]}")
+        reason = next((reason for pattern, reason in REFUSED.items() if re.fullmatch(pattern, key)), "")
+        if reason and (value != own[key] if key in own else value not in HARMLESS):
+            sys.exit(f"{key}={value}: leave it out: {reason}")
 
 
 def refuse_missing_start(cfg: DictConfig) -> None:
@@ -148,30 +116,16 @@ def refuse_missing_start(cfg: DictConfig) -> None:
             sys.exit(f"{key}={file}: there is no such file")
 
 
-def refuse_other_than(cfg: DictConfig, fixed: dict[str, object], instead: dict[str, str]) -> None:
-    """Exit if a setting has another value than the one that it will get.
-
-    Args:
-        fixed: the values that settings will get, by section.
-        instead: what sets a setting, by its key.
-    """
-    own = flat(OmegaConf.create(fixed))
-    for key, value in flat(cfg).items():
-        section = key.split(".")[0]
-        if (key in own or section == "hydra") and value != own.get(key):
-            sys.exit(f"{key}={value}: leave it out: {instead.get(key, 'train.sh sets it')}")
-
-
 def differences(old: DictConfig, new: DictConfig) -> list[str]:
     """Return the keys whose values differ between two configs."""
     before, after = flat(old), flat(new)
     return [key for key in {**before, **after} if before.get(key) != after.get(key)]
 
 
-def bound(keys: Iterable[str], cfg: DictConfig) -> list[str]:
-    """Return the keys among these that must not change in a run that has saved a checkpoint."""
-    values, free = flat(cfg), set(FREE)
+def is_bound(key: str, cfg: DictConfig) -> bool:
+    """Return whether a setting must not change in a run that has saved a checkpoint."""
+    values = flat(cfg)
     end = ENDS_AT_MAX_UPDATE.get(str(values.get("lr_scheduler._name", values.get("lr_scheduler"))))
-    if end and not isinstance(values.get(f"lr_scheduler.{end}"), int | float):
-        free.remove("optimization.max_update")
-    return [key for key in keys if key not in free]
+    if key == "optimization.max_update" and end:
+        return not isinstance(values.get(f"lr_scheduler.{end}"), int | float)
+    return key not in LIMITS and not FREE.fullmatch(key)

@@ -19,7 +19,7 @@ IWSLT = Batch(1, [1], "dataset.max_tokens", 4096, 4096)
         (Batch(8, [16], "dataset.max_tokens", 4096, 8192), 4, [16]),
         (Batch(1, [1], "dataset.max_tokens", 4096, 512), 8, [1]),
         (Batch(2, [4, 6], "dataset.batch_size", 30, 10), 4, [6, 9]),
-        (Batch(1, [3], None, 1, 1), 3, [1]),
+        (Batch(1, [3], "dataset.batch_size", 1, 1), 3, [1]),
     ],
 )
 def test_update_freq_keeps_the_batch(batch, processes, update_freq):
@@ -46,7 +46,6 @@ def test_a_size_that_does_not_divide_the_batch_is_refused_with_those_that_do():
 @pytest.mark.parametrize(
     "recipe, batch",
     [
-        ({}, Batch(1, [1], None, 1, 1)),
         ({"dataset": {"batch_size": 4}}, Batch(1, [1], "dataset.batch_size", 4, 4)),
         (
             {
@@ -60,6 +59,11 @@ def test_a_size_that_does_not_divide_the_batch_is_refused_with_those_that_do():
 )
 def test_the_batch_of_a_recipe(recipe, batch):
     assert find_batch(OmegaConf.create(recipe)) == batch
+
+
+def test_a_recipe_without_a_size_is_refused():
+    with pytest.raises(SystemExit, match=r"is missing: set dataset.max_tokens or dataset.batch_size"):
+        find_batch(OmegaConf.create({}))
 
 
 def test_a_batch_of_too_many_tokens_is_refused_at_once():

@@ -2,7 +2,7 @@
 
 import pytest
 from omegaconf import OmegaConf
-from recipes.training import checkpoints, new_run
+from recipes.training import checkpoints
 from recipes.training.run_folder import RunFolder
 
 
@@ -27,7 +27,7 @@ def test_a_run_that_ended_early_is_finished_until_another_limit_is_given(tmp_pat
     run = RunFolder(tmp_path)
     checkpoint(run.best, 30)
     cfg = OmegaConf.create({"checkpoint": {"patience": 2}, "optimization": {"max_update": 1000}})
-    new_run.note_finished(cfg, run)
+    checkpoints.note_finished(cfg, run)
     assert checkpoints.is_finished(cfg, run)
     cfg.checkpoint.patience = 5
     assert not checkpoints.is_finished(cfg, run)

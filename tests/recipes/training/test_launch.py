@@ -160,7 +160,7 @@ def test_only_a_task_that_knows_the_setting_is_told_to_end_when_out_of_memory(co
         (Job(2, 2), "torchrun --standalone --nproc-per-node 2 -m fairseq_cli.hydra_train"),
         (
             Job(16, 8, 8, 0, 2, "one:29500"),
-            "torchrun --nnodes 2 --node-rank 1 --nproc-per-node 8 --master-addr one --master-port 29500 "
+            "torchrun --nnodes 2 --node-rank 1 --master-addr one --master-port 29500 --nproc-per-node 8 "
             "-m fairseq_cli.hydra_train",
         ),
     ],
