@@ -3,6 +3,7 @@
 children.py PARENT MODULE ARGUMENT...: run a Python module, as "python -m" does, until the process PARENT has ended.
 """
 
+import functools
 import os
 import runpy
 import sys
@@ -12,7 +13,6 @@ import time
 INTERVAL = 0.5  # seconds between two looks at whether the parent lives
 
 _forking = 0  # the number of the process that forks another one
-_forks_are_watched = False
 
 
 def command(module: str, *arguments: str) -> list[str]:
@@ -23,16 +23,15 @@ def command(module: str, *arguments: str) -> list[str]:
 def end_with(parent: int) -> None:
     """End this process, and each one that is forked from it, within seconds after its parent has ended.
 
-    The parent is named by the process that starts this one, so a parent that has ended before is noticed too.
-
-    Args:
-        parent: the number of the parent process.
+    The parent's number comes from the process that starts this one, so a parent that has ended before is noticed too.
     """
-    global _forks_are_watched
-    if not _forks_are_watched:
-        os.register_at_fork(before=_note_forking, after_in_child=_watch_forked)
-        _forks_are_watched = True
+    _watch_forks()
     _watch(parent)
+
+
+@functools.cache
+def _watch_forks() -> None:
+    os.register_at_fork(before=_note_forking, after_in_child=_watch_forked)
 
 
 def _note_forking() -> None:

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from recipes import children, cli
 from recipes.cli import ROOT
+from recipes.data.options import cores
 from recipes.files import read_lines
 from recipes.training import launch
 from recipes.training.job import Options
@@ -33,13 +34,13 @@ class Training:
     def __init__(self, config: Path, run: RunFolder, seed: int) -> None:
         self.run = run
         self.said, says = FORK.Pipe(duplex=False)
-        arguments = (config, run, seed, os.getpid(), says)
-        self.process = FORK.Process(target=_train, args=arguments, daemon=True)
+        self.process = FORK.Process(target=_train, args=(config, run, seed, os.getpid(), says), daemon=True)
         self.process.start()
         says.close()
 
-    def check(self) -> None:
-        """Exit with the reason if the training has failed."""
+    def is_running(self) -> bool:
+        """Return whether the training goes on. Exit with the reason if it has failed."""
+        running = self.process.is_alive()
         if self.said.poll():
             try:
                 sys.exit(self.said.recv())
@@ -47,6 +48,7 @@ class Training:
                 self.process.join()
         if self.process.exitcode:
             sys.exit(f"the training of {self.run} ended with status {self.process.exitcode}")
+        return running
 
     def progress(self) -> str:
         """Return what the log says last, such as "update 250, validation BLEU 21.3"."""
@@ -70,15 +72,11 @@ def train(runs: dict[str, RunFolder], seed: int) -> None:
     """Train all runs at once, and print how far they are. If one fails, exit with the reason, and so end the others."""
     trainings = {name: Training(CONFIGS[name], run, seed) for name, run in runs.items()}
     told = time.monotonic()
-    while any(training.process.is_alive() for training in trainings.values()):
-        for training in trainings.values():
-            training.check()
+    while sum(training.is_running() for training in trainings.values()):  # ask all of them, which any() does not
         if time.monotonic() > told + INTERVAL:
             told = time.monotonic()
             print("   ".join(f"{name}: {training.progress()}" for name, training in trainings.items()), flush=True)
         time.sleep(0.2)
-    for training in trainings.values():
-        training.check()
 
 
 def run_script(name: str, *arguments: str) -> None:
@@ -116,8 +114,7 @@ def main() -> None:
     for number in launch.SIGNALS:
         signal.signal(number, stop)
     # Both trainings run at once, each with half of the cores.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str((cores + 1) // len(CONFIGS)))
+    os.environ.setdefault("OMP_NUM_THREADS", str((cores() + 1) // len(CONFIGS)))
     runs = {name: launch.default_folder(config, seed) for name, config in CONFIGS.items()}
 
     run_script("prepare_demo.sh")

@@ -69,13 +69,8 @@ def write_whole(path: Path, text: str) -> None:
 def lock(path: Path, patience: float) -> int | None:
     """Return a file descriptor that locks a file until the last process that has it open closes it or ends.
 
-    The file is made if it is missing. Where the file system has no locks, nothing is locked.
-
-    Args:
-        patience: how many seconds to wait for another process.
-
-    Returns:
-        None if another process still holds the lock.
+    Return None if another process still holds the lock after `patience` seconds. The file is made if it is missing.
+    Where the file system has no locks, nothing is locked.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     deadline = time.monotonic() + patience

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from importlib.util import find_spec
+from itertools import takewhile
 
 SCRIPTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(SCRIPTS)
@@ -18,15 +19,10 @@ VENV = os.path.join(ROOT, ".venv")
 def header_of(script):
     """Return the help of a script: the comment or the docstring at its top."""
     with open(script, encoding="utf-8") as file:
-        lines = file.read().splitlines()[1:]
-    if lines[0].startswith('"""'):
-        return "\n".join(lines).split('"""')[1]
-    header = []
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        header.append(line[2:])
-    return "\n".join(header) + "\n"
+        text = file.read().split("\n", 1)[1]
+    if text.startswith('"""'):
+        return text.split('"""')[1]
+    return "".join(line[2:] + "\n" for line in takewhile(lambda line: line.startswith("#"), text.splitlines()))
 
 
 def find_python(modules):
@@ -47,11 +43,7 @@ def find_python(modules):
 def start(script, command, modules, arguments=None):
     """Run a command. Print the help of the script if the arguments ask for it, even if modules are missing.
 
-    Args:
-        script: the path of the script that the user typed.
-        command: the module with the command's main(), such as "evaluation.report".
-        modules: the names of the packages that it needs.
-        arguments: what the user typed behind the script; by default what is in sys.argv.
+    The arguments are those above, such as "evaluation.report" for the command. Without `arguments`, sys.argv has them.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ^C ends the start silently; the command has its own handler

@@ -55,7 +55,7 @@ def test_runs_without_a_log_have_no_progress_yet(runs, monkeypatch):
     training = demo.Training(demo.CONFIGS["rdrop"], runs["rdrop"], 1)
     assert training.progress() == "update , validation BLEU "
     training.process.join()
-    training.check()
+    assert not training.is_running()
 
 
 FAILS = {

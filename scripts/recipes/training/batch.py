@@ -63,11 +63,7 @@ class Batch:
 
 
 def find_batch(recipe: DictConfig, asked: Any = None) -> Batch:
-    """Return the batch of a recipe. Exit if one of its numbers is not a positive integer, or the batch is too large.
-
-    Args:
-        asked: the size of a batch on one GPU that the command line asks for; None for the recipe's.
-    """
+    """Return the batch of a recipe, with the size that is asked for. Exit if its numbers are not possible."""
     key = size_key(recipe)
     if key is None:
         sys.exit(f"the size of a batch on one GPU is missing: set {' or '.join(SIZES)}")

@@ -3,10 +3,9 @@
 import shutil
 import sys
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,8 +15,7 @@ from recipes.training.run_folder import RunFolder
 from recipes.training.settings import LIMITS, read, setting
 
 
-@dataclass(frozen=True, order=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a checkpoint has trained."""
 
     updates: int

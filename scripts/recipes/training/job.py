@@ -22,11 +22,7 @@ class Options:
     master: str | None = None
 
     def check(self, gpus_here: int, cpu: bool) -> None:
-        """Exit if the options contradict one another, or this machine does not have the GPUs.
-
-        Args:
-            cpu: whether the config trains on the CPU.
-        """
+        """Exit if the options contradict one another or a config for the CPU, or the GPUs are not here."""
         if self.gpus is not None and self.gpus > gpus_here:
             sys.exit(f"--gpus {self.gpus}: this machine has {gpus_here or 'no'} GPU{'s' if gpus_here > 1 else ''}")
         if self.gpus is not None and (cpu or self.cpu_processes is not None):
@@ -58,23 +54,22 @@ class Job:
 
     def overrides(self) -> list[str]:
         """Return the settings, as fairseq's command line takes them, that make its processes this job."""
-        prefix = "distributed_training."
-        settings = [f"{prefix}distributed_world_size={self.world_size}"]
+        settings = [f"distributed_world_size={self.world_size}"]
         if self.world_size > 1:  # without no_spawn fairseq would start processes of its own, on CPUs none at all
-            settings += [f"{prefix}distributed_init_method=env://", f"{prefix}distributed_no_spawn=true"]
-            settings += [f"{prefix}distributed_rank=${{oc.env:RANK}}"]
-        if self.cpu:
-            settings += ["common.cpu=true"]
-            if self.world_size > 1:
-                settings += [f"{prefix}distributed_backend=gloo", f"{prefix}ddp_backend=legacy_ddp"]
-        return settings
+            settings += [
+                "distributed_init_method=env://",
+                "distributed_no_spawn=true",
+                "distributed_rank=${oc.env:RANK}",
+            ]
+        if self.world_size > 1 and self.cpu:
+            settings += ["distributed_backend=gloo", "ddp_backend=legacy_ddp"]
+        return [f"distributed_training.{text}" for text in settings] + (["common.cpu=true"] if self.cpu else [])
 
 
 def find_job(options: Options, env: Mapping[str, str], gpus_here: int, cpu: bool, batch: Batch) -> Job:
-    """Return the job that torchrun, SLURM or the options ask for. Exit if it is not possible.
+    """Return the job that torchrun, SLURM (both in the environment) or the options ask for. Exit if it cannot be.
 
     Args:
-        env: the environment, in which torchrun and SLURM say what they have started.
         gpus_here: how many GPUs this machine shows.
         cpu: whether the config trains on the CPU.
     """
@@ -114,11 +109,7 @@ def find_job(options: Options, env: Mapping[str, str], gpus_here: int, cpu: bool
 
 
 def number_in(env: Mapping[str, str], name: str, default: object = "", processes: float = math.inf) -> int:
-    """Return the integer >= 0 that torchrun or SLURM has set in the environment. Exit if it is something else.
-
-    Args:
-        processes: of how many processes the number must be a rank.
-    """
+    """Return the integer, from 0 to below `processes`, that torchrun or SLURM has set in the environment."""
     text = env.get(name, str(default))
     if not (text.isascii() and text.isdigit()):
         sys.exit(f"{name}={text} in the environment: must be an integer >= 0, as torchrun or srun sets it")

@@ -123,11 +123,7 @@ def command_line(job: Job, arguments: list[str]) -> str:
 
 
 def announce(run: RunFolder, job: Job, batch: Batch, unused: int, arguments: list[str]) -> None:
-    """Print what is about to be trained, and how.
-
-    Args:
-        unused: how many GPUs of this machine the batch leaves without work.
-    """
+    """Print what is about to be trained, and how; `unused` is the number of GPUs that the batch leaves without work."""
     print(f"Training {run} (log: {run.log})")
     if importlib.util.find_spec("tensorboard") is None:
         print("tensorboard is not installed: training goes without its log")

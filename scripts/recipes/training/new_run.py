@@ -12,7 +12,7 @@ from recipes.cli import ROOT
 from recipes.files import lock, sha256, write_whole
 from recipes.training.checkpoints import is_finished, mend_last_checkpoint
 from recipes.training.run_folder import RunFolder
-from recipes.training.settings import differences, flat, is_bound, read, refuse_what_breaks_a_run, setting
+from recipes.training.settings import differences, is_bound, read, refuse_what_breaks_a_run, setting
 
 PATIENCE = 10  # seconds that the processes of a killed run have to end
 WAIT_FOR_RANK_0 = 300  # seconds that rank 0 has to make the run folder
@@ -63,19 +63,13 @@ def refuse_other_run(cfg: DictConfig, run: RunFolder) -> None:
     if not run.saved():
         return
     before = read(run.train_yaml) if run.train_yaml.exists() else cfg
-    old, new = flat(before), flat(cfg)
-    told = [
-        f"{key} ({old.get(key, 'absent')} there, {new.get(key, 'absent')} now)"
-        for key in differences(before, cfg)
-        if is_bound(key, cfg)
-    ]
+    told = [text for key, text in differences(before, cfg).items() if is_bound(key, cfg)]
     if told:
         sys.exit(f"{run} holds a run of another config: {', '.join(told)}; use another --out")
     if run.dictionaries.exists() and run.dictionaries.read_text(encoding="utf-8") != dictionaries(cfg):
-        data = setting(cfg, "task.data")
         sys.exit(
-            f"{data} has other dictionaries than {run.dictionaries} says; prepare the data as before, "
-            "or use another --out"
+            f"{setting(cfg, 'task.data')} has other dictionaries than {run.dictionaries} says; "
+            "prepare the data as before, or use another --out"
         )
 
 

@@ -39,8 +39,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file = path.open("ab", buffering=0)
-        self.reader = path.open("rb", buffering=0)
+        self.file = path.open("a+b", buffering=0)
         self.read_to = os.fstat(self.file.fileno()).st_size
         self.rest = b""  # the beginning of a line whose end is not written yet
         self.devices: int | None = None  # on how many processes fairseq says that it trains
@@ -49,8 +48,8 @@ class Log:
 
     def follow(self) -> None:
         """Print and note what has been written since the last call. Raise OSError if it cannot be printed."""
-        size = os.fstat(self.reader.fileno()).st_size
-        new = os.pread(self.reader.fileno(), max(0, size - self.read_to), self.read_to)
+        size = os.fstat(self.file.fileno()).st_size
+        new = os.pread(self.file.fileno(), max(0, size - self.read_to), self.read_to)
         self.read_to += len(new)
         *lines, self.rest = (self.rest + new).split(b"\n")
         for line in lines:
@@ -74,7 +73,6 @@ class Log:
             self.follow()
             sys.stdout.buffer.write(self.rest)
             sys.stdout.flush()
-        self.reader.close()
         self.file.close()
 
 
@@ -133,9 +131,7 @@ class Rank:
 def start(job: Job, arguments: list[str], log: Log, locks: list[int]) -> Iterator[Rank]:
     """Start the job's processes of this machine one by one, so that a signal can end those that are started.
 
-    Args:
-        arguments: those of fairseq-hydra-train.
-        locks: file descriptors that the processes keep open.
+    They keep the file descriptors of the locks open.
     """
     env = {"PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}  # fairseq's own, of deprecated calls
     if job.world_size > 1:

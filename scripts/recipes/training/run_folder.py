@@ -61,12 +61,7 @@ class RunFolder:
         return read(self.train_yaml)
 
     def setting(self, key: str, kind: type, default: Any = None) -> Any:
-        """Return a setting of the config, such as "task.data"; a section as a dictionary. Exit if its type is wrong.
-
-        Args:
-            kind: str, bool, int or dict.
-            default: what to return where the config does not have the key.
-        """
+        """Return a setting of the config, such as "task.data". Exit if it is not of this kind, one of TYPES."""
         value = setting(self.config, key, default, f"{self.train_yaml}, ")
         if value is not None and not isinstance(value, kind):
             sys.exit(f"{self.train_yaml}, {key}: must be {TYPES[kind]}, not {value}")

@@ -74,11 +74,7 @@ def read(file: Path, overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def setting(cfg: DictConfig, key: str, default: object = None, file: str = "") -> object:
-    """Return the value of a setting. Exit if it refers to a setting that does not exist.
-
-    Args:
-        file: what a message names before the key.
-    """
+    """Return the value of a setting. Exit, naming the file, if it refers to a setting that does not exist."""
     try:
         value = OmegaConf.select(cfg, key, default=default)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
@@ -96,11 +92,7 @@ def flat(cfg: DictConfig | dict[Any, Any], prefix: str = "") -> dict[str, object
 
 
 def refuse_what_breaks_a_run(cfg: DictConfig, fixed: dict[str, Any]) -> None:
-    """Exit if a setting would break a run that train.sh starts and continues.
-
-    Args:
-        fixed: the settings that train.sh gives to each run.
-    """
+    """Exit if a setting would break a run, or has another value than the fixed one that train.sh gives to each run."""
     own = flat(fixed)
     for key, value in flat(cfg).items():
         reason = next((reason for pattern, reason in REFUSED.items() if re.fullmatch(pattern, key)), "")
@@ -116,10 +108,14 @@ def refuse_missing_start(cfg: DictConfig) -> None:
             sys.exit(f"{key}={file}: there is no such file")
 
 
-def differences(old: DictConfig, new: DictConfig) -> list[str]:
-    """Return the keys whose values differ between two configs."""
+def differences(old: DictConfig, new: DictConfig) -> dict[str, str]:
+    """Return the settings that differ between two configs: by their keys, texts that give both values."""
     before, after = flat(old), flat(new)
-    return [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return {
+        key: f"{key} ({before.get(key, 'absent')} there, {after.get(key, 'absent')} now)"
+        for key in {**before, **after}
+        if before.get(key) != after.get(key)
+    }
 
 
 def is_bound(key: str, cfg: DictConfig) -> bool:

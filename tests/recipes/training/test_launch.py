@@ -177,11 +177,11 @@ TRAINS = """
 import os, time
 rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 if rank == 0:
-    print(f"training on {world_size} devices", flush=True)
+    os.write(1, f"training on {world_size} devices\\n".encode())
 update = 0
 while True:
     update += 1
-    print(f"rank {rank} of {world_size}: update {update}", flush=True)
+    os.write(1, f"rank {rank} of {world_size}: update {update}\\n".encode())  # at once: the lines of two do not mix
     time.sleep(0.005)
 """
 
