@@ -168,6 +168,7 @@ def test_no_step_goes_before_the_new_one_is_there(made: Made, tmp_path: Path) ->
 @contextmanager
 def interrupted_at_the_end_of(step: str) -> Iterator[None]:
     """Send this process ^C when a step has filled its folders, before they are renamed."""
+
     def interrupting(self: pipeline.Step, out: Path) -> bool:
         if self.name == step:
             make = self.make
