@@ -1,6 +1,7 @@
 """How the tests run the prepare scripts: in this process or as a shell would, to the end, refused, up to a moment."""
 
 import functools
+import importlib
 import io
 import os
 import re
@@ -15,20 +16,10 @@ from pathlib import Path
 from unittest import mock
 
 from recipes import cli
-from recipes.data import demo, iwslt, multi30k, own_text, translation, wikitext, wmt14
+from recipes.data import translation, wikitext
 from support.places import BIN, SCRIPTS
 from support.waiting import HANG, wait_until
 
-MAINS: dict[str, Callable[[list[str]], None]] = {
-    "prepare_demo.sh": demo.main,
-    "prepare_iwslt14.sh": lambda arguments: iwslt.main(["14", *arguments]),
-    "prepare_iwslt17.sh": lambda arguments: iwslt.main(["17", *arguments]),
-    "prepare_multi30k.sh": multi30k.main,
-    "prepare_text.sh": own_text.main,
-    "prepare_wikitext2.sh": lambda arguments: wikitext.main(["wikitext-2", *arguments]),
-    "prepare_wikitext103.sh": lambda arguments: wikitext.main(["wikitext-103", *arguments]),
-    "prepare_wmt14.sh": wmt14.main,
-}
 WITHOUT_BPE = ("prepare_demo.sh", "prepare_wikitext2.sh", "prepare_wikitext103.sh")
 
 
@@ -47,6 +38,14 @@ def words(script: str, options: tuple[object, ...], plain: bool) -> list[str]:
     return [*own, *map(str, options)]
 
 
+def main_of(script: str) -> Callable[[list[str]], None]:
+    """Return the main function of a script, with the arguments that its last line puts first."""
+    found = re.search(r'/start\.sh" (\S+) .*-- (.*)"\$@"', (SCRIPTS / script).read_text(encoding="utf-8"))
+    assert found, script
+    main = importlib.import_module(f"recipes.{found[1]}").main
+    return lambda arguments: main([*found[2].split(), *arguments])
+
+
 def run(script: str, *options: object, plain: bool = False, fairseq: bool = False, limit: int | None = None) -> Result:
     """Run a script's main function in this process, as `cli.run` does.
 
@@ -56,7 +55,7 @@ def run(script: str, *options: object, plain: bool = False, fairseq: bool = Fals
         limit: size in KiB that no file may outgrow. It stands in for a full disk.
     """
     stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-    main = functools.partial(MAINS[script], words(script, options, plain))
+    main = functools.partial(main_of(script), words(script, options, plain))
     status = 0
     with ExitStack() as stack:
         stack.enter_context(_as_before())

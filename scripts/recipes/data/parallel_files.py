@@ -29,7 +29,7 @@ def find_sources(
     for name, sides in found.items():
         for lang, source in sides.items():
             if not source:
-                sys.exit(f"{folder} has no {name}.{lang}, neither as .gz nor uncompressed")
+                sys.exit(f"{folder} has no {name}.{lang}; --help says which names of files are expected")
     return found
 
 
@@ -45,7 +45,7 @@ def prepare_files(
     Args:
         settings: how the data is prepared; the test sets are added to it.
         sources: what `find_sources` returns. The first two texts are train and valid, the others are test sets.
-        checksums: the SHA-256 of published files by name. Those that are not given by --from are not read for theirs.
+        checksums: the SHA-256 of published files by name. Without --from the settings take the sums from here.
         checks: options of `parallel.check`.
     """
     names = list(sources)
@@ -55,8 +55,11 @@ def prepare_files(
 
     def digests() -> dict[str, str]:
         by_file = {source.rsplit("/", 1)[-1]: source for source in all_sources.values()}
-        if checksums and not args.source:
-            return {file: checksums[file] for file in by_file}
+        if not args.source:
+            known = checksums or {}
+            if unknown := [file for file in by_file if file not in known]:
+                sys.exit(f"no checksum is known for {unknown[0]}: pass a folder with the files by --from")
+            return {file: known[file] for file in by_file}
         return {file: sha256(Path(source)) for file, source in by_file.items()}
 
     def make_raw(part: Path) -> None:

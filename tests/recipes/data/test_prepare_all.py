@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from recipes.data import demo, pipeline
 from recipes.data.prepared import Prepared, read_prepared
+from support.places import SCRIPTS
 from support.prepare import command, content, prepared, refused, run, state, typed
 from support.sources import (
     EUROPARL,
@@ -22,9 +23,9 @@ from support.sources import (
     write_wmt,
 )
 
-TEXT, MULTI30K, IWSLT14, IWSLT17, WMT14, WIKITEXT2, DEMO = FOUND = [
+TEXT, MULTI30K, IWSLT14, IWSLT17, WMT14, WIKITEXT2, DEMO = (
     f"prepare_{name}.sh" for name in ("text", "multi30k", "iwslt14", "iwslt17", "wmt14", "wikitext2", "demo")
-]
+)
 WRITERS: dict[str, Callable[[Path], object]] = {
     TEXT: write_text,
     MULTI30K: write_multi30k,
@@ -85,7 +86,7 @@ class Made:
         return shutil.copytree(self.out, folder / "out")
 
 
-@pytest.fixture(scope="module", params=FOUND)
+@pytest.fixture(scope="module", params=WRITERS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(request.param, tmp_path_factory.mktemp("made"))
 
@@ -230,7 +231,7 @@ def test_a_source_that_cannot_be_read_is_one_line(made: Made, tmp_path: Path) ->
     assert state(made.out) == before
 
 
-@pytest.mark.parametrize("script", FOUND)
+@pytest.mark.parametrize("script", WRITERS)
 @pytest.mark.parametrize("number", ["½", "99999999999999999999"])
 def test_numbers_that_are_refused(script: str, number: str, tmp_path: Path) -> None:
     source = tmp_path if script != IWSLT14 else Path(__file__)
@@ -256,8 +257,13 @@ def test_odd_paths(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert f"The data is in {tmp_path}/-x=1, 2/bin" in printed
 
 
-@pytest.mark.parametrize("script", [*FOUND, "prepare_wikitext103.sh"])
+@pytest.mark.parametrize("script", [*WRITERS, "prepare_wikitext103.sh"])
 def test_help_is_the_header(script: str) -> None:
     result = typed(command(script, "--help", plain=True))
     assert (result.returncode, result.stderr) == (0, "")
     assert f"Usage: scripts/{script}" in result.stdout and "start.sh" not in result.stdout
+
+
+def test_every_prepare_script_is_tested_here():
+    """But for prepare_wikitext103.sh, which is prepare_wikitext2.sh with another text."""
+    assert {path.name for path in SCRIPTS.glob("prepare_*.sh")} == {*WRITERS, "prepare_wikitext103.sh"}

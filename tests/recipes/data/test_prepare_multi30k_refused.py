@@ -62,7 +62,7 @@ def replace_line(path: Path, number: int, line: bytes) -> None:
         (lambda s: (s / "valid.de").write_bytes(b""), "valid.de: the file is empty"),
         (lambda s: replace_line(s / "train.en", 7, b" \t"), "train.en: nothing on line 7"),
         (lambda s: replace_line(s / "valid.de", 3, b"B\xfcrste"), "valid.de: line 3 is not UTF-8 (byte 0xfc"),
-        (lambda s: (s / "train.en").unlink(), "has no train.en, neither as .gz nor uncompressed"),
+        (lambda s: (s / "train.en").unlink(), "has no train.en; --help says which names of files are expected"),
         (lambda s: (s / "test_2016_flickr.de").unlink(), "has no test_2016_flickr.de"),
         (lambda s: (s / "test_2017_flickr.en").unlink(), "has no test_2017_flickr.en"),
     ],
