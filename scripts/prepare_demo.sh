@@ -6,6 +6,6 @@
 #   --out DIR        where the result goes (default: data/demo in the repository)
 #   --workers N      processes (default: one for each core)
 #
-# The sentences are in scripts/recipes/data/demo_text: 1,500 pairs to train on, 300 for validation, 500 for the test.
+# The sentences come with the scripts: 1,500 pairs to train on, 300 for validation and 500 for the test.
 # The result has the form that scripts/prepare_multi30k.sh describes.
 source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.demo fairseq sacremoses subword_nmt tqdm -- "$@"

@@ -48,11 +48,6 @@ class RunFolder:
         """Return all checkpoints that fairseq has saved."""
         return sorted(self.checkpoints.glob("checkpoint*.pt"))
 
-    @property
-    def absolute(self) -> Path:
-        """The absolute path of the folder. Exit if fairseq cannot read from it."""
-        return check_path(self.path.resolve())
-
     @cached_property
     def config(self) -> DictConfig:
         """The whole config of the run. Exit if the folder is no run folder."""

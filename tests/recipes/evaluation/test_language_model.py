@@ -128,7 +128,8 @@ def test_training_on_samples_that_are_cut_at_lines(run_folder, data, tmp_path):
         state["cfg"]["task"] |= {"sample_break_mode": "complete_doc", "shorten_method": "truncate"}
         state["cfg"]["task"]["pad_to_fixed_length"] = True
         torch.save(state, path)
-    printed(language_model.main, copy)
+    for run in (copy, run_folder):
+        printed(language_model.main, run)
     scored, expected = (json.loads((run / "evaluation/best/test.json").read_text()) for run in (copy, run_folder))
     assert scored | {"checkpoint_sha256": expected["checkpoint_sha256"]} == expected
 
