@@ -12,17 +12,20 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
 
+def progress(what: str, total: int | None, unit: str = "B", done: int = 0) -> "tqdm[NoReturn]":
+    """Return a progress bar. It appears after two seconds, on a terminal alone, and goes at the end."""
+    return tqdm(desc=what, total=total, initial=done, unit=unit, unit_scale=True, leave=False, disable=None, delay=2)
+
+
 def sha256(file: Path) -> str:
     """Return the SHA-256 of a file, with a progress bar for a large one."""
-    digest, size = hashlib.sha256(), file.stat().st_size
-    with (
-        file.open("rb") as source,
-        tqdm(desc=file.name, total=size, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar,
-    ):
+    digest = hashlib.sha256()
+    with file.open("rb") as source, progress(file.name, file.stat().st_size) as bar:
         while block := source.read(1 << 20):
             digest.update(block)
             bar.update(len(block))

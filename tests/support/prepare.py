@@ -15,14 +15,14 @@ from pathlib import Path
 from unittest import mock
 
 from recipes import cli
-from recipes.data import demo, iwslt14, iwslt17, multi30k, own_text, translation, wikitext, wmt14
+from recipes.data import demo, iwslt, multi30k, own_text, translation, wikitext, wmt14
 from support.places import BIN, SCRIPTS
 from support.waiting import HANG, wait_until
 
 MAINS: dict[str, Callable[[list[str]], None]] = {
     "prepare_demo.sh": demo.main,
-    "prepare_iwslt14.sh": iwslt14.main,
-    "prepare_iwslt17.sh": iwslt17.main,
+    "prepare_iwslt14.sh": lambda arguments: iwslt.main(["14", *arguments]),
+    "prepare_iwslt17.sh": lambda arguments: iwslt.main(["17", *arguments]),
     "prepare_multi30k.sh": multi30k.main,
     "prepare_text.sh": own_text.main,
     "prepare_wikitext2.sh": lambda arguments: wikitext.main(["wikitext-2", *arguments]),
@@ -159,7 +159,7 @@ def started(arguments: list[str], moment: Callable[[], bool]) -> subprocess.Pope
 
 def at_work(out: Path, folder: str = "*") -> bool:
     """Return whether a run has begun to make the folder, or a file in one."""
-    return any(out.glob(f".part.*/{folder}"))
+    return any(out.glob(f".*.part/{folder}"))
 
 
 def interrupted(arguments: list[str], moment: Callable[[], bool]) -> None:
@@ -168,7 +168,7 @@ def interrupted(arguments: list[str], moment: Callable[[], bool]) -> None:
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=HANG)
     assert process.returncode == 130, (process.returncode, stdout, stderr)
-    assert stderr == f"{Path(arguments[0]).name}: interrupted; run it again to go on\n"
+    assert stderr == f"{Path(arguments[0]).name}: interrupted; run it again to go on\n", stderr
     wait_until(lambda: is_gone(process.pid))
 
 

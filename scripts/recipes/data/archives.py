@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, cast
 
-from tqdm import tqdm
 from tqdm.utils import CallbackIOWrapper
 
 from recipes.data.fetch import BLOCK, fetch, refuse
 from recipes.data.prepared import Prepared
+from recipes.files import progress
 
 BROKEN = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
 
@@ -26,10 +26,7 @@ def settings_of(script: str, pair: str, args: Namespace, testsets: Iterable[str]
 
 
 def downloaded(address: str, out: Path, instead: str) -> Path:
-    """Return the archive of an address, in OUT/archives. It is downloaded unless it is there.
-
-    Exit with a line that ends in `instead` if it cannot be downloaded.
-    """
+    """Return the archive of an address, in OUT/archives. It is downloaded unless it is there, as `fetch` does it."""
     folder = out / "archives"
     folder.mkdir(exist_ok=True)
     archive = folder / address.rsplit("/", 1)[-1]
@@ -39,20 +36,15 @@ def downloaded(address: str, out: Path, instead: str) -> Path:
 
 
 def extract(archive: Path, members: Mapping[str, Path], *, inner: str = "", fetched: bool = False) -> None:
-    """Write members of an archive to files. Exit if the archive is not whole or lacks one of them.
+    """Write members of an archive, .tar, .tgz or .tar.gz, to files. Exit if it is not whole or lacks one of them.
 
     Args:
-        archive: a .tar, .tgz or .tar.gz.
         members: paths in the archive, or their ends, and the file to make of each.
         inner: the end of the path of an archive in the archive that may hold them.
         fetched: whether the archive was downloaded. If it cannot be used, it is then renamed.
     """
     wanted, remove = dict(members), archive if fetched else None
-    size = archive.stat().st_size
-    with (
-        archive.open("rb") as file,
-        tqdm(desc=archive.name, total=size, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar,
-    ):
+    with archive.open("rb") as file, progress(archive.name, archive.stat().st_size) as bar:
         try:
             _take(cast(IO[bytes], CallbackIOWrapper(bar.update, file)), archive.name, wanted, inner)
         except BROKEN as error:
@@ -75,9 +67,9 @@ def _unpacked(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
 
 
 def _take(stream: IO[bytes], name: str, wanted: dict[str, Path], inner: str) -> None:
-    """Write the members of a tar archive that are wanted, also those of archives in it whose paths end in `inner`.
+    """Write the members of a tar archive that are wanted, and remove them from `wanted`.
 
-    What was found is removed from `wanted`. Raise one of BROKEN if the archive is not whole.
+    Raise one of BROKEN if the archive is not whole.
     """
     with _unpacked(stream, name) as content, tarfile.open(fileobj=content, mode="r|") as archive:
         for member in archive:

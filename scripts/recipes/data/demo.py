@@ -16,13 +16,11 @@ MERGES = 1000
 CORPUS = "1345f7e1efa86223f4c3da057226d4dc0a2e13aa9c4bb504d8814bf3a2dbd834"
 
 
-def copy(part: Path) -> None:
-    """Make the raw text."""
-    for text in TEXT.iterdir():
-        shutil.copyfile(text, part / "raw" / text.name)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
+    def copy(part: Path) -> None:
+        for text in TEXT.iterdir():
+            shutil.copyfile(text, part / "raw" / text.name)
+
     args = Options().parse_args(arguments)
     args.out = args.out or ROOT / "data" / "demo"
     chosen: dict[str, str | int | bool] = {"corpus": CORPUS, "train-lines": 1500, "bpe": MERGES}

@@ -1,7 +1,6 @@
 """Put a file from an address or a local path at another path: its SHA-256 is checked, and a .gz is unpacked."""
 
 import gzip
-import http
 import http.client
 import re
 import shutil
@@ -12,9 +11,7 @@ import zlib
 from pathlib import Path
 from typing import NoReturn
 
-from tqdm import tqdm
-
-from recipes.files import sha256
+from recipes.files import progress, sha256
 
 BLOCK = 1 << 20
 INSTEAD = "where the file is at hand, pass its folder with --from"
@@ -58,19 +55,7 @@ def download(address: str, target: Path) -> None:
         block = answer.read(BLOCK)
         if not have and PAGE.match(block):
             raise EOFError(f"a web page came, from {answer.url}")
-        with (
-            target.open("ab" if have else "wb") as out,
-            tqdm(
-                desc=target.stem,
-                total=size,
-                initial=have,
-                unit="B",
-                unit_scale=True,
-                leave=False,
-                disable=None,
-                delay=2,
-            ) as bar,
-        ):
+        with target.open("ab" if have else "wb") as out, progress(target.stem, size, done=have) as bar:
             while block:
                 out.write(block)
                 bar.update(len(block))
@@ -82,11 +67,8 @@ def download(address: str, target: Path) -> None:
 def fetch(source: str, target: Path, checksum: str | None = None, *, instead: str = INSTEAD) -> None:
     """Put what is at an address or a path at `target`.
 
-    Exit with one line if it cannot be downloaded, if its SHA-256 is not the checksum, or if it is a .gz that is not
-    whole.
-
-    Args:
-        instead: how the line ends if the download fails.
+    Exit with one line if it cannot be downloaded, which ends in `instead`, if its SHA-256 is not the checksum, or if it
+    is a .gz that is not whole.
     """
     name = source.rsplit("/", 1)[-1]
     file, fetched = Path(source), None

@@ -1,13 +1,13 @@
-"""What the years of IWSLT share: talks with mark-up -> Moses tokens -> clean training pairs -> BPE -> binarized data.
+"""IWSLT14 and IWSLT17: talks with mark-up -> Moses tokens -> clean training pairs -> BPE -> binarized data.
 
 The steps and their order are those of fairseq's prepare-iwslt14.sh.
 """
 
 import importlib.util
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from recipes.cli import ROOT
@@ -18,7 +18,7 @@ from recipes.data.translation import Translation
 from recipes.files import sha256
 from recipes.text import moses
 from recipes.text.clean import clean
-from recipes.text.parallel import join
+from recipes.text.parallel import join, side
 
 LONGEST = 175  # tokens of a training line
 EVERY = 23  # each 23rd of the clean training pairs is for validation
@@ -26,34 +26,54 @@ EVERY = 23  # each 23rd of the clean training pairs is for validation
 
 @dataclass(frozen=True)
 class Release:
-    """What was published in a year.
+    """What was published in a year."""
 
-    Attributes:
-        name: as in the names of its files: IWSLT14.
-        archive: the archive of all pairs.
-        page: where that can be had.
-        addresses: where the archive of a pair is, by the language that is not English.
-        notes: what marks the lines of train.tags that are no text of a talk.
-        testsets: the published sets that each test set is made of, by that language.
-    """
+    name: str  # as in the names of its files
+    archive: str  # of all pairs
+    page: str  # where that archive is linked
+    addresses: dict[str, str]  # of the archive of each pair, by the language that is not English
+    notes: Sequence[str]  # what marks the lines of train.tags that are no text of a talk
+    testsets: dict[str, dict[str, Sequence[str]]]  # the published sets that each test set is made of, by that language
 
-    name: str
-    archive: str
-    page: str
-    addresses: dict[str, str]
-    notes: Sequence[str]
-    testsets: dict[str, dict[str, Sequence[str]]]
 
-    @property
-    def pairs(self) -> str:
-        return " ".join(f"{lang}-en en-{lang}" for lang in self.addresses)
+COMMON = ("TED.tst2010", "TED.tst2011", "TED.tst2012")
+IWSLT14 = Release(
+    "IWSLT14",
+    archive="2014-01.tgz",
+    page="https://wit3.fbk.eu/2014-01",
+    addresses={
+        "de": "http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz",
+        "es": "https://wit3.fbk.eu/archive/2014-01/texts/es/en/es-en.tgz",
+    },
+    notes=("<url>", "<talkid>", "<keywords>"),
+    testsets={
+        "de": {"test": ("TED.dev2010", "TEDX.dev2012", *COMMON)},
+        "es": {"test": ("TED.dev2010", *COMMON)},
+    },
+)
+LATER: dict[str, Sequence[str]] = {
+    "test": ("TED.dev2010", *COMMON),
+    **{name: (f"TED.{name}",) for name in ("tst2013", "tst2014", "tst2015")},
+}
+IWSLT17 = Release(
+    "IWSLT17",
+    archive="2017-01-trnted.tgz",
+    page="https://wit3.fbk.eu/2017-01-b",
+    addresses={
+        lang: f"https://wit3.fbk.eu/archive/2017-01-trnted/texts/{lang}/en/{lang}-en.tgz" for lang in ("fr", "zh")
+    },
+    notes=(*IWSLT14.notes, "<speaker>", "<reviewer", "<translator", "<doc", "</doc>"),
+    testsets={"fr": LATER, "zh": LATER},
+)
 
 
 class Talks:
     """The steps for one pair of a release; both directions share them."""
 
     def __init__(self, release: Release, arguments: Sequence[str] | None) -> None:
-        options = Options("--bpe", "--cased", "--moses", source=file_or_folder, pairs=release.pairs, bpe=10_000)
+        pairs = " ".join(f"{lang}-en en-{lang}" for lang in release.addresses)
+        options = Options("--moses", source=file_or_folder, pairs=pairs, bpe=10_000)
+        options.add_argument("--cased", action="store_true")
         self.args = args = options.parse_args(arguments)
         self.release = release
         self.lang = lang = args.pair.replace("en", "").strip("-")
@@ -65,7 +85,6 @@ class Talks:
         self.shared = Translation(self.out, self.langs, args.bpe, args.workers, joint=lang != "zh")
 
     def prepare(self) -> None:
-        """Run all steps."""
         args, year = self.args, self.release.name.lower()
         settings = settings_of(f"prepare_{year}.sh", self.pair, args, self.testsets, lowercase=not args.cased)
         steps = [Step("text", self.text), Step("tokens", self.tokens), Step("raw tok", self.splits)]
@@ -88,44 +107,45 @@ class Talks:
         sys.exit(f"--from: {source} has neither {self.pair}.tgz nor {year}")
 
     def digests(self) -> dict[str, str]:
-        """Return the SHA-256 of the archive by its name."""
         archive = self.archive()
         return {archive.name: sha256(archive)}
 
     def text(self, part: Path) -> None:
         """Take the text out of the archive, without mark-up."""
-        members = part / ".members"
-        members.mkdir()
-        train = f"train.tags.{self.pair}"
+        train, wanted = part / f"train.tags.{self.pair}", {}
         tests = {
-            name: [f"{self.release.name}.{one}.{self.pair}" for one in sets] for name, sets in self.testsets.items()
+            name: [part / f"{self.release.name}.{one}.{self.pair}.xml" for one in sets]
+            for name, sets in self.testsets.items()
         }
-        wanted = {f"{self.pair}/{train}.{lang}": members / f"{train}.{lang}" for lang in self.langs}
-        for prefix in (prefix for prefixes in tests.values() for prefix in prefixes):
-            wanted |= {f"{self.pair}/{prefix}.{lang}.xml": members / f"{prefix}.xml.{lang}" for lang in self.langs}
+        for lang in self.langs:
+            wanted[f"{self.pair}/{train.name}.{lang}"] = side(train, lang)
+            for test in chain(*tests.values()):
+                wanted[f"{self.pair}/{test.stem}.{lang}.xml"] = side(test, lang)
         inner = f"texts/{self.lang}/en/{self.pair}.tgz"
         extract(self.archive(), wanted, inner=inner, fetched=not self.args.source)
-        join("train", [members / train], self.langs, part / "text", notes=self.release.notes)
+        join("train", [train], self.langs, part / "text", notes=self.release.notes)
         for name, prefixes in tests.items():
-            join(name, [members / f"{prefix}.xml" for prefix in prefixes], self.langs, part / "text")
+            join(name, prefixes, self.langs, part / "text")
 
     def tokens(self, part: Path) -> None:
-        """Make tokens of the text."""
         rules = moses.Rules(escape=True)
         moses.tokenize(self.shared.texts("text"), part / "tokens", self.args.workers, rules, self.args.moses)
 
     def splits(self, part: Path) -> None:
         """Clean the training pairs like clean-corpus-n.perl, and split train from valid, in tokens and in raw text."""
-        tokens, raw, cased = (part / f".{name}" for name in ("tokens", "raw", "cased"))
+        tokens, raw, cased = part / ".tokens", part / ".raw", part / ("tok" if self.args.cased else ".cased")
         for folder in (tokens, raw, cased):
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
         clean(self.out / "tokens/train", self.langs, tokens, LONGEST, beside=[(self.out / "text/train", raw)])
         for source, whole, target in ((tokens, "tokens", cased), (raw, "text", part / "raw")):
             quiet = whole == "text"  # it tells what that of the tokens has told
             join("train", [source / "train"], self.langs, target, every=EVERY, quiet=quiet)
             for name in self.testsets:
                 join(name, [self.out / whole / name], self.langs, target, quiet=quiet)
-        if self.args.cased:
-            shutil.copytree(cased, part / "tok", dirs_exist_ok=True)
-        else:
+        if not self.args.cased:
             moses.lowercase(sorted(cased.iterdir()), part / "tok", self.args.workers, self.args.moses)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    year, *others = sys.argv[1:] if arguments is None else arguments
+    Talks(IWSLT14 if year == "14" else IWSLT17, others).prepare()

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from recipes.cli import ROOT
-from recipes.data.options import Options, folder, one_of
+from recipes.data.options import Options, folder
 from recipes.data.parallel_files import find_sources, prepare_files
 from recipes.data.prepared import Prepared
 
 ADDRESS = "https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw"
-PAIRS = "de-en en-de de-fr fr-de en-fr fr-en"
+PAIRS = ("de-en", "en-de", "de-fr", "fr-de", "en-fr", "fr-en")
 REQUIRED = ("train", "valid", "test_2016_flickr")
 OPTIONAL = ("test_2017_flickr", "test_2017_mscoco", "test_2018_flickr")
 CHECKSUMS = {
@@ -34,8 +34,8 @@ CHECKSUMS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = Options("--train-lines", "--bpe", source=folder, bpe=10_000)
-    options.add_argument("--pair", type=one_of(PAIRS), default="de-en")
+    options = Options("--train-lines", source=folder, bpe=10_000)
+    options.add_argument("--pair", choices=PAIRS, default="de-en")
     args = options.parse_args(arguments)
     source, target = args.pair.split("-")
     args.out = args.out or ROOT / "data" / f"multi30k_{source}{target}"

@@ -15,9 +15,7 @@ TOKENIZER = Path("scripts/tokenizer/tokenizer.perl")  # in a checkout of Moses
 
 def cores() -> int:
     """Return how many processes may run at once."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def a_path(text: str) -> Path:
@@ -68,25 +66,14 @@ def moses(text: str) -> Path:
     return path
 
 
-def one_of(pairs: str) -> Callable[[str], str]:
-    """Return the function that takes a text for one of the language pairs."""
-
-    def pair(text: str) -> str:
-        if text not in pairs.split():
-            raise argparse.ArgumentTypeError(f"unknown pair '{text}'; there are {pairs}")
-        return text
-
-    return pair
-
-
 class Options(Parser):
     """A parser of --out and --workers, and of those other shared options that a script names.
 
     Args:
-        names: the options, of --bpe, --cased, --moses and --train-lines.
+        names: of --moses and --train-lines.
         source: the kind of --from: `folder` or `file_or_folder`; a script without it has no --from.
         pairs: the language pairs, one of which is the argument PAIR.
-        bpe: the number of merges that --bpe stands for if it is not given.
+        bpe: the default of --bpe; a script without it has no --bpe.
     """
 
     PATHS = ("--from", "--out", "--moses")
@@ -94,19 +81,15 @@ class Options(Parser):
     def __init__(self, *names: str, source: Callable[[str], Path] | None = None, pairs: str = "", bpe: int = 0) -> None:
         super().__init__()
         if pairs:
-            self.add_argument("pair", type=one_of(pairs), metavar=f"PAIR ({pairs})")
+            self.add_argument("pair", choices=pairs.split(), metavar=f"PAIR ({pairs})")
         if source:
             self.add_argument("--from", dest="source", type=source)
         self.add_argument("--out", type=out_path)
         self.add_argument("--workers", type=positive, default=cores())
-        known: dict[str, dict[str, Any]] = {
-            "--bpe": {"type": positive, "default": bpe},
-            "--cased": {"action": "store_true"},
-            "--moses": {"type": moses},
-            "--train-lines": {"type": positive},
-        }
+        if bpe:
+            self.add_argument("--bpe", type=positive, default=bpe)
         for name in names:
-            self.add_argument(name, **known[name])
+            self.add_argument(name, type={"--moses": moses, "--train-lines": positive}[name])
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse like argparse, which however takes a path with a leading dash for an option."""

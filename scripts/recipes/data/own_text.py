@@ -32,7 +32,7 @@ def names_of_tests(source: Path, langs: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = Options("--train-lines", "--bpe", source=folder, bpe=10_000)
+    options = Options("--train-lines", source=folder, bpe=10_000)
     options.add_argument("--pair", type=pair)
     for name in ("--lowercase", "--drop-empty", "--no-test"):
         options.add_argument(name, action="store_true")

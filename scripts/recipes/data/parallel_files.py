@@ -20,8 +20,7 @@ def find_sources(
 ) -> dict[str, dict[str, str]]:
     """Return the source of both sides of each text, by name and language. Exit if the folder lacks one.
 
-    Args:
-        optional: names of texts that may be missing, on both sides.
+    An optional text may be missing on both sides.
     """
     found = {name: {lang: source_of(name, lang) for lang in langs} for name in (*required, *optional)}
     for name in optional:
@@ -44,7 +43,6 @@ def prepare_files(
     """Run all steps from files of parallel text to binarized data.
 
     Args:
-        args: the options: out, source, train_lines, bpe, workers.
         settings: how the data is prepared; the test sets are added to it.
         sources: what `find_sources` returns. The first two texts are train and valid, the others are test sets.
         checksums: the SHA-256 of published files by name. Those that are not given by --from are not read for theirs.
@@ -62,14 +60,12 @@ def prepare_files(
         return {file: sha256(Path(source)) for file, source in by_file.items()}
 
     def make_raw(part: Path) -> None:
-        whole = part / ".whole"
-        whole.mkdir()
         if checksums and not all(source.endswith(".gz") for source in all_sources.values()):
             print("raw: no checksum is published for uncompressed files: only their form is checked")
         for file, source in all_sources.items():
-            fetch(source, whole / file, (checksums or {}).get(source.rsplit("/", 1)[-1]))
+            fetch(source, part / file, (checksums or {}).get(source.rsplit("/", 1)[-1]))
         for name in names:
-            check(whole / name, langs, part / "raw", args.train_lines if name == "train" else None, **checks)
+            check(part / name, langs, part / "raw", args.train_lines if name == "train" else None, **checks)
 
     steps = Translation(args.out, langs, args.bpe, args.workers, lowercase=settings.lowercase).steps
     prepare(args.out, settings, [Step("raw", make_raw), *steps], digests, source_is_given=bool(args.source))

@@ -25,13 +25,11 @@ INTERRUPTED = 130  # the exit status of a shell script that ^C ends
 class Step:
     """A step of a pipeline.
 
-    Attributes:
-        name: the folders that it makes in the output folder, separated by spaces.
-        make: called with a temporary folder that holds an empty folder for each of them, to be filled. What else is
-            left in the temporary folder is removed.
+    `make` is called with a temporary folder that holds an empty folder for each of the step's, to be filled. What else
+    is left in the temporary folder is removed.
     """
 
-    name: str
+    name: str  # the folders that it makes in the output folder, separated by spaces
     make: Callable[[Path], None]
 
     @property
@@ -58,9 +56,8 @@ def prepare(
     line if `out` holds foreign files, if another run is at work in it, or if its data was made with other settings.
 
     Args:
-        out: the output folder, an absolute path.
+        out: an absolute path.
         settings: how the data is prepared. The first step may change its sources.
-        steps: each a function from an empty folder to a full one.
         sources: returns the SHA-256 of each source by name. It is called if the first step is not done.
         source_is_given: also call it if the first step is done, to compare the sources.
     """
@@ -75,7 +72,9 @@ def prepare(
                 print(f"{step.name}: done before")
                 continue
             start = time.monotonic()
-            with _temporary_folder(out, step) as part:
+            with files.own_folder(out, "prepare") as part:
+                for folder in step.folders:
+                    (part / folder).mkdir()
                 step.make(part)
                 for later in steps[number:]:
                     for folder in later.folders:
@@ -96,14 +95,12 @@ def check_settings(out: Path, ours: Prepared, made: Prepared) -> None:
     options, options_made = ours.settings, made.settings
     if not made.script:
         del options["script"], options_made["script"]
-    pairs = [(options, options_made)]
-    if ours.sources:
-        pairs.append((ours.sources, {name: digest for name, digest in made.sources.items() if name in ours.sources}))
-    for now, before in pairs:
-        for name in {**before, **now}:
-            if before.get(name) != now.get(name):
-                was, is_now = (f"{name}: {one[name]}" if name in one else f"no {name}" for one in (before, now))
-                sys.exit(f"{out} was made with {was}, not with {is_now}; use another --out")
+    now = options | ours.sources
+    before = options_made | {name: digest for name, digest in made.sources.items() if name in ours.sources}
+    for name in options_made | options | before | now:
+        if before.get(name) != now.get(name):
+            was, is_now = (f"{name}: {one[name]}" if name in one else f"no {name}" for one in (before, now))
+            sys.exit(f"{out} was made with {was}, not with {is_now}; use another --out")
 
 
 @contextmanager
@@ -124,20 +121,6 @@ def _claimed(out: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _temporary_folder(out: Path, step: Step) -> Iterator[Path]:
-    """Give a temporary folder with an empty folder for each of the step's; remove it at the end, and older ones now."""
-    for left in out.glob(".part*"):
-        shutil.rmtree(left)
-    part = out / f".part.{os.getpid()}"
-    for folder in step.folders:
-        (part / folder).mkdir(parents=True)
-    try:
-        yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from recipes.files import read_lines, write_whole
@@ -14,23 +14,14 @@ FORMER_SETTINGS, FORMER_TESTSETS = "settings", "testsets"
 
 @dataclass
 class Prepared:
-    """How a data set was prepared.
+    """How a data set was prepared."""
 
-    Attributes:
-        script: the name of the prepare script; empty in data of a time when the settings did not name it.
-        options: the values of the options that the data depends on, as in {"pair": "de-en", "bpe": 10000}.
-        testsets: the names of the test sets, in the order of fairseq's test, test1, ...
-        lowercase: whether the tokens are lower-cased.
-        escaped: whether the tokens hold Moses' escapes, as &apos; for an apostrophe.
-        sources: the SHA-256 of each source, by its name.
-    """
-
-    script: str
-    options: dict[str, str | int | bool]
-    testsets: list[str] = field(default_factory=list)
-    lowercase: bool = False
-    escaped: bool = False
-    sources: dict[str, str] = field(default_factory=dict)
+    script: str  # the name of the prepare script; empty in data of a time when the settings did not name it
+    options: dict[str, str | int | bool]  # those that the data depends on, as in {"pair": "de-en", "bpe": 10000}
+    testsets: list[str] = field(default_factory=list)  # in the order of fairseq's test, test1, ...
+    lowercase: bool = False  # whether the tokens are lower-cased
+    escaped: bool = False  # whether the tokens hold Moses' escapes, as &apos; for an apostrophe
+    sources: dict[str, str] = field(default_factory=dict)  # the SHA-256 of each source, by its name
 
     @property
     def settings(self) -> dict[str, str]:
@@ -61,10 +52,9 @@ def _parse(path: Path) -> Prepared:
         found = json.loads("\n".join(read_lines(path)))
     except ValueError as error:
         sys.exit(f"{path} is not JSON: {error}")
-    known = {entry.name for entry in fields(Prepared)}
-    if not isinstance(found, dict) or found.keys() != known:
-        sys.exit(f"{path} must be an object with {', '.join(sorted(known))}")
     kinds = {"script": str, "options": dict, "sources": dict, "testsets": list, "lowercase": bool, "escaped": bool}
+    if not isinstance(found, dict) or found.keys() != kinds.keys():
+        sys.exit(f"{path} must be an object with {', '.join(sorted(kinds))}")
     for name, kind in kinds.items():
         if not isinstance(found[name], kind):
             sys.exit(f"{path}: {name} must be a {kind.__name__}, not {found[name]!r}")
@@ -74,7 +64,7 @@ def _parse(path: Path) -> Prepared:
 
 
 def _read_former(folder: Path) -> Prepared:
-    made = Prepared("", {})
+    made = Prepared("", {}, _lines(folder / FORMER_TESTSETS))
     for line in _lines(folder / FORMER_SETTINGS):
         name, _, value = line.partition(": ")
         if name == "script":
@@ -85,7 +75,6 @@ def _read_former(folder: Path) -> Prepared:
             made.sources[name] = value
         else:
             made.options[name] = value
-    made.testsets = _lines(folder / FORMER_TESTSETS)
     return made
 
 

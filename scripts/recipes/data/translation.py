@@ -12,27 +12,17 @@ from recipes.text.binarize import binarize
 
 @dataclass(frozen=True)
 class Translation:
-    """The steps of a data set for translation.
-
-    Attributes:
-        out: the output folder.
-        langs: the source and the target language. The files of a text are NAME.SOURCE and NAME.TARGET.
-        merges: how many merges BPE learns.
-        workers: how many processes work at once.
-        lowercase: whether `tok` lower-cases the tokens.
-        joint: whether both languages share one BPE and one dictionary.
-    """
+    """The steps of a data set for translation."""
 
     out: Path
-    langs: Sequence[str]
-    merges: int
+    langs: Sequence[str]  # the source and the target language: the files of a text are NAME.SOURCE and NAME.TARGET
+    merges: int  # of BPE
     workers: int
-    lowercase: bool = False
-    joint: bool = True
+    lowercase: bool = False  # the tokens
+    joint: bool = True  # both languages share one BPE and one dictionary
 
     @property
     def steps(self) -> list[Step]:
-        """The steps from raw text to binarized data."""
         return [Step("tok", self.tok), Step("bpe", self.bpe), Step("bin", self.bin)]
 
     def texts(self, folder: str) -> list[Path]:
@@ -40,7 +30,6 @@ class Translation:
         return [text for lang in self.langs for text in sorted((self.out / folder).glob(f"*.{lang}"))]
 
     def tok(self, part: Path) -> None:
-        """Make tokens of the raw text."""
         moses.tokenize(self.texts("raw"), part / "tok", self.workers, moses.Rules(lowercase=self.lowercase))
 
     def bpe(self, part: Path) -> None:
@@ -49,7 +38,6 @@ class Translation:
         self.apply(part / "bpe", "tok", part / "bpe")
 
     def bin(self, part: Path) -> None:
-        """Binarize the subwords."""
         splits = ["train", "valid", *read_prepared(self.out).testsets]
         log, folder = self.out / "preprocess.log", self.out / "bpe"
         binarize(folder, part / "bin", self.langs, splits, joint=self.joint, workers=self.workers, log=log)

@@ -1,23 +1,113 @@
-"""WikiText-2 and WikiText-103: articles of Wikipedia as words, for language models."""
+"""WikiText-2 and WikiText-103: articles of Wikipedia as words, for language models.
 
+They are in the published archive or in a folder, as wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens or as
+train.txt, valid.txt and test.txt, there or in a folder with the name of the corpus.
+"""
+
+import hashlib
 import re
 import sys
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import IO
 
 from recipes.cli import ROOT
 from recipes.data.fetch import fetch
 from recipes.data.options import Options, file_or_folder
 from recipes.data.pipeline import Step, prepare
 from recipes.data.prepared import Prepared
-from recipes.data.wikitext_files import SPLITS, TOKENS, copy, digest
+from recipes.files import progress
 from recipes.text.binarize import binarize
+from recipes.text.parallel import BOM, text_of
 
 SITE = "https://wikitext.smerity.com"
 CHECKSUMS = {
     "wikitext-103-v1.zip": "242ba0f20b329cfdf1ccc61e9e9e5b59becf189db7f7a81cd2a0e2fc31539590",
     "wikitext-2-v1.zip": "92675f1d63015c1c8b51f1656a52d5bdbc33aafa60cc47a218a66e7ee817488c",
 }
+SPLITS = ("train", "valid", "test")
+TOKENS = {  # as published, one end of sentence a line counted
+    "wikitext-2": {"train": 2_088_628, "valid": 217_646, "test": 245_569},
+    "wikitext-103": {"train": 103_227_021, "valid": 217_646, "test": 245_569},
+}
+
+
+@contextmanager
+def opened(source: Path, corpus: str, split: str) -> Iterator[tuple[IO[bytes], int]]:
+    """Give the text of a split and its size in bytes. Exit if it is missing, or if the archive is broken."""
+    names = (f"wiki.{split}.tokens", f"{split}.txt")
+    if source.is_dir():
+        files = [path for folder in (source, source / corpus) for name in names if (path := folder / name).is_file()]
+        if not files:
+            sys.exit(f"{source} has no {' or '.join(names)}")
+        with files[0].open("rb") as text:
+            yield text, files[0].stat().st_size
+        return
+    with source.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = [member for member in archive.infolist() if Path(member.filename).name in names]
+                if not members:
+                    sys.exit(f"{source} has no {' or '.join(names)}; is it the archive of the words, {corpus}-v1.zip?")
+                if members[0].flag_bits & 1:
+                    sys.exit(f"{source} is encrypted; unpack it and pass the folder")
+                with archive.open(members[0]) as text:
+                    yield text, members[0].file_size
+        except Exception as error:  # a broken archive raises what zipfile, zlib, bz2 or lzma came upon
+            sys.exit(f"{source}: not a whole .zip file ({error})")
+
+
+def lines_of(source: Path, corpus: str, split: str, limit: int | None) -> Iterator[bytes]:
+    """Yield the lines of a split, each with one \\n: all, or the first `limit` of the training text.
+
+    A byte order mark is left out, and \\r inside a line becomes a space, because fairseq would end the line there. Exit
+    if there are fewer lines than the limit.
+    """
+    limit = limit if split == "train" else None
+    count = 0
+    with opened(source, corpus, split) as (text, size), progress(split, size) as bar:
+        for line in islice(text, limit):
+            bar.update(len(line))
+            line = line if count else line.removeprefix(BOM.encode())
+            yield line.rstrip(b"\r\n").replace(b"\r", b" ") + b"\n"
+            count += 1
+    if limit and count < limit:
+        sys.exit(f"{source}: {split} has {count:,} lines, fewer than the {limit:,} asked for")
+
+
+def copy(source: Path, corpus: str, limit: int | None, out_dir: Path) -> str:
+    """Write train.txt, valid.txt and test.txt, print how many tokens each has, and return what `digest` returns.
+
+    Tokens are counted as fairseq does: the words, and one end of sentence for each line. Exit if a text is not UTF-8 or
+    holds no word.
+    """
+    found = hashlib.sha256()
+    for split in SPLITS:
+        target = out_dir / f"{split}.txt"
+        lines = words = 0
+        with target.open("wb") as out:
+            for lines, line in enumerate(lines_of(source, corpus, split, limit), start=1):
+                words += len(text_of(line, lines, target).split())
+                out.write(line)
+                found.update(line)
+        if not words:
+            sys.exit(f"{source}: {split} holds no token")
+        published = TOKENS[corpus][split]
+        remark = "" if words + lines == published else f"; the published text has {published:,}"
+        print(f"{split}: {lines:,} lines, {words + lines:,} tokens (one end of sentence a line counted){remark}")
+    return found.hexdigest()
+
+
+def digest(source: Path, corpus: str, limit: int | None) -> str:
+    """Return the SHA-256 of the three texts as `copy` writes them, one after the other."""
+    found = hashlib.sha256()
+    for split in SPLITS:
+        for line in lines_of(source, corpus, split, limit):
+            found.update(line)
+    return found.hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -36,19 +36,18 @@ class Wmt14:
     """The steps for one pair."""
 
     def __init__(self, arguments: Sequence[str] | None) -> None:
-        options = Options("--bpe", "--moses", source=folder, pairs="en-de en-fr", bpe=32_000)
+        options = Options("--moses", source=folder, pairs="en-de en-fr", bpe=32_000)
         self.args = args = options.parse_args(arguments)
         self.langs = source, self.target = tuple(args.pair.split("-"))
         self.out = args.out or ROOT / "data" / f"wmt14_{source}{self.target}"
         self.shared = Translation(self.out, self.langs, args.bpe, args.workers)
 
     def prepare(self) -> None:
-        """Run all steps."""
-        args = self.args
-        settings = settings_of("prepare_wmt14.sh", args.pair, args, ["test"], lowercase=False)
-        steps = [Step("text", self.text), Step("tokens", self.tokens), Step("codes", self.codes)]
-        steps += [Step("raw tok bpe", self.splits), self.shared.steps[-1]]
-        prepare(self.out, settings, steps, self.digests, source_is_given=bool(args.source))
+        settings = settings_of("prepare_wmt14.sh", self.args.pair, self.args, ["test"], lowercase=False)
+        codes = Step("codes", lambda part: self.shared.learn("tokens", part / "codes"))
+        steps = [Step("text", self.text), Step("tokens", self.tokens), codes, Step("raw tok bpe", self.splits)]
+        steps.append(self.shared.steps[-1])
+        prepare(self.out, settings, steps, self.digests, source_is_given=bool(self.args.source))
         print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/wmt14_en{self.target}/rdrop.yaml")
 
     def archives(self) -> dict[str, Path]:
@@ -61,26 +60,23 @@ class Wmt14:
             else:
                 found[place] = self.args.source / Path(place).name
                 if not found[place].is_file():
-                    sys.exit(f"--from: {self.args.source} has no {Path(place).name}")
+                    sys.exit(f"--from: {self.args.source} has no {found[place].name}")
         return found
 
     def digests(self) -> dict[str, str]:
-        """Return the SHA-256 of the archives by their names."""
         return {archive.name: sha256(archive) for archive in self.archives().values()}
 
     def text(self, part: Path) -> None:
         """Take the text out of the archives, and split train from valid."""
-        members = part / ".members"
-        members.mkdir()
         prefixes = []
         for place, archive in self.archives().items():
             wanted = {}
             for side, lang in zip(("src", "ref"), self.langs, strict=True):
                 member = CORPORA[self.target].get(place, TEST_MEMBER).format(target=self.target, side=side, lang=lang)
                 prefix = "newstest2014.sgm" if place == TEST else Path(member.removesuffix(".gz")).stem
-                wanted[member] = members / f"{prefix}.{lang}"
+                wanted[member] = part / f"{prefix}.{lang}"
             extract(archive, wanted, fetched=not self.args.source)
-            prefixes.append(members / prefix)
+            prefixes.append(part / prefix)
         *train, test = prefixes
         join("train", train, self.langs, part / "text", every=EVERY[self.target], repair=True)
         join("test", [test], self.langs, part / "text", repair=True)
@@ -93,19 +89,13 @@ class Wmt14:
             files = [text for text in texts if (text.stem != "test") == normalize]
             moses.tokenize(files, part / "tokens", self.args.workers, rules, self.args.moses)
 
-    def codes(self, part: Path) -> None:
-        """Learn BPE."""
-        self.shared.learn("tokens", part / "codes")
-
     def splits(self, part: Path) -> None:
         """Apply BPE, and keep the pairs of train and valid that clean-corpus-n.perl keeps."""
-        whole = part / ".whole"
-        whole.mkdir()
-        self.shared.apply(self.out / "codes", "tokens", whole)
+        self.shared.apply(self.out / "codes", "tokens", part)
         beside = [(self.out / "text/valid", part / "raw"), (self.out / "tokens/valid", part / "tok")]
-        clean(whole / "train", self.langs, part / "bpe", LONGEST)
-        clean(whole / "valid", self.langs, part / "bpe", LONGEST, beside=beside)
-        for source, target in ((self.out / "text", "raw"), (self.out / "tokens", "tok"), (whole, "bpe")):
+        clean(part / "train", self.langs, part / "bpe", LONGEST)
+        clean(part / "valid", self.langs, part / "bpe", LONGEST, beside=beside)
+        for source, target in ((self.out / "text", "raw"), (self.out / "tokens", "tok"), (part, "bpe")):
             for lang in self.langs:
                 shutil.copy(source / f"test.{lang}", part / target)
         shutil.copy(self.out / "codes/codes", part / "bpe")

@@ -12,11 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from tqdm import tqdm
-
 from recipes import children
-from recipes.files import write_lines
-from recipes.text.words import count_words
+from recipes.files import progress, write_lines
+from recipes.text.line_pool import count_words
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 PADDED_TO = 8
@@ -44,11 +42,9 @@ def binarize(
 
     Args:
         texts: the folder with the files SPLIT.LANG. Its name must hold no comma.
-        out_dir: an empty folder for what fairseq makes.
         langs: the source and the target language, or None for the files SPLIT of a language model.
         splits: the names of the training text, the validation text and any number of test sets.
-        joint: whether both languages share a dictionary.
-        workers: the number of processes.
+        joint: both languages share a dictionary.
         log: the file for fairseq's output. It is removed if all goes well.
     """
     endings = [f".{lang}" for lang in langs] if langs else [""]
@@ -77,9 +73,7 @@ def _preprocess(options: list[str], folder: Path, total: int, log: Path) -> None
     with log.open("wb") as out:
         process = _start(options, folder, out)
     try:
-        with tqdm(
-            desc="binarize", total=total, unit=" tokens", unit_scale=True, leave=False, disable=None, delay=2
-        ) as bar:
+        with progress("binarize", total, " tokens") as bar:
             while process.poll() is None:
                 time.sleep(0.1)
                 bar.update(min(tokens_written(folder / MADE), total) - bar.n)
@@ -93,7 +87,7 @@ def _preprocess(options: list[str], folder: Path, total: int, log: Path) -> None
 
 
 def _start(options: list[str], folder: Path, out: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Start fairseq-preprocess in a folder, with its output in a file."""
+    """Start fairseq-preprocess in a folder."""
     return subprocess.Popen(
         children.command("recipes.text.preprocess", *options),
         stdin=subprocess.DEVNULL,
@@ -112,9 +106,8 @@ def write_dictionary(texts: list[Path], target: Path, workers: int) -> None:
     fairseq would do it too, but it would not show how far it is.
     """
     words = count_words(texts, workers)
-    entries = sorted(
-        (word for word in words.items() if word[0] not in SPECIAL), key=lambda entry: (-entry[1], entry[0])
-    )
+    usual = (word for word in words.items() if word[0] not in SPECIAL)
+    entries = sorted(usual, key=lambda entry: (-entry[1], entry[0]))
     missing = -(len(SPECIAL) + len(entries)) % PADDED_TO
     made_up = (f"madeupword{number:04d}" for number in itertools.count())
     entries += ((word, 0) for word in itertools.islice((word for word in made_up if word not in words), missing))
@@ -128,9 +121,8 @@ def count_tokens(texts: list[Path]) -> int:
     """
     tokens = 0
     for text in texts:
-        with text.open("rb") as file:
-            while block := file.read(1 << 20):
-                tokens += block.count(b" ") + 2 * block.count(b"\n")
+        with text.open("rb") as lines:
+            tokens += sum(line.count(b" ") + 2 for line in lines)
     return tokens
 
 

@@ -14,8 +14,7 @@ from subword_nmt import learn_bpe
 from subword_nmt.apply_bpe import BPE
 from tqdm import tqdm
 
-from recipes.text.line_pool import map_files
-from recipes.text.words import count_words
+from recipes.text.line_pool import count_words, map_files
 
 # subword-nmt keeps the subwords of every word that it has met. This many take some 100 MB in each process.
 CACHED_WORDS = 300_000

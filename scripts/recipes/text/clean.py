@@ -14,30 +14,19 @@ LONG_WORD = re.compile(r"\S{1001}")
 
 def keeps(pair: tuple[str, str], longest: int) -> bool:
     """Return whether both lines have 1 to `longest` tokens in a ratio up to RATIO, of up to 1,000 characters each."""
-    one, two = (len(line.split()) for line in pair)
-    return (
-        min(one, two) > 0
-        and max(one, two) <= longest
-        and one / two <= RATIO
-        and two / one <= RATIO
-        and not any(len(line) > 1000 and LONG_WORD.search(line) for line in pair)
-    )
+    less, more = sorted(len(line.split()) for line in pair)
+    has_long_word = any(len(line) > 1000 and LONG_WORD.search(line) for line in pair)
+    return less > 0 and more <= longest and more / less <= RATIO and not has_long_word
 
 
 def clean(
-    prefix: Path,
-    langs: Sequence[str],
-    out_dir: Path,
-    longest: int,
-    *,
-    beside: Iterable[tuple[Path, Path]] = (),
+    prefix: Path, langs: Sequence[str], out_dir: Path, longest: int, *, beside: Iterable[tuple[Path, Path]] = ()
 ) -> None:
     """Copy the pairs of PREFIX.LANG that clean-corpus-n.perl keeps to a folder, and print how many.
 
     The tokens must hold no |, which clean-corpus-n.perl reads in a way of its own. Exit if no pair is kept.
 
     Args:
-        prefix: the path of both tokenized files without .LANG.
         longest: the number of tokens that a line may have.
         beside: other texts, each a prefix and a folder, of which the pairs with the same line numbers are copied.
     """

@@ -1,24 +1,27 @@
-"""Apply a function to every line of a file: in order, on all cores, in constant memory, with progress."""
+"""Apply a function to every line of files, on all cores, in constant memory, with progress; count words like that."""
 
 import itertools
 import multiprocessing
+import os
 import signal
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from recipes import children
+from recipes.files import progress
 
-# The work is done on lists of lines, as text without their ends. A factory returns the function that does it: it is
-# called once in each worker, so that rules and codes are loaded there and never sent.
+# A factory is called once in each worker, so that rules and codes are loaded there and never sent. It returns the
+# function that does the work on lists of lines, as text without their ends.
 Work = Callable[[list[str]], Any]
 Factory = Callable[[], Work]
-
 CHUNK_LINES = 2000
 _work: Work
 
@@ -26,13 +29,11 @@ _work: Work
 tqdm.monitor_interval = 0
 
 
-def _start_worker(factory: Factory) -> None:
+def _start_worker(parent: int, factory: Factory) -> None:
     """Prepare a worker process. It leaves ^C to its parent, and ends with it."""
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None and parent.pid is not None
-    children.end_with(parent.pid)
+    children.end_with(parent)
     _work = factory()
 
 
@@ -58,18 +59,14 @@ def count_lines(text: Path) -> int:
         return sum(1 for _ in file)
 
 
-class LinePool:
+class LinePool(ExitStack):
     """Worker processes that each have the function that `factory` returns; for use in a `with` statement."""
 
     def __init__(self, factory: Factory, workers: int) -> None:
+        super().__init__()
         self._workers = workers
-        self._pool = start_workers(workers, initializer=_start_worker, initargs=(factory,))
-
-    def __enter__(self) -> "LinePool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._pool = start_workers(workers, initializer=_start_worker, initargs=(os.getpid(), factory))
+        self.callback(self._pool.shutdown, cancel_futures=True)
 
     def results(self, source: Path, description: str) -> Iterator[Any]:
         """Yield what the function returns for each chunk of the lines of `source`, in order.
@@ -77,11 +74,7 @@ class LinePool:
         Only "\\n" ends a line, and not U+2028 for example. A few chunks are held at a time.
         """
         pending: deque[tuple[int, Future[Any]]] = deque()
-        size = source.stat().st_size
-        with (
-            tqdm(desc=description, total=size, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar,
-            source.open("rb") as lines,
-        ):
+        with source.open("rb") as lines, progress(description, source.stat().st_size) as bar:
             while True:
                 chunk = list(itertools.islice(lines, CHUNK_LINES))
                 if chunk:
@@ -107,3 +100,20 @@ def map_files(factory: Factory, sources: Iterable[Path], out_dir: Path, workers:
                     out.writelines(f"{line}\n" for line in lines)
             if count_lines(target) != count_lines(source):
                 sys.exit(f"{target}: {count_lines(target)} lines made of the {count_lines(source)} of {source}")
+
+
+def _count(separator: str | None, lines: list[str]) -> Counter[str]:
+    return Counter(word for line in lines for word in line.split(separator) if word)
+
+
+def count_words(files: Iterable[Path], workers: int, separator: str | None = None) -> Counter[str]:
+    """Return how often each word occurs in the files, in the order in which the words occur first.
+
+    Words end at the separator, or if it is None at white space of any kind.
+    """
+    words: Counter[str] = Counter()
+    with LinePool(lambda: partial(_count, separator), workers) as pool:
+        for file in files:
+            for part in pool.results(file, f"words of {file.name}"):
+                words.update(part)
+    return words

@@ -10,11 +10,9 @@ TITLES = re.compile(r"</?(?:title|description)>")
 
 
 def talks(lines: Iterable[str], notes: Iterable[str]) -> Iterator[str]:
-    """Yield the sentences and titles of IWSLT's train.tags, as fairseq's prepare-iwslt14.sh takes them.
+    """Yield the sentences and titles of IWSLT's train.tags, without their tags, as fairseq's prepare-iwslt14.sh does.
 
-    Args:
-        lines: the lines of the file.
-        notes: lines that hold one of these are left out. The tags of titles and descriptions are removed.
+    Lines that hold one of the notes are left out.
     """
     for line in lines:
         if not any(note in line for note in notes):

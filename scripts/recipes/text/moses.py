@@ -26,18 +26,11 @@ TOKENIZERS = Path("scripts/tokenizer")  # in a checkout of Moses
 
 @dataclass(frozen=True)
 class Rules:
-    """How a text becomes tokens.
+    """How a text becomes tokens."""
 
-    Attributes:
-        normalize: normalize punctuation, and replace characters that do not print.
-        aggressive: split at hyphens too, as tokenizer.perl -a does.
-        escape: write entities for & | < > ' " [ ], as tokenizer.perl does.
-        lowercase: lower-case the tokens.
-    """
-
-    normalize: bool = False
-    aggressive: bool = False
-    escape: bool = False
+    normalize: bool = False  # the punctuation, and replace characters that do not print
+    aggressive: bool = False  # split at hyphens too, as tokenizer.perl -a does
+    escape: bool = False  # write entities for & | < > ' " [ ], as tokenizer.perl does
     lowercase: bool = False
 
 
@@ -53,9 +46,8 @@ def is_blank(line: str) -> bool:
 def moses_tokens(lang: str, rules: Rules) -> Lines:
     """Return the function from lines to lines of tokens that does what tokenizer.perl does, with the rules."""
     moses = Tokenizer(lang)
-    tokens = functools.partial(
-        moses.tokenize, return_str=True, escape=rules.escape, aggressive_dash_splits=rules.aggressive
-    )
+    options = {"escape": rules.escape, "aggressive_dash_splits": rules.aggressive}
+    tokens = functools.partial(moses.tokenize, return_str=True, **options)
     return lambda lines: [line if is_blank(line) else tokens(line.translate(_PYTHON_SPACES)) for line in lines]
 
 
@@ -95,10 +87,7 @@ def lower(lines: list[str]) -> list[str]:
 
 
 def perl(script: Path, *options: str) -> Lines:
-    """Return the function from lines to lines that runs a Perl script of Moses.
-
-    It raises OSError if the script fails, or if it does not give a line for each line.
-    """
+    """Return the function that runs a Perl script on lines. It raises OSError if one gets lost, or the script fails."""
 
     def run(lines: list[str]) -> list[str]:
         text = "".join(f"{line}\n" for line in lines)
@@ -112,17 +101,8 @@ def perl(script: Path, *options: str) -> Lines:
     return run
 
 
-def lowercaser(moses: Path | None = None) -> Lines:
-    """Return `lower`, or the function that runs lowercase.perl of a checkout of Moses."""
-    return perl(moses / TOKENIZERS / "lowercase.perl") if moses else lower
-
-
 def tokenizer(lang: str, rules: Rules = Rules(), moses: Path | None = None) -> Lines:
-    """Return the function from raw lines of a language to lines of tokens.
-
-    Args:
-        moses: a checkout of Moses whose Perl scripts make the tokens.
-    """
+    """Return the function from raw lines of a language to lines of tokens."""
     stages: list[Lines] = []
     if rules.normalize and moses:
         stages.append(perl(moses / TOKENIZERS / "normalize-punctuation.perl", lang))
@@ -137,7 +117,7 @@ def tokenizer(lang: str, rules: Rules = Rules(), moses: Path | None = None) -> L
     else:
         stages.append(moses_tokens(lang, rules))
     if rules.lowercase:
-        stages.append(lowercaser(moses))
+        stages.append(lower)
     return lambda lines: functools.reduce(lambda made, stage: stage(made), stages, lines)
 
 
@@ -145,10 +125,7 @@ def detokenizer(lang: str, escaped: bool = False) -> Lines:
     """Return the function from lines of tokens to plain lines of a language, the inverse of `tokenizer`.
 
     The tokens do not tell all spaces. The function decides like detokenizer.perl, and like it leaves a line alone that
-    is white space or that goes from < to >.
-
-    Args:
-        escaped: whether the tokens hold entities such as &apos;.
+    is white space or that goes from < to >. It reads entities such as &apos; if the tokens are escaped.
     """
     moses = Detokenizer(lang)
     kept = lambda line: is_blank(line) or re.fullmatch("<.+>", line)  # noqa: E731
@@ -161,20 +138,11 @@ def language(file: Path) -> str:
 
 
 def tokenize(files: Iterable[Path], out_dir: Path, workers: int, rules: Rules, moses: Path | None = None) -> None:
-    """Write the tokens of texts to files of the same names in a folder.
-
-    Args:
-        files: the texts. The ending of each name, without the dot, is the language.
-        moses: a checkout of Moses whose Perl scripts make the tokens.
-    """
+    """Write the tokens of texts to files of the same names in a folder. The ending of each name is its language."""
     for lang, texts in groupby(sorted(files, key=language), key=language):
         map_files(functools.partial(tokenizer, lang, rules, moses), texts, out_dir, workers)
 
 
 def lowercase(files: Iterable[Path], out_dir: Path, workers: int, moses: Path | None = None) -> None:
-    """Write texts in lower case to files of the same names in a folder.
-
-    Args:
-        moses: a checkout of Moses whose lowercase.perl does it.
-    """
-    map_files(functools.partial(lowercaser, moses), files, out_dir, workers)
+    """Write texts in lower case to files of the same names in a folder."""
+    map_files(lambda: perl(moses / TOKENIZERS / "lowercase.perl") if moses else lower, files, out_dir, workers)

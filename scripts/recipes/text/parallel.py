@@ -5,10 +5,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import zip_longest
+from operator import itemgetter
 from pathlib import Path
 
-from tqdm import tqdm
-
+from recipes.files import progress
 from recipes.text.markup import MARKED_UP, segments, talks
 
 BOM = "\ufeff"  # the byte order mark that some programs write at the start of a text
@@ -27,9 +27,8 @@ def text_of(line: bytes, number: int, file: Path) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        sys.exit(
-            f"{file.name}: line {number} is not UTF-8 (byte {line[error.start]:#04x} at position {error.start + 1})"
-        )
+        where = f"byte {line[error.start]:#04x} at position {error.start + 1}"
+        sys.exit(f"{file.name}: line {number} is not UTF-8 ({where})")
 
 
 def pairs(
@@ -42,7 +41,6 @@ def pairs(
 
     Args:
         prefix: the path of both files without .LANG. If it ends in .xml or .sgm, they are a test set with `<seg id=`.
-        langs: both languages.
         notes: if there are any, the files are IWSLT's train.tags, and lines that hold one of these are left out.
         repair: replace bytes that are not UTF-8 by U+FFFD, and print at the end how many lines held such bytes.
     """
@@ -66,53 +64,38 @@ def pairs(
             return segments(lines_of(number), files[number])
         return talks(lines_of(number), notes) if notes else lines_of(number)
 
-    size = files[0].stat().st_size
-    with (
-        files[0].open("rb") as one,
-        files[1].open("rb") as two,
-        tqdm(desc=prefix.name, total=size, unit="B", unit_scale=True, leave=False, disable=None, delay=2) as bar,
-    ):
-        sources = (one, two)
+    with ExitStack() as stack:
+        sources = [stack.enter_context(file.open("rb")) for file in files]
+        bar = stack.enter_context(progress(prefix.name, files[0].stat().st_size))
         for first, second in zip_longest(sentences(0), sentences(1)):
             counts[0] += first is not None
             counts[1] += second is not None
             if first is not None and second is not None:
                 yield first, second
-    for file, count in zip(files, counts, strict=True):
-        if count == 0:
-            sys.exit(f"{file.name}: the file is empty")
-    if counts[0] != counts[1]:
-        longer, shorter = (files[number].name for number in (counts.index(max(counts)), counts.index(min(counts))))
-        sys.exit(
-            f"the sides differ in length: {longer} has {max(counts)} lines, {shorter} has {min(counts)}"
-            f" (none to match line {min(counts) + 1} and after)"
-        )
+    names = [file.name for file in files]
+    (less, shorter), (more, longer) = sorted(zip(counts, names, strict=True), key=itemgetter(0))
+    if less == 0:
+        sys.exit(f"{shorter}: the file is empty")
+    if less != more:
+        lengths = f"{longer} has {more} lines, {shorter} has {less}"
+        sys.exit(f"the sides differ in length: {lengths} (none to match line {less + 1} and after)")
     if broken:
         print(f"{prefix.name}: {broken} lines were not UTF-8; the bytes that were not are now U+FFFD")
 
 
-class Sides:
-    """The files NAME.LANG of both languages in a folder, open to write pairs of lines to; for a `with` statement.
-
-    `count` is the number of pairs that were written.
-    """
+class Sides(ExitStack):
+    """The files NAME.LANG of both languages in a folder, to which `count` pairs of lines were written."""
 
     def __init__(self, folder: Path, name: str, langs: Iterable[str]) -> None:
-        self._files = [(folder / f"{name}.{lang}").open("w", encoding="utf-8", newline="\n") for lang in langs]
+        super().__init__()
+        paths = [side(folder / name, lang) for lang in langs]
+        self._files = [self.enter_context(path.open("w", encoding="utf-8", newline="\n")) for path in paths]
         self.count = 0
 
     def write(self, pair: Iterable[str]) -> None:
-        """Write a line to each file."""
         self.count += 1
         for file, line in zip(self._files, pair, strict=True):
             file.write(f"{line}\n")
-
-    def __enter__(self) -> "Sides":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files:
-            file.close()
 
 
 def check(
@@ -130,11 +113,10 @@ def check(
     `limit`, or where `pairs` does.
 
     Args:
-        limit: None copies all pairs.
         drop_empty: leave out the pairs of which a line holds no more than white space, and print how many.
         drop_bom: leave out a byte order mark at the start of a file, and print that.
     """
-    empty: tuple[list[int], list[int]] = ([], [])
+    empty: dict[str, list[int]] = {lang: [] for lang in langs}
     number = found = 0
     with Sides(out_dir, prefix.name, langs) as target:
         for number, pair in enumerate(pairs(prefix, langs), start=1):
@@ -143,17 +125,17 @@ def check(
                     if line.startswith(BOM):
                         print(f"{side(prefix, lang).name}: the byte order mark at its start is left out")
                 pair = pair[0].removeprefix(BOM), pair[1].removeprefix(BOM)
-            blank = any(BLANK.fullmatch(line) for line in pair)
-            for lang, numbers, line in zip(langs, empty, pair, strict=True):
+            blank = [lang for lang, line in zip(langs, pair, strict=True) if BLANK.fullmatch(line)]
+            for lang, line in zip(langs, pair, strict=True):
                 if "\0" in line:
                     sys.exit(f"{side(prefix, lang).name}: line {number} holds a NUL byte: is it UTF-8?")
-                if blank and BLANK.fullmatch(line):
-                    numbers.append(number)
+            for lang in blank:
+                empty[lang].append(number)
             if not blank:
                 found += 1
                 if limit is None or found <= limit:
                     target.write(pair)
-    for lang, numbers in zip(langs, empty, strict=True):
+    for lang, numbers in empty.items():
         if numbers and not drop_empty:
             more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
             sys.exit(f"{side(prefix, lang).name}: nothing on line {', '.join(map(str, numbers[:SHOWN]))}{more}")
@@ -181,8 +163,7 @@ def join(
 
     Args:
         every: N writes each Nth pair to valid.LANG instead.
-        notes, repair: as `pairs` takes them.
-        quiet: print nothing.
+        notes, repair: options of `pairs`.
     """
     with ExitStack() as stack:
         target = stack.enter_context(Sides(out_dir, name, langs))

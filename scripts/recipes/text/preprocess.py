@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fairseq_cli.preprocess as fairseq_preprocess
@@ -20,8 +20,8 @@ class Pool:
     def __init__(self, processes: int) -> None:
         self._pool = start_workers(processes)
 
-    def apply_async(self, function: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any]) -> "Result":
-        return Result(self._pool.submit(function, *args, **kwds))
+    def apply_async(self, function: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any]) -> SimpleNamespace:
+        return SimpleNamespace(get=self._pool.submit(function, *args, **kwds).result)
 
     def close(self) -> None:
         """Do nothing: `join` closes it."""
@@ -30,21 +30,13 @@ class Pool:
         self._pool.shutdown()
 
 
-class Result:
-    """What a worker returns, as multiprocessing's pool gives it."""
-
-    def __init__(self, future: "Future[Any]") -> None:
-        self.get = future.result
-
-
 def check(text: Path, prefix: str) -> None:
     """Exit with one line unless fairseq's PREFIX.idx and PREFIX.bin are whole and have a sentence for each line."""
     data = MMapIndexedDataset(prefix)
-    lines, size = count_lines(text), Path(data_file_path(prefix)).stat().st_size
-    expected = int(data.sizes.sum()) * data._index.dtype().itemsize
-    if len(data) != lines:
+    if len(data) != (lines := count_lines(text)):
         sys.exit(f"{prefix}: {len(data)} sentences of the {lines} lines of {text}")
-    if size != expected:
+    expected = int(data.sizes.sum()) * data._index.dtype().itemsize
+    if (size := Path(data_file_path(prefix)).stat().st_size) != expected:
         sys.exit(f"{prefix}.bin: {size} bytes, but its index says {expected}")
 
 

@@ -82,12 +82,12 @@ def test_later_steps_are_stale_when_one_is_made_again(tmp_path: Path, steps: Ste
 
 def test_what_a_killed_run_leaves_is_removed(tmp_path: Path, steps: Steps) -> None:
     """Temporary folders, and one folder of a step whose other folder had not got its name yet."""
-    for left in (".part.1/raw", ".part.22/tok", "tok"):
+    for left in (".prepare.1.part/raw", ".prepare.22.part/tok", "tok"):
         (tmp_path / left).mkdir(parents=True)
     (tmp_path / LOCK).touch()
     made_with().write(tmp_path)
     prepare(tmp_path, made_with(), steps.all())
-    assert not list(tmp_path.glob(".part*"))
+    assert not list(tmp_path.glob(".*.part"))
     assert (tmp_path / "tok" / "text").is_file()
 
 

@@ -168,14 +168,6 @@ def test_no_step_goes_before_the_new_one_is_there(made: Made, tmp_path: Path) ->
 @contextmanager
 def interrupted_at_the_end_of(step: str) -> Iterator[None]:
     """Send this process ^C when a step has filled its folders, before they are renamed."""
-    whole = pipeline._temporary_folder
-
-    @contextmanager
-    def temporary_folder(out: Path, begun: pipeline.Step) -> Iterator[Path]:
-        with whole(out, begun) as part:
-            yield part
-            if begun.name == step:
-                pytest.fail("the step was made")
 
     def interrupting(self: pipeline.Step, out: Path) -> bool:
         if self.name == step:
@@ -184,13 +176,13 @@ def interrupted_at_the_end_of(step: str) -> Iterator[None]:
             def make_and_interrupt(part: Path) -> None:
                 make(part)
                 os.kill(os.getpid(), signal.SIGINT)
+                pytest.fail("the step was made")
 
             object.__setattr__(self, "make", make_and_interrupt)
         return is_done(self, out)
 
     is_done = pipeline.Step.is_done
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_temporary_folder", temporary_folder)
         patch.setattr(pipeline.Step, "is_done", interrupting)
         yield
 

@@ -242,8 +242,8 @@ def test_a_stopped_run_goes_on(whole: tuple[Path, Path], tmp_path: Path) -> None
     out = tmp_path / "out"
     options = until(whole, out, "raw tok")
     (out / "raw").mkdir()  # it had its name, tok had not yet
-    (out / ".part.1").mkdir()
+    (out / ".prepare.1.part").mkdir()
     assert prepared(IWSLT14, *options).count("done before") == 2
     for folder in ("raw", "tok", "bpe"):
         assert content(out / folder) == content(whole[1] / folder)
-    assert not list(out.glob(".part*"))
+    assert not list(out.glob(".*.part"))

@@ -4,10 +4,9 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from recipes.data import iwslt, iwslt14, iwslt17
+from recipes.data import iwslt
 from support.prepare import prepared, refused
 from support.sources import TRAIN, german, modern, pack, segments, spanish
 
@@ -27,8 +26,8 @@ def rest(out: Path) -> bool:
 @pytest.mark.parametrize(
     ("script", "options", "message"),
     [
-        (IWSLT14, ["de-fr"], "unknown pair 'de-fr'; there are de-en en-de es-en en-es"),
-        (IWSLT17, ["de-en"], "unknown pair 'de-en'; there are fr-en en-fr zh-en en-zh"),
+        (IWSLT14, ["de-fr"], "invalid choice: 'de-fr' (choose from 'de-en', 'en-de', 'es-en', 'en-es')"),
+        (IWSLT17, ["de-en"], "invalid choice: 'de-en' (choose from 'fr-en', 'en-fr', 'zh-en', 'en-zh')"),
         (IWSLT14, [], "the following arguments are required: PAIR (de-en en-de es-en en-es)"),
         (IWSLT14, ["de-en", "en-de"], "unrecognized arguments: en-de"),
         (IWSLT14, ["de-en", "--from", "/no/such"], "--from: there is no '/no/such'"),
@@ -102,14 +101,14 @@ def test_a_folder_without_the_archive(tmp_path: Path) -> None:
     assert f"--from: {tmp_path} has neither zh-en.tgz nor 2017-01-trnted.tgz" in message
 
 
-def with_address(patch: pytest.MonkeyPatch, module: ModuleType, lang: str, address: str) -> None:
-    """Let the archive of a pair be at another address, and the repository elsewhere."""
-    addresses = {**module.RELEASE.addresses, lang: address}
-    patch.setattr(module, "RELEASE", dataclasses.replace(module.RELEASE, addresses=addresses))
+def with_address(patch: pytest.MonkeyPatch, release: str, lang: str, address: str) -> None:
+    """Let the archive of a pair be at another address."""
+    published = getattr(iwslt, release)
+    patch.setattr(iwslt, release, dataclasses.replace(published, addresses={**published.addresses, lang: address}))
 
 
 def test_download(tmp_path: Path, archive: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_address(monkeypatch, iwslt14, "de", f"{server}/de-en.tgz")
+    with_address(monkeypatch, "IWSLT14", "de", f"{server}/de-en.tgz")
     monkeypatch.setattr(iwslt, "ROOT", tmp_path / "repository")
     out, whole = tmp_path / "repository" / "data" / "iwslt14_deen", archive.read_bytes()
     cut_short(archive)
@@ -122,19 +121,19 @@ def test_download(tmp_path: Path, archive: Path, server: str, monkeypatch: pytes
 
 
 def test_no_download_says_where_the_archive_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_address(monkeypatch, iwslt17, "fr", "http://127.0.0.1:1/fr-en.tgz")
+    with_address(monkeypatch, "IWSLT17", "fr", "http://127.0.0.1:1/fr-en.tgz")
     message = refused(IWSLT17, "fr-en", "--out", tmp_path / "out")
     assert "cannot download http://127.0.0.1:1/fr-en.tgz (" in message
     assert "get 2017-01-trnted.tgz from https://wit3.fbk.eu/2017-01-b and pass it with --from FILE" in message
 
 
 def test_the_addresses() -> None:
-    assert iwslt14.RELEASE.addresses == {
+    assert iwslt.IWSLT14.addresses == {
         "de": "http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz",
         "es": "https://wit3.fbk.eu/archive/2014-01/texts/es/en/es-en.tgz",
     }
     site = "https://wit3.fbk.eu/archive/2017-01-trnted/texts"
-    assert iwslt17.RELEASE.addresses == {"fr": f"{site}/fr/en/fr-en.tgz", "zh": f"{site}/zh/en/zh-en.tgz"}
+    assert iwslt.IWSLT17.addresses == {"fr": f"{site}/fr/en/fr-en.tgz", "zh": f"{site}/zh/en/zh-en.tgz"}
 
 
 def test_without_jieba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def test_download(tmp_path: Path, published: Path, server: str, monkeypatch: pyt
 
 def test_a_checksum_is_known_for_every_file_of_every_pair() -> None:
     names = [name.replace("valid", "val") for name in (*multi30k.REQUIRED, *multi30k.OPTIONAL)]
-    langs = {lang for pair in multi30k.PAIRS.split() for lang in pair.split("-")}
+    langs = {lang for pair in multi30k.PAIRS for lang in pair.split("-")}
     assert set(multi30k.CHECKSUMS) == {f"{name}.{lang}.gz" for name in names for lang in langs}
 
 

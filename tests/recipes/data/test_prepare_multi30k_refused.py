@@ -25,8 +25,11 @@ def source(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--pair", "de-cs"], "unknown pair 'de-cs'; there are de-en en-de de-fr fr-de en-fr fr-en"),
-        (["--pair", "de-de"], "unknown pair 'de-de'"),
+        (
+            ["--pair", "de-cs"],
+            "invalid choice: 'de-cs' (choose from 'de-en', 'en-de', 'de-fr', 'fr-de', 'en-fr', 'fr-en')",
+        ),
+        (["--pair", "de-de"], "invalid choice: 'de-de'"),
         (["--train-lines", "0"], "--train-lines: must be a positive integer, not '0'"),
         (["--bpe", "4k"], "--bpe: must be a positive integer, not '4k'"),
         (["--bpe", "-1"], "--bpe: must be a positive integer, not '-1'"),

@@ -52,7 +52,7 @@ def test_killed_run_goes_on(source: Path, whole: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("done", "sign"), [("raw", ".part.*/tok/train.de"), ("tok", ".part.*/bpe/codes"), ("bpe", "preprocess.log")]
+    ("done", "sign"), [("raw", ".*.part/tok/train.de"), ("tok", ".*.part/bpe/codes"), ("bpe", "preprocess.log")]
 )
 def test_interrupt_is_one_line_and_leaves_no_process(
     source: Path, whole: Path, tmp_path: Path, done: str, sign: str

@@ -127,7 +127,7 @@ def test_a_stopped_run_goes_on(whole: tuple[Path, Path, str], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["de-en"], "unknown pair 'de-en'; there are en-de en-fr"),
+        (["de-en"], "invalid choice: 'de-en' (choose from 'en-de', 'en-fr')"),
         ([], "the following arguments are required: PAIR (en-de en-fr)"),
         (["en-de", "--from", __file__], f"--from: there is no folder '{__file__}'"),
         (["en-de", "--cased"], "unrecognized arguments: --cased"),

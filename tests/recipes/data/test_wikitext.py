@@ -1,9 +1,9 @@
-"""recipes/data/wikitext_files.py: the texts of WikiText in each form, and what is refused."""
+"""recipes/data/wikitext.py: the texts of WikiText in each form, and what is refused."""
 
 from pathlib import Path
 
 import pytest
-from recipes.data.wikitext_files import copy, digest
+from recipes.data.wikitext import copy, digest
 from support.sources import WIKITEXT, pack_wikitext, write_wikitext
 
 CORPUS = "wikitext-2"
