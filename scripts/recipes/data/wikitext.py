@@ -120,8 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         source /= archive
     if source and source.name != archive and re.fullmatch(r"wikitext-[0-9]+-v1\.zip", source.name):
         sys.exit(f"--from: {source.name} is not {archive}")
-    chosen = {"corpus": corpus, "train-lines": args.train_lines or "all"}
-    settings = Prepared(f"prepare_{name}.sh", chosen)
+    settings = Prepared(f"prepare_{name}.sh", {"corpus": corpus, "train-lines": args.train_lines or "all"})
 
     def digests() -> dict[str, str]:
         # Before `raw` is made there is nothing to compare with, and then it tells the checksum that it comes to.
@@ -137,8 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings.sources = {"texts": copy(texts, corpus, args.train_lines, part / "raw")}
 
     def make_bin(part: Path) -> None:
-        texts = [f"{split}.txt" for split in SPLITS]
-        log = out / "preprocess.log"
+        texts, log = [f"{split}.txt" for split in SPLITS], out / "preprocess.log"
         binarize(out / "raw", part / "bin", None, texts, joint=False, workers=args.workers, log=log)
 
     steps = [Step("raw", make_raw), Step("bin", make_bin)]

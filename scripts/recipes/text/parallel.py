@@ -125,13 +125,12 @@ def check(
                     if line.startswith(BOM):
                         print(f"{side(prefix, lang).name}: the byte order mark at its start is left out")
                 pair = pair[0].removeprefix(BOM), pair[1].removeprefix(BOM)
-            blank = [lang for lang, line in zip(langs, pair, strict=True) if BLANK.fullmatch(line)]
             for lang, line in zip(langs, pair, strict=True):
                 if "\0" in line:
                     sys.exit(f"{side(prefix, lang).name}: line {number} holds a NUL byte: is it UTF-8?")
-            for lang in blank:
-                empty[lang].append(number)
-            if not blank:
+                if BLANK.fullmatch(line):
+                    empty[lang].append(number)
+            if not any(map(BLANK.fullmatch, pair)):
                 found += 1
                 if limit is None or found <= limit:
                     target.write(pair)
