@@ -101,9 +101,6 @@ def test_data_that_fairseq_cannot_read_is_refused(data, words, tmp_path):
     assert words in message(lambda: run.data)
 
 
-def test_a_folder_that_fairseq_cannot_read_is_refused(tmp_path):
-
-
 def test_other_dictionaries_than_those_of_the_run_are_refused(tmp_path):
     run = run_of(tmp_path, f"task: {{data: {tmp_path}}}\n")
     dictionary = tmp_path / "dict.de.txt"
