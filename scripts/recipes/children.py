@@ -6,10 +6,14 @@ children.py PARENT MODULE ARGUMENT...: run a Python module, as "python -m" does,
 import functools
 import os
 import runpy
+import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+STOPS = {signal.SIGINT, signal.SIGTERM}
 INTERVAL = 0.5  # seconds between two looks at whether the parent lives
 
 _forking = 0  # the number of the process that forks another one
@@ -27,6 +31,25 @@ def end_with(parent: int) -> None:
     """
     _watch_forks()
     _watch(parent)
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let ^C and SIGTERM wait while this process forks others; these take signals again at once.
+
+    Python drops an exception that a signal's handler raises inside a hook that runs at a fork, as logging has them.
+    """
+    _release_in_forked()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+
+@functools.cache
+def _release_in_forked() -> None:
+    os.register_at_fork(after_in_child=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS))
 
 
 @functools.cache

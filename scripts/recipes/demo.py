@@ -35,7 +35,8 @@ class Training:
         self.run = run
         self.said, says = FORK.Pipe(duplex=False)
         self.process = FORK.Process(target=_train, args=(config, run, seed, os.getpid(), says), daemon=True)
-        self.process.start()
+        with children.interrupts_wait():
+            self.process.start()
         says.close()
 
     def is_running(self) -> bool:

@@ -52,3 +52,20 @@ def test_a_child_whose_parent_ended_before_it_was_watched_ends(tmp_path):
     command = [sys.executable, SCRIPTS / "recipes/children.py", "1000000000", "program"]
     result = subprocess.run(command, cwd=tmp_path, timeout=HANG, stdout=subprocess.DEVNULL, check=False)
     assert result.returncode == 1
+
+
+def test_an_interrupt_at_a_fork_is_not_lost():
+    program = """
+import os, signal
+from recipes import children
+os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGINT))
+try:
+    with children.interrupts_wait():
+        if not os.fork():
+            os._exit(0)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    result = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=HANG)
+    assert (result.stdout, result.stderr) == ("interrupted\n", "")

@@ -45,7 +45,8 @@ def start_workers(workers: int, **settings: Any) -> ProcessPoolExecutor:
     """Return a pool whose processes have started. Exit with one line if the system does not allow that many."""
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), **settings)
     try:
-        pool.submit(int)  # starts them all
+        with children.interrupts_wait():
+            pool.submit(int)  # starts them all
     except (OSError, RuntimeError) as error:  # no more processes, no more threads
         for process in multiprocessing.active_children():  # Python would wait for them when it ends
             process.kill()
