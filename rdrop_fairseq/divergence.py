@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DIVERGENCES = ("symmetric", "forward", "reverse", "js")
+KL_DIVERGENCES = ("symmetric", "forward", "reverse")  # weighted sums of KL(p_i || p_j): see `pair_weights`
+DIVERGENCES = (*KL_DIVERGENCES, "js")
 
 # How many positions of lprobs are checked, and how far their sums of probabilities may be from 1.
 _SAMPLES, _TOLERANCE = 8, 0.2
@@ -114,7 +115,7 @@ def _probs_and_ratios(lprobs: Tensor, kind: str) -> tuple[Tensor, Tensor]:
 
 
 def log_ratios(lprobs: Tensor, kind: str, out: Tensor) -> Tensor:
-    """Write ``r`` of the module's first lines to ``out`` and return it; where p is 0 it has no meaning.
+    """Write ``r`` of the module's first lines to ``out`` and return it; where p is 0 it is finite if the logits are.
 
     ``lprobs`` and ``out`` are ``[M, N, V]``. ``lprobs`` may be logits, except for ``js``: ``r`` is then wrong by a
     constant at each position.

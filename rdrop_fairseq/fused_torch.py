@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rdrop_fairseq.divergence import float16_factor, gradient, log_ratios, pair_weights
+from rdrop_fairseq.divergence import KL_DIVERGENCES, float16_factor, gradient, log_ratios, pair_weights
 
 # Logits that are worked on at once. On a CPU, they and two temporaries of their size stay in the last cache; fewer
 # would stay in a nearer one, but then the calls of torch cost more than that saves. On a GPU, 2^22 logits stay in its
@@ -84,14 +84,14 @@ def _work(logits: Tensor, target: Tensor, settings: Settings, facts: Facts, scra
     weights = pair_weights(passes, settings.kind)
     columns = probs.new_tensor([sum(column) for column in zip(*weights, strict=True)])
     alpha = settings.alpha
-    is_pair = passes == 2 and settings.kind != "js"  # then both ratios are multiples of one gap
-    if is_pair:
+    by_gap = passes == 2 and settings.kind in KL_DIVERGENCES  # then both ratios are multiples of one gap
+    if by_gap:
         (_, to_second), (to_first, _) = weights
         gap = torch.sub(values[:, 1], values[:, 0], out=ratios.view(2, -1, vocab)[0])
         slopes = (to_second, -to_first)
         share = torch.mul(probs, gap.unsqueeze(1), out=values).sum(-1).mul_(probs.new_tensor(slopes))
     else:
-        if settings.kind == "js":
+        if settings.kind not in KL_DIVERGENCES:
             values.sub_(facts.log_sum.unsqueeze(-1))
         log_ratios(values.transpose(0, 1), settings.kind, out=ratios.transpose(0, 1))
         share = torch.mul(probs, ratios, out=values).sum(-1)  # the logits are not needed any more
@@ -99,7 +99,7 @@ def _work(logits: Tensor, target: Tensor, settings: Settings, facts: Facts, scra
     if not settings.with_grad:
         return logits
     constant = 1 - alpha * (share + columns)
-    if is_pair:
+    if by_gap:
         for this, other in ((0, 1), (1, 0)):
             grad, own = values[:, this], constant[:, this] + alpha * weights[this][this]
             torch.add(own.unsqueeze(-1), gap, alpha=alpha * slopes[this], out=grad).mul_(probs[:, this])

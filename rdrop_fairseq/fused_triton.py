@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from rdrop_fairseq.divergence import float16_factor, pair_weights
+from rdrop_fairseq.divergence import KL_DIVERGENCES, float16_factor, pair_weights
 from rdrop_fairseq.fused_torch import Facts, Settings
 
 BLOCK = 4096  # words that a program takes at once
@@ -20,7 +20,7 @@ BLOCK = 4096  # words that a program takes at once
 
 def supports(dtype: torch.dtype, passes: int, kind: str) -> bool:
     """Return whether the kernel serves logits of this type, this number of passes and this divergence."""
-    return passes == 2 and kind != "js" and dtype != torch.float64
+    return passes == 2 and kind in KL_DIVERGENCES and dtype != torch.float64
 
 
 def loss_and_gradient(logits: Tensor, target: Tensor, settings: Settings, facts: Facts) -> Tensor | None:

@@ -23,6 +23,8 @@ class RDropCrossEntropyCriterionConfig(CrossEntropyCriterionConfig, RDropTokenCo
 class RDropCrossEntropyCriterion(RDropTokenCriterion, CrossEntropyCriterion):
     """Cross-entropy of all passes plus the divergence between them (Liang et al., 2021, eq. 4)."""
 
+    is_cross_entropy = True
+
     def plain_loss(
         self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
     ) -> RDropLoss:

@@ -27,6 +27,8 @@ class RDropLabelSmoothedCrossEntropyCriterion(RDropTokenCriterion, LabelSmoothed
     The parent smooths the labels: epsilon is spread over the V - 1 other words.
     """
 
+    is_cross_entropy = True
+
     def plain_loss(
         self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
     ) -> RDropLoss:

@@ -50,6 +50,7 @@ class RDropTokenCriterion(RDropCriterion):
     """
 
     for_adaptive_softmax = False  # whether the criterion is for models with adaptive softmax, or for those without
+    is_cross_entropy = False  # whether the loss is a (label-smoothed) cross-entropy, which `fused_loss` computes
     eps, ignore_prefix_size, report_accuracy = 0.0, 0, False  # for parents without these settings
 
     def configure_rdrop(self, cfg: RDropTokenConfig, task: Any) -> None:
@@ -130,8 +131,10 @@ class RDropTokenCriterion(RDropCriterion):
         """Return the output layer of the model that ``fused_loss`` applies itself.
 
         Raises:
-            NoOutputProjectionError: if the model must apply its output layer itself.
+            NoOutputProjectionError: if the model must apply its output layer itself, or if the loss has no fused form.
         """
+        if not self.is_cross_entropy:
+            raise NoOutputProjectionError("this loss has no fused form")
         return output_projection(model)
 
     def fused_loss(

@@ -42,7 +42,7 @@ def test_numbers_by_hand(probs, kind, expected):
 
 
 def test_gradient_by_hand():
-    # design.md: by the logits of p, 1/2 [p (d - sum(p d)) + (p - q)] with d = log p - log q. For P and Q in units of
+    # By the logits of p: 1/2 [p (d - sum(p d)) + (p - q)] with d = log p - log q. For P and Q in units of
     # ln 2: d = (1, -1, 0), sum(p d) = 1/4. p (d - 1/4) = (3/8, -5/16, -1/16); p - q = (1/4, -1/4, 0) in units of 1.
     logits = torch.tensor([P, Q], dtype=torch.float64).log().requires_grad_()
     divergence(logits.log_softmax(-1)).backward()

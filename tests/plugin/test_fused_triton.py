@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.fused_cases import FLOAT16, check_float16
 
 from rdrop_fairseq import fused, fused_torch
+from rdrop_fairseq.divergence import DIVERGENCES, KL_DIVERGENCES
 from rdrop_fairseq.fused_torch import Facts, Settings
 
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
@@ -29,7 +30,7 @@ def settings_of(alpha, kind="symmetric", with_grad=True):
     return Settings(alpha, 0.9, 1e-3, kind, with_grad, torch.float32)
 
 
-@pytest.mark.parametrize("kind", ["symmetric", "forward", "reverse"])
+@pytest.mark.parametrize("kind", KL_DIVERGENCES)
 @pytest.mark.parametrize("vocab", [3, 1000, 4096, 9001])
 def test_the_kernel_equals_torchs_operations(kind, vocab):
     draw = torch.Generator().manual_seed(vocab)
@@ -46,7 +47,7 @@ def test_the_kernel_equals_torchs_operations(kind, vocab):
     assert expected_facts.divergence.sum() > 0.1  # there is a divergence to compare
 
 
-@pytest.mark.parametrize("kind", ["symmetric", "forward", "reverse"])
+@pytest.mark.parametrize("kind", KL_DIVERGENCES)
 @pytest.mark.parametrize("vocab", [50, 9001])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_rounded_once(dtype, vocab, kind):
@@ -65,7 +66,7 @@ def test_half_precision_is_rounded_once(dtype, vocab, kind):
 @settings(max_examples=20)
 @given(
     **FLOAT16
-    | {"kind": st.sampled_from(["symmetric", "forward", "reverse"])}
+    | {"kind": st.sampled_from(KL_DIVERGENCES)}
     | {"tokens": st.sampled_from([1, 9]), "vocab": st.sampled_from([1, 2, 33])}
 )
 def test_property_float16_is_finite_where_it_fits_and_as_exact_as_the_plain_path(**drawn):
@@ -92,7 +93,8 @@ def test_without_gradient_the_logits_stay():
 
 def test_what_the_kernel_leaves_to_torch():
     assert not fused_triton.supports(torch.float32, 3, "symmetric")
-    assert not fused_triton.supports(torch.float32, 2, "js")
+    served = [kind for kind in DIVERGENCES if fused_triton.supports(torch.float32, 2, kind)]
+    assert served == list(KL_DIVERGENCES) and "js" not in served
     assert not fused_triton.supports(torch.float64, 2, "symmetric")
 
 

@@ -51,7 +51,7 @@ def of_adaptive(models, outputs, target, alpha, kind="symmetric", rdrop_adaptive
 
 @dataclass(frozen=True)
 class Case:
-    """One criterion under the contracts of design.md."""
+    """A criterion, with what the contracts that every criterion over tokens keeps need to know of it."""
 
     name: str
     task: str

@@ -19,6 +19,7 @@ from support.helpers import (
 )
 
 from rdrop_fairseq.compat.output_projection import output_projection
+from rdrop_fairseq.divergence import DIVERGENCES
 
 NAME, LM = "rdrop_cross_entropy", "transformer_lm_big"
 
@@ -70,7 +71,7 @@ def test_perplexity_with_sentence_avg(task):
     assert shown["loss"] == pytest.approx(bits(expected.loss) / 2, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["symmetric", "forward", "reverse", "js"])
+@pytest.mark.parametrize("kind", DIVERGENCES)
 @pytest.mark.parametrize("passes", [2, 4])
 def test_value_and_gradient_by_the_logits(task, kind, passes):
     logits, sample = random_logits(passes, 2, 3, 5), batch_for(TARGET)
@@ -163,3 +164,13 @@ def test_so_does_translation():
     model = build_model(task, adaptive_softmax_cutoff="6,9")
     with pytest.raises(SystemExit, match="rdrop_label_smoothed_cross_entropy: the model has adaptive softmax"):
         train(build_criterion("rdrop_label_smoothed_cross_entropy", task), model, make_sample(task))
+
+
+def test_a_loss_without_a_fused_form_is_not_fused(task, caplog, monkeypatch):
+    criterion = build_criterion(NAME, task)
+    monkeypatch.setattr(type(criterion), "is_cross_entropy", False)
+    with caplog.at_level(logging.INFO):
+        train(criterion, build_model(task, LM), make_sample(task))
+    assert "R-Drop loss: plain (this loss has no fused form)" in caplog.text
+    with pytest.raises(SystemExit, match="--rdrop-loss fused: not possible here"):
+        train(build_criterion(NAME, task, rdrop_loss="fused"), build_model(task, LM), make_sample(task))
