@@ -22,27 +22,27 @@ from support.command_line import (
 from support.places import ROOT
 
 
-def readme_command(program: str, data: Path) -> list[str]:
-    """The first call of ``program`` in the README's indented blocks, with ``data`` for DATA."""
+def documented_command(program: str, data: Path) -> list[str]:
+    """The first call of ``program`` in docs/translation.md, with ``data`` for DATA."""
     command = re.search(
-        rf"^    {program} DATA (?:.*\\\n)*.*", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+        rf"^    {program} DATA (?:.*\\\n)*.*", (ROOT / "docs/translation.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     return [str(data) if word == "DATA" else word for word in shlex.split(command[0].replace("\\\n", ""))]
 
 
-def test_the_readmes_quick_start(data, tmp_path):
-    program, *argv = readme_command("fairseq-train", data)
+def test_the_documented_commands(data, tmp_path):
+    program, *argv = documented_command("fairseq-train", data)
     tiny = [*ONE_CPU, *TINY, "--max-update", "1", "--log-format", "json", "--log-interval", "1", "--save-dir", tmp_path]
     trained = run_program([BIN / program, *argv, *tiny], cwd=ROOT)
     assert trained.status == 0, trained.stderr
     assert trained.updates[0]["rdrop_alpha"] == 5
 
-    _, *argv = readme_command("fairseq-generate", data)
+    _, *argv = documented_command("fairseq-generate", data)
     generated = run(GENERATE, *argv, "--path", tmp_path / "checkpoint_best.pt", "--cpu", "--max-len-b", "10", cwd=ROOT)
     assert "Generate test with beam=5: BLEU4" in generated.stdout
 
 
-# --user-dir (most tests give the absolute path, the README's command above the relative one)
+# --user-dir (most tests give the absolute path, the documented command above the relative one)
 
 
 def test_user_dir_by_the_bare_name_of_an_installed_package(data, tmp_path):

@@ -78,9 +78,9 @@ def test_without_a_test_set_and_without_the_pairs_that_have_an_empty_side(tmp_pa
         (
             ["test_news.en.gz"],
             ["--from", "{source}", "--pair", "de-en", "--out", "{out}"],
-            "has no test_news.en, neither",
+            "has no test_news.en; --help",
         ),
-        (["valid.de"], ["--from", "{source}", "--pair", "de-en", "--out", "{out}"], "has no valid.de, neither"),
+        (["valid.de"], ["--from", "{source}", "--pair", "de-en", "--out", "{out}"], "has no valid.de; --help"),
         ([], ["--from", "{source}", "--pair", "nl-it", "--out", "{out}"], "has no test.nl"),
     ],
 )
