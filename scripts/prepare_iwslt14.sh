@@ -20,4 +20,4 @@
 # The result: bin/ (task.data), and raw/ (text), tok/ (tokens) and bpe/ (subwords), whose lines belong together;
 # settings.json says how it was made and names the test sets. text/ and tokens/ were made by earlier
 # steps. If the script is run again, it goes on after the last step that is done.
-source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.iwslt fairseq sacremoses subword_nmt tqdm -- 14 "$@"
+source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.iwslt14 fairseq sacremoses subword_nmt tqdm -- "$@"

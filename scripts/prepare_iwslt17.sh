@@ -19,4 +19,4 @@
 # sets by themselves, to compare with work that uses one of them.
 #
 # The result has the form that scripts/prepare_iwslt14.sh describes.
-source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.iwslt fairseq sacremoses subword_nmt tqdm -- 17 "$@"
+source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.iwslt17 fairseq sacremoses subword_nmt tqdm -- "$@"

@@ -5,16 +5,13 @@ train.txt, valid.txt and test.txt, there or in a folder with the name of the cor
 """
 
 import hashlib
-import re
 import sys
-import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO
 
 from recipes.cli import ROOT
+from recipes.data.archives import open_text
 from recipes.data.fetch import fetch
 from recipes.data.options import Options, file_or_folder
 from recipes.data.pipeline import Step, prepare
@@ -28,36 +25,10 @@ CHECKSUMS = {
     "wikitext-103-v1.zip": "242ba0f20b329cfdf1ccc61e9e9e5b59becf189db7f7a81cd2a0e2fc31539590",
     "wikitext-2-v1.zip": "92675f1d63015c1c8b51f1656a52d5bdbc33aafa60cc47a218a66e7ee817488c",
 }
-SPLITS = ("train", "valid", "test")
 TOKENS = {  # as published, one end of sentence a line counted
     "wikitext-2": {"train": 2_088_628, "valid": 217_646, "test": 245_569},
     "wikitext-103": {"train": 103_227_021, "valid": 217_646, "test": 245_569},
 }
-
-
-@contextmanager
-def opened(source: Path, corpus: str, split: str) -> Iterator[tuple[IO[bytes], int]]:
-    """Give the text of a split and its size in bytes. Exit if it is missing, or if the archive is broken."""
-    names = (f"wiki.{split}.tokens", f"{split}.txt")
-    if source.is_dir():
-        files = [path for folder in (source, source / corpus) for name in names if (path := folder / name).is_file()]
-        if not files:
-            sys.exit(f"{source} has no {' or '.join(names)}")
-        with files[0].open("rb") as text:
-            yield text, files[0].stat().st_size
-        return
-    with source.open("rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = [member for member in archive.infolist() if Path(member.filename).name in names]
-                if not members:
-                    sys.exit(f"{source} has no {' or '.join(names)}; is it the archive of the words, {corpus}-v1.zip?")
-                if members[0].flag_bits & 1:
-                    sys.exit(f"{source} is encrypted; unpack it and pass the folder")
-                with archive.open(members[0]) as text:
-                    yield text, members[0].file_size
-        except Exception as error:  # a broken archive raises what zipfile, zlib, bz2 or lzma came upon
-            sys.exit(f"{source}: not a whole .zip file ({error})")
 
 
 def lines_of(source: Path, corpus: str, split: str, limit: int | None) -> Iterator[bytes]:
@@ -67,44 +38,40 @@ def lines_of(source: Path, corpus: str, split: str, limit: int | None) -> Iterat
     if there are fewer lines than the limit.
     """
     limit = limit if split == "train" else None
-    count = 0
-    with opened(source, corpus, split) as (text, size), progress(split, size) as bar:
-        for line in islice(text, limit):
+    count, hint = 0, f"is it the archive of the words, {corpus}-v1.zip?"
+    text_of_split = open_text(source, (f"wiki.{split}.tokens", f"{split}.txt"), corpus, hint)
+    with text_of_split as (text, size), progress(split, size) as bar:
+        for count, line in enumerate(islice(text, limit), start=1):
             bar.update(len(line))
-            line = line if count else line.removeprefix(BOM.encode())
+            line = line if count > 1 else line.removeprefix(BOM.encode())
             yield line.rstrip(b"\r\n").replace(b"\r", b" ") + b"\n"
-            count += 1
     if limit and count < limit:
         sys.exit(f"{source}: {split} has {count:,} lines, fewer than the {limit:,} asked for")
 
 
-def copy(source: Path, corpus: str, limit: int | None, out_dir: Path) -> str:
-    """Write train.txt, valid.txt and test.txt, print how many tokens each has, and return what `digest` returns.
+def copy(source: Path, corpus: str, limit: int | None, out_dir: Path) -> None:
+    """Write train.txt, valid.txt and test.txt, and print how many tokens each has.
 
     Tokens are counted as fairseq does: the words, and one end of sentence for each line. Exit if a text is not UTF-8 or
     holds no word.
     """
-    found = hashlib.sha256()
-    for split in SPLITS:
+    for split, published in TOKENS[corpus].items():
         target = out_dir / f"{split}.txt"
         lines = words = 0
         with target.open("wb") as out:
             for lines, line in enumerate(lines_of(source, corpus, split, limit), start=1):
                 words += len(text_of(line, lines, target).split())
                 out.write(line)
-                found.update(line)
         if not words:
             sys.exit(f"{source}: {split} holds no token")
-        published = TOKENS[corpus][split]
         remark = "" if words + lines == published else f"; the published text has {published:,}"
         print(f"{split}: {lines:,} lines, {words + lines:,} tokens (one end of sentence a line counted){remark}")
-    return found.hexdigest()
 
 
 def digest(source: Path, corpus: str, limit: int | None) -> str:
     """Return the SHA-256 of the three texts as `copy` writes them, one after the other."""
     found = hashlib.sha256()
-    for split in SPLITS:
+    for split in TOKENS[corpus]:
         for line in lines_of(source, corpus, split, limit):
             found.update(line)
     return found.hexdigest()
@@ -118,12 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source, out = args.source, args.out or ROOT / "data" / name
     if source and (source / archive).is_file():
         source /= archive
-    if source and source.name != archive and re.fullmatch(r"wikitext-[0-9]+-v1\.zip", source.name):
+    if source and source.name in CHECKSUMS.keys() - {archive}:
         sys.exit(f"--from: {source.name} is not {archive}")
     settings = Prepared(f"prepare_{name}.sh", {"corpus": corpus, "train-lines": args.train_lines or "all"})
 
-    def digests() -> dict[str, str]:
-        # Before `raw` is made there is nothing to compare with, and then it tells the checksum that it comes to.
+    def digests() -> dict[str, str]:  # before `raw` is made there is nothing to compare with, and make_raw tells it
         return {"texts": digest(source, corpus, args.train_lines)} if (out / "raw").is_dir() else {}
 
     def make_raw(part: Path) -> None:
@@ -133,12 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             fetch(str(source or f"{SITE}/{archive}"), texts, CHECKSUMS[archive])
         else:
             print(f"raw: a checksum is published for {archive} alone: of {source} only the form is checked")
-        settings.sources = {"texts": copy(texts, corpus, args.train_lines, part / "raw")}
+        copy(texts, corpus, args.train_lines, part / "raw")
+        settings.sources = {"texts": digest(texts, corpus, args.train_lines)}
 
     def make_bin(part: Path) -> None:
-        texts, log = [f"{split}.txt" for split in SPLITS], out / "preprocess.log"
+        texts, log = [f"{split}.txt" for split in TOKENS[corpus]], out / "preprocess.log"
         binarize(out / "raw", part / "bin", None, texts, joint=False, workers=args.workers, log=log)
 
-    steps = [Step("raw", make_raw), Step("bin", make_bin)]
-    prepare(out, settings, steps, digests, source_is_given=bool(source))
+    prepare(out, settings, [Step("raw", make_raw), Step("bin", make_bin)], digests, source_is_given=bool(source))
     print(f"The data is in {out}/bin. Next: scripts/train.sh configs/{name}_gpt/rdrop.yaml or {name}_adaptive")

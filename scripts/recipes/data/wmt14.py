@@ -1,16 +1,14 @@
 """WMT14: English and German or French, of parliaments, news and web pages."""
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from recipes.cli import ROOT
-from recipes.data.archives import downloaded, extract, settings_of
+from recipes.data.archives import extract, find_archive, prepare_archives, settings_of
 from recipes.data.options import Options, folder
-from recipes.data.pipeline import Step, prepare
+from recipes.data.pipeline import Step
 from recipes.data.translation import Translation
-from recipes.files import sha256
 from recipes.text import moses
 from recipes.text.clean import clean
 from recipes.text.parallel import join
@@ -47,24 +45,14 @@ class Wmt14:
         codes = Step("codes", lambda part: self.shared.learn("tokens", part / "codes"))
         steps = [Step("text", self.text), Step("tokens", self.tokens), codes, Step("raw tok bpe", self.splits)]
         steps.append(self.shared.steps[-1])
-        prepare(self.out, settings, steps, self.digests, source_is_given=bool(self.args.source))
+        prepare_archives(self.args, self.out, settings, steps, lambda: self.archives().values())
         print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/wmt14_en{self.target}/rdrop.yaml")
 
     def archives(self) -> dict[str, Path]:
         """Return the archives by their places on the site. Download those that are missing if --from is not given."""
-        found = {}
-        for place in (*CORPORA[self.target], TEST):
-            if not self.args.source:
-                instead = "where the archives are at hand, pass their folder with --from"
-                found[place] = downloaded(f"{SITE}/{place}", self.out, instead)
-            else:
-                found[place] = self.args.source / Path(place).name
-                if not found[place].is_file():
-                    sys.exit(f"--from: {self.args.source} has no {found[place].name}")
-        return found
-
-    def digests(self) -> dict[str, str]:
-        return {archive.name: sha256(archive) for archive in self.archives().values()}
+        places = (*CORPORA[self.target], TEST)
+        source = self.args.source
+        return {place: find_archive(source, [Path(place).name], f"{SITE}/{place}", self.out) for place in places}
 
     def text(self, part: Path) -> None:
         """Take the text out of the archives, and split train from valid."""

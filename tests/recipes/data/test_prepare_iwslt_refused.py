@@ -4,9 +4,10 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from recipes.data import iwslt
+from recipes.data import iwslt14, iwslt17, talks
 from support.prepare import prepared, refused
 from support.sources import TRAIN, german, modern, pack, segments, spanish
 
@@ -101,15 +102,16 @@ def test_a_folder_without_the_archive(tmp_path: Path) -> None:
     assert f"--from: {tmp_path} has neither zh-en.tgz nor 2017-01-trnted.tgz" in message
 
 
-def with_address(patch: pytest.MonkeyPatch, release: str, lang: str, address: str) -> None:
+def with_address(patch: pytest.MonkeyPatch, module: ModuleType, lang: str, address: str) -> None:
     """Let the archive of a pair be at another address."""
-    published = getattr(iwslt, release)
-    patch.setattr(iwslt, release, dataclasses.replace(published, addresses={**published.addresses, lang: address}))
+    release = module.__name__.split(".")[-1].upper()
+    published = getattr(module, release)
+    patch.setattr(module, release, dataclasses.replace(published, addresses={**published.addresses, lang: address}))
 
 
 def test_download(tmp_path: Path, archive: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_address(monkeypatch, "IWSLT14", "de", f"{server}/de-en.tgz")
-    monkeypatch.setattr(iwslt, "ROOT", tmp_path / "repository")
+    with_address(monkeypatch, iwslt14, "de", f"{server}/de-en.tgz")
+    monkeypatch.setattr(talks, "ROOT", tmp_path / "repository")
     out, whole = tmp_path / "repository" / "data" / "iwslt14_deen", archive.read_bytes()
     cut_short(archive)
     message = refused(IWSLT14, "de-en")
@@ -121,19 +123,19 @@ def test_download(tmp_path: Path, archive: Path, server: str, monkeypatch: pytes
 
 
 def test_no_download_says_where_the_archive_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_address(monkeypatch, "IWSLT17", "fr", "http://127.0.0.1:1/fr-en.tgz")
+    with_address(monkeypatch, iwslt17, "fr", "http://127.0.0.1:1/fr-en.tgz")
     message = refused(IWSLT17, "fr-en", "--out", tmp_path / "out")
     assert "cannot download http://127.0.0.1:1/fr-en.tgz (" in message
     assert "get 2017-01-trnted.tgz from https://wit3.fbk.eu/2017-01-b and pass it with --from FILE" in message
 
 
 def test_the_addresses() -> None:
-    assert iwslt.IWSLT14.addresses == {
+    assert iwslt14.IWSLT14.addresses == {
         "de": "http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz",
         "es": "https://wit3.fbk.eu/archive/2014-01/texts/es/en/es-en.tgz",
     }
     site = "https://wit3.fbk.eu/archive/2017-01-trnted/texts"
-    assert iwslt.IWSLT17.addresses == {"fr": f"{site}/fr/en/fr-en.tgz", "zh": f"{site}/zh/en/zh-en.tgz"}
+    assert iwslt17.IWSLT17.addresses == {"fr": f"{site}/fr/en/fr-en.tgz", "zh": f"{site}/zh/en/zh-en.tgz"}
 
 
 def test_without_jieba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_download_goes_on(tmp_path: Path, archives: Path, server: str, monkeypat
     (tmp_path / "wmt14" / NEWS).rename(tmp_path / NEWS)
     out = tmp_path / "out"
     message = refused(SCRIPT, "en-de", "--out", out)
-    assert f"cannot download {server}/wmt14/{NEWS} (HTTP Error 404: File not found); where the archives are" in message
+    assert f"cannot download {server}/wmt14/{NEWS} (HTTP Error 404: File not found); where the file is" in message
     (tmp_path / NEWS).rename(tmp_path / "wmt14" / NEWS)
     (tmp_path / "wmt13" / EUROPARL).unlink()
     prepared(SCRIPT, "en-de", "--out", out)

@@ -1,21 +1,20 @@
-"""IWSLT14 and IWSLT17: talks with mark-up -> Moses tokens -> clean training pairs -> BPE -> binarized data.
+"""IWSLT's talks: text with mark-up -> Moses tokens -> clean training pairs -> BPE -> binarized data.
 
 The steps and their order are those of fairseq's prepare-iwslt14.sh.
 """
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from recipes.cli import ROOT
-from recipes.data.archives import downloaded, extract, settings_of
+from recipes.data.archives import extract, find_archive, prepare_archives, settings_of
 from recipes.data.options import Options, file_or_folder
-from recipes.data.pipeline import Step, prepare
+from recipes.data.pipeline import Step
 from recipes.data.translation import Translation
-from recipes.files import sha256
 from recipes.text import moses
 from recipes.text.clean import clean
 from recipes.text.parallel import join, side
@@ -31,40 +30,9 @@ class Release:
     name: str  # as in the names of its files
     archive: str  # of all pairs
     page: str  # where that archive is linked
-    addresses: dict[str, str]  # of the archive of each pair, by the language that is not English
+    addresses: Mapping[str, str]  # of the archive of each pair, by the language that is not English
     notes: Sequence[str]  # what marks the lines of train.tags that are no text of a talk
-    testsets: dict[str, dict[str, Sequence[str]]]  # the published sets that each test set is made of, by that language
-
-
-COMMON = ("TED.tst2010", "TED.tst2011", "TED.tst2012")
-IWSLT14 = Release(
-    "IWSLT14",
-    archive="2014-01.tgz",
-    page="https://wit3.fbk.eu/2014-01",
-    addresses={
-        "de": "http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz",
-        "es": "https://wit3.fbk.eu/archive/2014-01/texts/es/en/es-en.tgz",
-    },
-    notes=("<url>", "<talkid>", "<keywords>"),
-    testsets={
-        "de": {"test": ("TED.dev2010", "TEDX.dev2012", *COMMON)},
-        "es": {"test": ("TED.dev2010", *COMMON)},
-    },
-)
-LATER: dict[str, Sequence[str]] = {
-    "test": ("TED.dev2010", *COMMON),
-    **{name: (f"TED.{name}",) for name in ("tst2013", "tst2014", "tst2015")},
-}
-IWSLT17 = Release(
-    "IWSLT17",
-    archive="2017-01-trnted.tgz",
-    page="https://wit3.fbk.eu/2017-01-b",
-    addresses={
-        lang: f"https://wit3.fbk.eu/archive/2017-01-trnted/texts/{lang}/en/{lang}-en.tgz" for lang in ("fr", "zh")
-    },
-    notes=(*IWSLT14.notes, "<speaker>", "<reviewer", "<translator", "<doc", "</doc>"),
-    testsets={"fr": LATER, "zh": LATER},
-)
+    testsets: Mapping[str, Mapping[str, Sequence[str]]]  # the published sets of each test set, by that language
 
 
 class Talks:
@@ -86,41 +54,30 @@ class Talks:
 
     def prepare(self) -> None:
         args, year = self.args, self.release.name.lower()
-        settings = settings_of(f"prepare_{year}.sh", self.pair, args, self.testsets, lowercase=not args.cased)
         steps = [Step("text", self.text), Step("tokens", self.tokens), Step("raw tok", self.splits)]
         steps += self.shared.steps[1:]
-        prepare(self.out, settings, steps, self.digests, source_is_given=bool(args.source))
+        settings = settings_of(f"prepare_{year}.sh", self.pair, args, self.testsets, lowercase=not args.cased)
+        prepare_archives(args, self.out, settings, steps, lambda: [self.archive()])
         config = f"{year}_{args.pair.replace('-', '')}"
         print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/{config}/rdrop.yaml")
 
     def archive(self) -> Path:
         """Return the archive of the pair or of the year. Download that of the pair if --from is not given."""
-        source, year, page = self.args.source, self.release.archive, self.release.page
-        if not source:
-            instead = f"WIT3 has its archives on Google Drive: get {year} from {page} and pass it with --from FILE"
-            return downloaded(self.release.addresses[self.lang], self.out, instead)
-        if source.is_file():
-            return source
-        for name in (f"{self.pair}.tgz", year):
-            if (source / name).is_file():
-                return source / name
-        sys.exit(f"--from: {source} has neither {self.pair}.tgz nor {year}")
-
-    def digests(self) -> dict[str, str]:
-        archive = self.archive()
-        return {archive.name: sha256(archive)}
+        year, page = self.release.archive, self.release.page
+        instead = f"WIT3 has its archives on Google Drive: get {year} from {page} and pass it with --from FILE"
+        address = self.release.addresses[self.lang]
+        return find_archive(self.args.source, (f"{self.pair}.tgz", year), address, self.out, instead)
 
     def text(self, part: Path) -> None:
         """Take the text out of the archive, without mark-up."""
-        train, wanted = part / f"train.tags.{self.pair}", {}
+        train = part / f"train.tags.{self.pair}"
         tests = {
             name: [part / f"{self.release.name}.{one}.{self.pair}.xml" for one in sets]
             for name, sets in self.testsets.items()
         }
-        for lang in self.langs:
-            wanted[f"{self.pair}/{train.name}.{lang}"] = side(train, lang)
-            for test in chain(*tests.values()):
-                wanted[f"{self.pair}/{test.stem}.{lang}.xml"] = side(test, lang)
+        wanted = {f"{self.pair}/{train.name}.{lang}": side(train, lang) for lang in self.langs}
+        for test in chain(*tests.values()):
+            wanted |= {f"{self.pair}/{test.stem}.{lang}.xml": side(test, lang) for lang in self.langs}
         inner = f"texts/{self.lang}/en/{self.pair}.tgz"
         extract(self.archive(), wanted, inner=inner, fetched=not self.args.source)
         join("train", [train], self.langs, part / "text", notes=self.release.notes)
@@ -144,8 +101,3 @@ class Talks:
                 join(name, [self.out / whole / name], self.langs, target, quiet=quiet)
         if not self.args.cased:
             moses.lowercase(sorted(cased.iterdir()), part / "tok", self.args.workers, self.args.moses)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    year, *others = sys.argv[1:] if arguments is None else arguments
-    Talks(IWSLT14 if year == "14" else IWSLT17, others).prepare()
