@@ -10,7 +10,6 @@ minutes on two cores; --quick is for trying, and --all measures every size of th
 """
 
 from argparse import Namespace
-from dataclasses import dataclass
 from typing import Any
 
 import adaptive_head
@@ -28,6 +27,7 @@ ON_CPU = [("float32", 10_000, 1024), ("float32", 10_000, 2048), ("float32", 32_7
           ("bfloat16", 10_000, 1024)]  # fmt: skip
 GROWTH = (4096, 16_384)  # the tokens at which the memory of the fused loss is measured too
 WIDTH = 512
+Measured = tuple[str, Facts]  # the text with the tables, and what goes into the JSON file
 
 
 def steps_of(setting: Facts) -> dict[str, Step]:
@@ -75,47 +75,36 @@ def fits(tokens: int, vocab: int) -> bool:
     return 2 * tokens * vocab * 4 * 8 <= free_bytes()
 
 
-@dataclass
-class Plan:
-    """What is measured of a head: the losses, the sizes for the times, and those for the memory with its losses."""
-
-    title: str
-    names: list[str]
-    times: list[Facts]
-    memory: list[tuple[Facts, list[str]]]
-
-    def measure(self, rounds: int) -> tuple[str, Facts]:
-        """Return the tables and the facts."""
-        times: list[Facts] = []
-        memory: list[Facts] = []
-        for number, size in enumerate(self.times, 1):
-            say(f"[{number}/{len(self.times)}] {label(size)}")
-            times += measure_times(steps_of, size, rounds)
-        for size, names in self.memory:
-            say(f"memory at {label(size)}")
-            for name in names:
-                setting = {**size, "loss": name}
-                memory.append({**setting, "bytes": measure_memory(memory_of, setting)})
-        unit, last = ("milliseconds, median (spread); x bare", 1000, 1), ("fused / published formula", FUSED, PUBLISHED)
-        table = times_tables(times, [BARE, *self.names], label, unit, "does not fit", last)
-        text = f"{self.title}\n\n{table}\n{memory_table(memory, self.names)}"
-        return text, {"times": times, "memory": memory}
+def measure(args: Namespace, title: str, sizes: list[Facts], memory_sizes: list[tuple[Facts, list[str]]]) -> Measured:
+    """Measure times at some sizes, and memory at others, of which each names its losses. Return tables and facts."""
+    times: list[Facts] = []
+    memory: list[Facts] = []
+    for number, size in enumerate(sizes, 1):
+        say(f"[{number}/{len(sizes)}] {label(size)}")
+        times += measure_times(steps_of, size, args.rounds)
+    for size, losses in memory_sizes:
+        say(f"memory at {label(size)}")
+        memory += [
+            {**size, "loss": loss, "bytes": measure_memory(memory_of, {**size, "loss": loss})} for loss in losses
+        ]
+    names = list(dict.fromkeys(name for size in sizes for name in size["losses"]))
+    unit, last = ("milliseconds, median (spread); x bare", 1000, 1), ("fused / published formula", FUSED, PUBLISHED)
+    table = times_tables(times, [BARE, *names], label, unit, "does not fit", last)
+    return f"{title}\n\n{table}\n{memory_table(memory, names)}", {"times": times, "memory": memory}
 
 
-def plan_linear(args: Namespace) -> Plan:
-    """Return what is measured of the head with one output projection."""
-    names, few = [*linear_head.LOSSES], DEVICE == "cpu" and not args.all
+def measure_linear(args: Namespace) -> Measured:
+    """Measure the head with one output projection."""
+    names = [*linear_head.LOSSES]
+    every = [(dtype, words, length) for dtype in TOKENS for words in VOCABS for length in TOKENS[dtype]]
+    grid = [setting for setting in every if fits(setting[2], setting[1])]
+    dtypes, vocab, tokens = [*TOKENS], 32_768, 8192
     if args.quick:
         grid, dtypes, vocab, tokens = [("float32", 1000, 128), ("bfloat16", 1000, 128)], ["float32"], 2000, 1024
+    elif DEVICE == "cpu" and not args.all:
+        grid, dtypes = ON_CPU, ["float32"]
     else:
-        every = [(dtype, words, length) for dtype in TOKENS for words in VOCABS for length in TOKENS[dtype]]
-        grid = ON_CPU if few else [setting for setting in every if fits(setting[2], setting[1])]
-        say(
-            f"{len(every) - len(grid)} of {len(every)} sizes are left out: they do not fit into memory"
-            if not few
-            else ""
-        )
-        dtypes, vocab, tokens = ["float32"] if few else [*TOKENS], 32_768, 8192
+        say(f"{len(every) - len(grid)} of {len(every)} sizes are left out: they do not fit into memory")
     while not fits(tokens, vocab):
         tokens //= 2
 
@@ -127,11 +116,11 @@ def plan_linear(args: Namespace) -> Plan:
     for dtype in dtypes:
         memory.append((size(dtype, vocab, tokens), [FUSED] if args.quick else names))
         memory += [(size(dtype, vocab, more), [FUSED]) for more in (() if args.quick else GROWTH)]
-    return Plan(f"Head, forward and backward, width {WIDTH}, two passes.", names, times, memory)
+    return measure(args, f"Head, forward and backward, width {WIDTH}, two passes.", times, memory)
 
 
-def plan_adaptive(args: Namespace) -> Plan:
-    """Return what is measured of the head with adaptive softmax."""
+def measure_adaptive(args: Namespace) -> Measured:
+    """Measure the head with adaptive softmax."""
     names = [name for name in adaptive_head.CRITERIONS if name != EXACT or args.head]
     few = DEVICE == "cpu" and not args.all
     whole = adaptive_head.QUICK if args.quick else adaptive_head.SIZE
@@ -143,7 +132,7 @@ def plan_adaptive(args: Namespace) -> Plan:
         f"width {sizes[0]['width']:,}, tail factor {adaptive_head.FACTOR}, two passes."
     )
     memory = [] if args.quick else [(sizes[-1], names)]
-    return Plan(title, names, [{**size, "losses": names} for size in sizes], memory)
+    return measure(args, title, [{**size, "losses": names} for size in sizes], memory)
 
 
 def main() -> None:
@@ -154,10 +143,10 @@ def main() -> None:
     parts: list[str] = []
     facts: Facts = {}
     if args.head != "adaptive":
-        text, facts = plan_linear(args).measure(args.rounds)
+        text, facts = measure_linear(args)
         parts.append(text)
     if args.head != "linear":
-        text, facts["adaptive"] = plan_adaptive(args).measure(args.rounds)
+        text, facts["adaptive"] = measure_adaptive(args)
         parts.append(text)
     write(args.out, "_".join(["loss", DEVICE, *([args.head] if args.head else [])]), "\n".join(parts), facts, draw)
 

@@ -13,7 +13,6 @@ import logging
 import os
 import random
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -80,15 +79,10 @@ def by_step(rounds: list[dict[str, float]]) -> dict[str, list[float]]:
     return {name: [times[name] for times in rounds[1:]] for name in rounds[0]}
 
 
-@functools.cache
 def malloc_settings(allocator: str) -> dict[str, str]:
     """Return the variables of the environment that make a process allocate memory in this way."""
-    if allocator == DEFAULT:
-        return {}
-    command = ["bash", "-c", 'source "$0"; env', str(ROOT / "scripts/recipes/malloc.sh")]
-    env = {"PATH": os.environ["PATH"]}
-    printed = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return dict(line.split("=", 1) for line in printed.splitlines() if line.startswith("MALLOC_"))
+    script = (ROOT / "scripts/recipes/malloc.sh").read_text(encoding="utf-8")
+    return {} if allocator == DEFAULT else dict(re.findall(r"(MALLOC_\w+)=\$\{\1:-(\d+)\}", script))
 
 
 def start(settings: Mapping[str, str]) -> ProcessPoolExecutor:

@@ -3,6 +3,7 @@
 Times are a list of entries, as measure.measure_times returns them, one for each setting and way to allocate memory.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -71,6 +72,21 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def bars(axes: Any, groups: dict[str, list[float]], labels: list[str], fmt: str) -> None:
+    """Draw horizontal bars, side by side for each label.
+
+    Args:
+        groups: the lengths of the bars, one for each label, by what the legend calls them. There is no bar for NaN.
+        fmt: the format of the number at a bar.
+    """
+    width = 0.85 / len(groups)
+    for number, (name, lengths) in enumerate(groups.items()):
+        drawn = axes.barh([place + (number + 0.5) * width for place in range(len(labels))], lengths, width, label=name)
+        axes.bar_label(drawn, fmt=fmt, padding=3, fontsize=8, bbox={"color": "white", "pad": 0.5})
+    axes.set_yticks([place + 0.425 for place in range(len(labels))], labels)
+    axes.margins(x=0.12)
+
+
 def draw_ratios(rows: Sequence[tuple[str, list[Facts], str, Label]]) -> Any:
     """Return a figure of ratios: a row of panels for each (title, times, peer, label), a panel for each allocator.
 
@@ -82,18 +98,12 @@ def draw_ratios(rows: Sequence[tuple[str, list[Facts], str, Label]]) -> Any:
     parts = figure.subfigures(len(rows), 1, height_ratios=[height + 6 for height in heights], squeeze=False)
     for part, (title, times, peer, label) in zip(parts[:, 0], rows, strict=True):
         names = [name for name in dict.fromkeys(name for entry in times for name in entry["seconds"]) if name != peer]
-        width = 0.85 / len(names)
         panels = part.subplots(1, len(by_allocator(times)), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (allocator, entries) in zip(panels, by_allocator(times).items(), strict=True):
-            for i, name in enumerate(names):
-                found = [(y + (i + 0.5) * width, ratio(entry, name, peer)) for y, entry in enumerate(entries)]
-                places, lengths = zip(*(bar for bar in found if bar[1] is not None), strict=True)
-                bars = axes.barh(places, lengths, width, label=name)
-                axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8, bbox={"color": "white", "pad": 0.5})
+            found = {name: [ratio(entry, name, peer) or math.nan for entry in entries] for name in names}
+            bars(axes, found, list(map(label, entries)), "%.2f")
             axes.axvline(1, color="black", linewidth=1, zorder=0.5)
-            axes.set_yticks([y + 0.425 for y in range(len(entries))], [label(entry) for entry in entries])
             axes.set_title(allocator, fontsize=10)
-            axes.margins(x=0.12)
         panels[0].invert_yaxis()
         part.suptitle(f"{title}: time / {peer}", fontsize=11)
         handles = panels[0].get_legend_handles_labels()
@@ -102,22 +112,11 @@ def draw_ratios(rows: Sequence[tuple[str, list[Facts], str, Label]]) -> Any:
 
 
 def draw_bars(groups: dict[str, list[float]], labels: list[str], axis: str, fmt: str, height: float) -> Any:
-    """Return a figure with horizontal bars, side by side for each label.
-
-    Args:
-        groups: the lengths of the bars, one for each label, by what the legend calls them; no legend for one group.
-        axis: the name of the axis of the lengths.
-        fmt: the format of the number at a bar.
-    """
+    """Return a figure with the bars of some groups; `axis` names what they show. One group has no legend."""
     figure = new_figure(9, height)
     axes = figure.subplots()
-    width = 0.8 / len(groups)
-    for number, (name, lengths) in enumerate(groups.items()):
-        bars = axes.barh([place + number * width for place in range(len(labels))], lengths, width, label=name)
-        axes.bar_label(bars, fmt=fmt, padding=2, fontsize=8)
-    axes.set_yticks([place + width * (len(groups) - 1) / 2 for place in range(len(labels))], labels)
+    bars(axes, groups, labels, fmt)
     axes.invert_yaxis()
-    axes.margins(x=0.1)
     axes.set_xlabel(axis)
     if len(groups) > 1:
         figure.legend(loc="outside lower center", ncols=len(groups))

@@ -83,14 +83,6 @@ def criterions(kind: str, task: Any) -> dict[str, FairseqCriterion]:
     return made
 
 
-def dictionary(size: int) -> Dictionary:
-    """Return a dictionary of a size."""
-    made = Dictionary()
-    for number in range(size - len(made)):
-        made.add_symbol(str(number))
-    return made
-
-
 def batch(kind: str, tokens: int, vocab: int) -> dict[str, Any]:
     """Return sentences of one length with `tokens` words on each side; blocks of running text for a language model."""
     generator = torch.Generator().manual_seed(1)
@@ -105,7 +97,8 @@ def batch(kind: str, tokens: int, vocab: int) -> dict[str, Any]:
 
 def training_steps(setting: Facts) -> dict[str, Step]:
     """Return a step of one model with each criterion, as fairseq's trainer makes it."""
-    words, kind = dictionary(setting["vocab"]), setting["kind"]
+    words, kind = Dictionary(), setting["kind"]
+    words.pad_to_multiple_(setting["vocab"])  # which makes it that large
     task: Any = RDropLanguageModelingTask(LanguageModelingConfig(), words)
     if kind == TRANSLATION:
         task = RDropTranslationTask(TranslationConfig(), words, words)

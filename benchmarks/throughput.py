@@ -117,10 +117,9 @@ def train(config: Path, values: list[str]) -> Facts:
 
 def draw(facts: Facts) -> Any:
     """Return the figure of a result."""
-    total = sum(facts["seconds"].values())
-    parts = sorted(facts["seconds"].items(), key=lambda item: -item[1])
-    shares = {"": [100 * spent / total for _, spent in parts]}
-    return draw_bars(shares, [part for part, _ in parts], "percent of the time", "%.1f", 3.5)
+    parts = dict(sorted(facts["seconds"].items(), key=lambda item: -item[1]))
+    shares = {"": [100 * spent / sum(parts.values()) for spent in parts.values()]}
+    return draw_bars(shares, list(parts), "percent of the time", "%.1f", 3.5)
 
 
 def main() -> None:

@@ -102,7 +102,8 @@ def malloc_variables(printed: str) -> dict[str, str]:
 
 
 def test_a_process_has_the_settings_of_train_sh_and_it_is_said_if_it_ends_early(monkeypatch):
-    of_script = dict(re.findall(r"(MALLOC_\w+)=\$\{\1:-(\d+)\}", (ROOT / "scripts/recipes/malloc.sh").read_text()))
+    command = ["env", "-i", "bash", "-c", 'source "$0"; env', ROOT / "scripts/recipes/malloc.sh"]
+    of_script = malloc_variables(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert len(of_script) == 3
     with measure.start(measure.malloc_settings(measure.TRAIN_SH)) as pool:
         monkeypatch.setattr(measure, "worker", lambda _: pool)

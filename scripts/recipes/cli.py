@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from itertools import combinations
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 MOST = 2**31 - 1  # of an integer
+T = TypeVar("T")
 STEEPEST = 50  # of a length penalty: a length to this power is still a number
 
 
@@ -57,14 +58,9 @@ def penalty(text: str) -> float:
     return value
 
 
-def positives(text: str) -> list[int]:
-    """Return the positive integers of a list like 4,5,6, each once."""
-    return list(dict.fromkeys(positive(part) for part in text.split(",")))
-
-
-def penalties(text: str) -> list[float]:
-    """Return the length penalties of a list like 0.6,1,1.4, each once."""
-    return list(dict.fromkeys(penalty(part) for part in text.split(",")))
+def list_of(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """Return the function that reads a list of values of a kind like 4,5,6, each once."""
+    return lambda text: list(dict.fromkeys(map(kind, text.split(","))))
 
 
 def check_each_once(folders: Sequence[Path]) -> None:

@@ -36,8 +36,8 @@ def sweep(
 def main() -> None:
     """Run the command sweep_decoding.sh."""
     arguments = parser()
-    arguments.add_argument("--beams", type=cli.positives, default=[4, 5, 6])
-    arguments.add_argument("--lenpens", type=cli.penalties, default=[0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
+    arguments.add_argument("--beams", type=cli.list_of(cli.positive), default=[4, 5, 6])
+    arguments.add_argument("--lenpens", type=cli.list_of(cli.penalty), default=[0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
     args = arguments.parse_args()
     run = read_run(args.run)
     if run.generation.get("unnormalized"):
