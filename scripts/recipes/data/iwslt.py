@@ -6,7 +6,7 @@ The steps and their order are those of fairseq's prepare-iwslt14.sh.
 import importlib.util
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from recipes.cli import ROOT
 from recipes.data.archives import downloaded, extract, settings_of
 from recipes.data.options import Options, file_or_folder
 from recipes.data.pipeline import Step, prepare
+from recipes.data.preparation import rules_of
 from recipes.data.translation import Translation
 from recipes.files import sha256
 from recipes.text import moses
@@ -82,14 +83,15 @@ class Talks:
         self.langs, self.pair = (lang, "en"), f"{lang}-en"
         self.testsets = release.testsets[lang]
         self.out = args.out or ROOT / "data" / f"{release.name.lower()}_{lang}en"
+        script = f"prepare_{release.name.lower()}.sh"
+        self.settings = settings_of(script, self.pair, args, self.testsets, lowercase=not args.cased)
         self.shared = Translation(self.out, self.langs, args.bpe, args.workers, joint=lang != "zh")
 
     def prepare(self) -> None:
         args, year = self.args, self.release.name.lower()
-        settings = settings_of(f"prepare_{year}.sh", self.pair, args, self.testsets, lowercase=not args.cased)
         steps = [Step("text", self.text), Step("tokens", self.tokens), Step("raw tok", self.splits)]
         steps += self.shared.steps[1:]
-        prepare(self.out, settings, steps, self.digests, source_is_given=bool(args.source))
+        prepare(self.out, self.settings, steps, self.digests, source_is_given=bool(args.source))
         config = f"{year}_{args.pair.replace('-', '')}"
         print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/{config}/rdrop.yaml")
 
@@ -128,7 +130,7 @@ class Talks:
             join(name, prefixes, self.langs, part / "text")
 
     def tokens(self, part: Path) -> None:
-        rules = moses.Rules(escape=True)
+        rules = replace(rules_of(self.settings), lowercase=False)  # `splits` lower-cases what is clean
         moses.tokenize(self.shared.texts("text"), part / "tokens", self.args.workers, rules, self.args.moses)
 
     def splits(self, part: Path) -> None:

@@ -70,5 +70,5 @@ def prepare_files(
         for name in names:
             check(part / name, langs, part / "raw", args.train_lines if name == "train" else None, **checks)
 
-    steps = Translation(args.out, langs, args.bpe, args.workers, lowercase=settings.lowercase).steps
+    steps = Translation(args.out, langs, args.bpe, args.workers).steps
     prepare(args.out, settings, [Step("raw", make_raw), *steps], digests, source_is_given=bool(args.source))

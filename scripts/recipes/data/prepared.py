@@ -6,10 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from recipes.files import read_lines, write_whole
-
-SETTINGS = "settings.json"
-# Before there was settings.json, the same stood in two files: lines "NAME: VALUE", and a name on each line.
-FORMER_SETTINGS, FORMER_TESTSETS = "settings", "testsets"
+from recipes.layout import FORMER_SETTINGS, FORMER_TESTSETS, SETTINGS
 
 
 @dataclass

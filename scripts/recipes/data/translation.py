@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.data.pipeline import Step
+from recipes.data.preparation import rules_of
 from recipes.data.prepared import read_prepared
 from recipes.text import bpe, moses
 from recipes.text.binarize import binarize
@@ -18,7 +19,6 @@ class Translation:
     langs: Sequence[str]  # the source and the target language: the files of a text are NAME.SOURCE and NAME.TARGET
     merges: int  # of BPE
     workers: int
-    lowercase: bool = False  # the tokens
     joint: bool = True  # both languages share one BPE and one dictionary
 
     @property
@@ -30,7 +30,7 @@ class Translation:
         return [text for lang in self.langs for text in sorted((self.out / folder).glob(f"*.{lang}"))]
 
     def tok(self, part: Path) -> None:
-        moses.tokenize(self.texts("raw"), part / "tok", self.workers, moses.Rules(lowercase=self.lowercase))
+        moses.tokenize(self.texts("raw"), part / "tok", self.workers, rules_of(read_prepared(self.out)))
 
     def bpe(self, part: Path) -> None:
         """Learn BPE from the tokens of the training text, and apply it to all tokens."""

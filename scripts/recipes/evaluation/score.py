@@ -14,17 +14,12 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.bleu import BLEUScore
 
 from recipes.files import read_lines, write_lines
-from recipes.text.moses import detokenizer
 from recipes.training.run_folder import RunFolder
 
 # Perl's split, and so multi-bleu.perl, splits at ASCII white space alone; Python's split() also at these characters.
 # So a lone surrogate replaces each of them. Text that was read from UTF-8 has none: different tokens stay different.
 _OTHER_SPACES = {char for char in map(chr, range(0x10000)) if char.isspace()} - set(" \t\n\v\f\r")
 _AS_LETTERS = str.maketrans({space: chr(0xD800 + number) for number, space in enumerate(sorted(_OTHER_SPACES))})
-
-# Ideographs, kana, CJK punctuation and full-width forms. A space beside one of them is not part of the plain text.
-_CJK = "[\u2e80-\u312f\u3190-\u4dbf\u4e00-\ua4cf\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003134f]"
-_SPACE_AT_CJK = re.compile(f"(?<={_CJK}) +| +(?={_CJK})")
 
 # What other commands read from the scores that an evaluation wrote, and the types that each value may have.
 KINDS = {
@@ -89,12 +84,6 @@ def multi_bleu_line(score: BLEUScore) -> str:
     precisions = "/".join(f"{100 * (correct / total) if total else 0:.1f}" for correct, total in counts)
     lengths = f"ratio={score.ratio:.3f}, hyp_len={score.sys_len}, ref_len={score.ref_len}"
     return f"BLEU = {score.score:.2f}, {precisions} (BP={score.bp:.3f}, {lengths})"
-
-
-def plain_text(tokens: list[str], lang: str, escaped: bool) -> list[str]:
-    """Return lines of Moses tokens, with its escapes (&apos; for ') or not, or of segmented Chinese as plain text."""
-    text = detokenizer(lang, escaped)(tokens)
-    return [_SPACE_AT_CJK.sub("", line) for line in text] if lang == "zh" else text
 
 
 def scores(tok: list[list[str]], txt: list[list[str]], lang: str, lowercase: bool = False) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import Any
 from recipes import cli
 from recipes.evaluation import decoding
 from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, parser
-from recipes.evaluation.score import describe, plain_text, scores, write_scored
+from recipes.evaluation.score import describe, scores, write_scored
 from recipes.files import whole_folder
+from recipes.text.plain import plain_text
 
 
 def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], name: str) -> None:

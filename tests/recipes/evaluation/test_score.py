@@ -123,7 +123,7 @@ def test_compounds_are_split_as_perl_splits_them(line, printed):
     ],
 )
 def test_plain_text(tokens, lang, escaped, text):
-    assert score.plain_text([tokens], lang, escaped) == [text]
+    assert plain_text([tokens], lang, escaped) == [text]
 
 
 def test_all_scores_of_a_text():
