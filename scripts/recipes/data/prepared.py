@@ -21,6 +21,16 @@ class Prepared:
     sources: dict[str, str] = field(default_factory=dict)  # the SHA-256 of each source, by its name
 
     @property
+    def tokenized(self) -> bool:
+        """Whether the text was tokens already."""
+        return self.options.get("tokenized") is True
+
+    @property
+    def pieces(self) -> bool:
+        """Whether the subwords are pieces that SentencePiece makes of the text itself, and not of its tokens."""
+        return self.options.get("subwords") == "sentencepiece"
+
+    @property
     def settings(self) -> dict[str, str]:
         """All that was chosen, by name, each value as a text. The sources and the test sets follow from the source."""
         chosen = {"script": self.script, **self.options, "lowercase": self.lowercase, "escaped": self.escaped}

@@ -114,6 +114,8 @@ def read_run(run: RunFolder, *, of_data: bool = True) -> Run:
     if post_process not in (None, *SUBWORDS):
         sys.exit(f"{run.train_yaml}, common_eval.post_process: must be one of {SUBWORDS}, not '{post_process}'")
     prepared = read_prepared(folder)
+    if prepared.pieces:  # whatever the config says: configs are copied from data with BPE
+        post_process = "sentencepiece"
     run.check_dictionaries(data)
     generation, cpu = run.setting("generation", dict) or {}, run.setting("common.cpu", bool)
     return Run(run, data, prepared, source, target, generation, post_process, cpu)

@@ -53,7 +53,7 @@ def _mecab() -> Cut:
 
 
 SEGMENTERS: dict[str, Callable[[], Cut]] = {"zh": _jieba, "ja": _mecab}
-PACKAGES = {"zh": ("jieba",), "ja": ("MeCab", "ipadic")}  # that a segmenter imports
+MODULES = {"zh": ("jieba",), "ja": ("MeCab", "ipadic")}  # that a segmenter imports
 
 
 def words(lang: str) -> Callable[[str], str]:
