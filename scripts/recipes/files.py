@@ -17,9 +17,11 @@ from typing import NoReturn
 from tqdm import tqdm
 
 
-def progress(what: str, total: int | None, unit: str = "B", done: int = 0) -> "tqdm[NoReturn]":
+def progress(
+    what: str, total: int | None, unit: str = "B", done: int = 0, hidden: bool | None = None
+) -> "tqdm[NoReturn]":
     """Return a progress bar. It appears after two seconds, on a terminal alone, and goes at the end."""
-    return tqdm(desc=what, total=total, initial=done, unit=unit, unit_scale=True, leave=False, disable=None, delay=2)
+    return tqdm(desc=what, total=total, initial=done, unit=unit, unit_scale=True, leave=False, disable=hidden, delay=2)
 
 
 def sha256(file: Path) -> str:

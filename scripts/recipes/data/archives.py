@@ -15,6 +15,7 @@ from typing import IO, cast
 from tqdm.utils import CallbackIOWrapper
 
 from recipes.data.fetch import BLOCK, INSTEAD, fetch, refuse
+from recipes.data.options import PERL
 from recipes.data.pipeline import Step, prepare
 from recipes.data.prepared import Prepared
 from recipes.files import progress, sha256
@@ -41,7 +42,7 @@ def find_archive(source: Path | None, names: Sequence[str], address: str, out: P
 
 def settings_of(script: str, pair: str, args: Namespace, testsets: Iterable[str], *, lowercase: bool) -> Prepared:
     """Return how a script prepares a pair of published archives. Tokens are escaped, as Moses' scripts do it."""
-    chosen = {"pair": pair, "bpe": args.bpe, "tokens": "Perl scripts of Moses" if args.moses else "sacremoses"}
+    chosen = {"pair": pair, "bpe": args.bpe, "tokens": PERL if args.moses else "sacremoses"}
     return Prepared(script, chosen, list(testsets), lowercase=lowercase, escaped=True)
 
 

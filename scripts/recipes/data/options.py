@@ -66,6 +66,9 @@ def moses(text: str) -> Path:
     return path
 
 
+PERL = "Perl scripts of Moses"  # what the settings say of tokens that they made
+
+
 class Options(Parser):
     """A parser of --out and --workers, and of those other shared options that a script names.
 

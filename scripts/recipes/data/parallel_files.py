@@ -2,16 +2,23 @@
 
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from recipes.cli import need, warn
 from recipes.data.fetch import fetch
 from recipes.data.pipeline import Step, prepare
-from recipes.data.prepared import Prepared
+from recipes.data.prepared import Prepared, read_prepared
 from recipes.data.translation import Translation
 from recipes.files import sha256
+from recipes.layout import SETTINGS
+from recipes.text import segment
+from recipes.text.looks import Look, look
+from recipes.text.moses import language
 from recipes.text.parallel import check
 
+SEGMENTED = "pass segmented text with --tokenized, or let --subwords sentencepiece split the text"
 Source = Callable[[str, str], str]  # from NAME and LANG to an address or a path; empty if there is none
 
 
@@ -69,6 +76,41 @@ def prepare_files(
             fetch(source, part / file, (checksums or {}).get(source.rsplit("/", 1)[-1]))
         for name in names:
             check(part / name, langs, part / "raw", args.train_lines if name == "train" else None, **checks)
+        examine([part / "raw" / file for file in all_sources], settings, args.workers)
 
-    steps = Translation(args.out, langs, args.bpe, args.workers, lowercase=settings.lowercase).steps
+    check_languages(settings, langs)
+    if settings.tokenized and (args.out / SETTINGS).is_file():
+        settings.escaped = read_prepared(args.out).escaped  # `examine` found it in the same sources, or finds it again
+    steps = Translation(args.out, langs, args.bpe, args.workers, moses=getattr(args, "moses", None)).steps
     prepare(args.out, settings, [Step("raw", make_raw), *steps], digests, source_is_given=bool(args.source))
+
+
+def check_languages(settings: Prepared, langs: Iterable[str]) -> None:
+    """Exit if tokens are to be made of a language that writes no spaces, and what segments its text is missing."""
+    for lang in () if settings.tokenized else langs:
+        need(segment.MODULES.get(segment.base(lang), ()))
+        if segment.base(lang) in segment.UNSEGMENTED and not settings.pieces:
+            sys.exit(f"{lang} writes no spaces between words, and there is no segmenter for it: {SEGMENTED}")
+
+
+def examine(texts: Iterable[Path], settings: Prepared, workers: int) -> None:
+    """Look at the texts whether they are what the settings say, and find whether tokens that are made are escaped.
+
+    Print a line on stderr for each text that looks tokenized or escaped where it should not be. Exit if a training text
+    is not segmented where it has to be.
+    """
+    found = look(texts, workers)
+    for text, seen in found.items():
+        lang = language(text)
+        segments = not settings.tokenized and segment.base(lang) in segment.SEGMENTERS
+        if text.stem == "train" and seen.unsegmented and not (segments or settings.pieces):
+            sys.exit(f"{text.name} has no spaces between its words: {SEGMENTED}")
+        if seen.made and not settings.tokenized:
+            looks = f"{seen.made:,} of {seen.counts['lines']:,} lines look tokenized or escaped already"
+            instead = "prepare_text.sh --tokenized takes tokens as they are"
+            warn(f"warning: {text.name}: {looks}, the first on {seen.example}; {instead}")
+    if settings.tokenized:
+        together = Look(sum((seen.counts for seen in found.values()), Counter()))
+        settings.escaped = together.escaped
+        holds = f"{together.counts['escaped']:,} lines hold Moses' escapes such as &apos;"
+        print(f"raw: {holds}, which scoring {'undoes' if settings.escaped else 'leaves as they are'}")

@@ -6,10 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from recipes.files import read_lines, write_whole
-
-SETTINGS = "settings.json"
-# Before there was settings.json, the same stood in two files: lines "NAME: VALUE", and a name on each line.
-FORMER_SETTINGS, FORMER_TESTSETS = "settings", "testsets"
+from recipes.layout import FORMER_SETTINGS, FORMER_TESTSETS, SETTINGS
 
 
 @dataclass
@@ -22,6 +19,16 @@ class Prepared:
     lowercase: bool = False  # whether the tokens are lower-cased
     escaped: bool = False  # whether the tokens hold Moses' escapes, as &apos; for an apostrophe
     sources: dict[str, str] = field(default_factory=dict)  # the SHA-256 of each source, by its name
+
+    @property
+    def tokenized(self) -> bool:
+        """Whether the text was tokens already."""
+        return self.options.get("tokenized") is True
+
+    @property
+    def pieces(self) -> bool:
+        """Whether the subwords are pieces that SentencePiece makes of the text itself, and not of its tokens."""
+        return self.options.get("subwords") == "sentencepiece"
 
     @property
     def settings(self) -> dict[str, str]:

@@ -3,17 +3,16 @@
 The steps and their order are those of fairseq's prepare-iwslt14.sh.
 """
 
-import importlib.util
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from recipes.cli import ROOT
+from recipes.cli import ROOT, need
 from recipes.data.archives import extract, find_archive, prepare_archives, settings_of
 from recipes.data.options import Options, file_or_folder
 from recipes.data.pipeline import Step
+from recipes.data.preparation import rules_of
 from recipes.data.translation import Translation
 from recipes.text import moses
 from recipes.text.clean import clean
@@ -45,19 +44,19 @@ class Talks:
         self.args = args = options.parse_args(arguments)
         self.release = release
         self.lang = lang = args.pair.replace("en", "").strip("-")
-        if lang == "zh" and importlib.util.find_spec("jieba") is None:
-            sys.exit("not installed: jieba; run make install, or activate the environment that has it")
+        need(["jieba"] if lang == "zh" else [])
         self.langs, self.pair = (lang, "en"), f"{lang}-en"
         self.testsets = release.testsets[lang]
         self.out = args.out or ROOT / "data" / f"{release.name.lower()}_{lang}en"
+        script = f"prepare_{release.name.lower()}.sh"
+        self.settings = settings_of(script, self.pair, args, self.testsets, lowercase=not args.cased)
         self.shared = Translation(self.out, self.langs, args.bpe, args.workers, joint=lang != "zh")
 
     def prepare(self) -> None:
         args, year = self.args, self.release.name.lower()
         steps = [Step("text", self.text), Step("tokens", self.tokens), Step("raw tok", self.splits)]
         steps += self.shared.steps[1:]
-        settings = settings_of(f"prepare_{year}.sh", self.pair, args, self.testsets, lowercase=not args.cased)
-        prepare_archives(args, self.out, settings, steps, lambda: [self.archive()])
+        prepare_archives(args, self.out, self.settings, steps, lambda: [self.archive()])
         config = f"{year}_{args.pair.replace('-', '')}"
         print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/{config}/rdrop.yaml")
 
@@ -85,7 +84,7 @@ class Talks:
             join(name, prefixes, self.langs, part / "text")
 
     def tokens(self, part: Path) -> None:
-        rules = moses.Rules(escape=True)
+        rules = replace(rules_of(self.settings), lowercase=False)  # `splits` lower-cases what is clean
         moses.tokenize(self.shared.texts("text"), part / "tokens", self.args.workers, rules, self.args.moses)
 
     def splits(self, part: Path) -> None:

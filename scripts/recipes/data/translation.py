@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.data.pipeline import Step
-from recipes.data.prepared import read_prepared
-from recipes.text import bpe, moses
+from recipes.data.preparation import rules_of, subwords_of
+from recipes.data.prepared import Prepared, read_prepared
+from recipes.text import moses
 from recipes.text.binarize import binarize
 
 
@@ -18,41 +19,56 @@ class Translation:
     langs: Sequence[str]  # the source and the target language: the files of a text are NAME.SOURCE and NAME.TARGET
     merges: int  # of BPE
     workers: int
-    lowercase: bool = False  # the tokens
     joint: bool = True  # both languages share one BPE and one dictionary
+    moses: Path | None = None  # a checkout whose scripts make the tokens
 
     @property
     def steps(self) -> list[Step]:
         return [Step("tok", self.tok), Step("bpe", self.bpe), Step("bin", self.bin)]
 
-    def texts(self, folder: str) -> list[Path]:
+    def texts(self, folder: str | Path) -> list[Path]:
         """Return the texts of a folder of the output folder, in both languages."""
         return [text for lang in self.langs for text in sorted((self.out / folder).glob(f"*.{lang}"))]
 
     def tok(self, part: Path) -> None:
-        moses.tokenize(self.texts("raw"), part / "tok", self.workers, moses.Rules(lowercase=self.lowercase))
+        moses.tokenize(self.texts("raw"), part / "tok", self.workers, rules_of(self.prepared), self.moses)
 
     def bpe(self, part: Path) -> None:
-        """Learn BPE from the tokens of the training text, and apply it to all tokens."""
-        self.learn("tok", part / "bpe")
-        self.apply(part / "bpe", "tok", part / "bpe")
+        """Learn subwords from the training text, from its tokens unless they are pieces of text, and apply them."""
+        folder: str | Path = "tok"
+        if self.prepared.pieces:
+            folder = "raw"
+            if self.prepared.lowercase:
+                folder = part / ".text"
+                folder.mkdir()
+                moses.lowercase(self.texts("raw"), folder, self.workers)
+        self.learn(folder, part / "bpe")
+        self.apply(part / "bpe", folder, part / "bpe")
 
     def bin(self, part: Path) -> None:
-        splits = ["train", "valid", *read_prepared(self.out).testsets]
+        splits = ["train", "valid", *self.prepared.testsets]
         log, folder = self.out / "preprocess.log", self.out / "bpe"
         binarize(folder, part / "bin", self.langs, splits, joint=self.joint, workers=self.workers, log=log)
 
-    def learn(self, folder: str, codes: Path) -> None:
-        """Learn BPE from the training text in a folder, and write the codes to the folder `codes`."""
+    def learn(self, folder: str | Path, codes: Path) -> None:
+        """Learn subwords from the training text in a folder, and write the codes to the folder `codes`."""
         for name, langs in self._codes():
-            bpe.learn(codes / name, self.merges, [self.out / folder / f"train.{lang}" for lang in langs], self.workers)
+            texts = [self.out / folder / f"train.{lang}" for lang in langs]
+            subwords_of(self.prepared).learn(codes / name, self.merges, texts, self.workers)
 
-    def apply(self, codes: Path, folder: str, target: Path) -> None:
+    def apply(self, codes: Path, folder: str | Path, target: Path) -> None:
         """Write the subwords of the texts in a folder to the folder `target`."""
         for name, langs in self._codes():
             texts = [text for text in self.texts(folder) if text.suffix[1:] in langs]
-            bpe.apply(codes / name, texts, target, self.workers)
+            subwords_of(self.prepared).apply(codes / name, texts, target, self.workers)
+
+    @property
+    def prepared(self) -> Prepared:
+        """The settings, which are written with the first step."""
+        return read_prepared(self.out)
 
     def _codes(self) -> list[tuple[str, Sequence[str]]]:
-        """Return the file of each BPE, and its languages."""
+        """Return the file of each model of subwords, and its languages."""
+        if self.prepared.pieces:
+            return [("sentencepiece.model", self.langs)]
         return [("codes", self.langs)] if self.joint else [(f"codes.{lang}", (lang,)) for lang in self.langs]

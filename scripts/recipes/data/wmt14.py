@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from recipes.cli import ROOT
 from recipes.data.archives import extract, find_archive, prepare_archives, settings_of
 from recipes.data.options import Options, folder
 from recipes.data.pipeline import Step
+from recipes.data.preparation import WMT14, rules_of
 from recipes.data.translation import Translation
 from recipes.text import moses
 from recipes.text.clean import clean
@@ -38,14 +40,14 @@ class Wmt14:
         self.args = args = options.parse_args(arguments)
         self.langs = source, self.target = tuple(args.pair.split("-"))
         self.out = args.out or ROOT / "data" / f"wmt14_{source}{self.target}"
+        self.settings = settings_of(WMT14, args.pair, args, ["test"], lowercase=False)
         self.shared = Translation(self.out, self.langs, args.bpe, args.workers)
 
     def prepare(self) -> None:
-        settings = settings_of("prepare_wmt14.sh", self.args.pair, self.args, ["test"], lowercase=False)
         codes = Step("codes", lambda part: self.shared.learn("tokens", part / "codes"))
         steps = [Step("text", self.text), Step("tokens", self.tokens), codes, Step("raw tok bpe", self.splits)]
         steps.append(self.shared.steps[-1])
-        prepare_archives(self.args, self.out, settings, steps, lambda: self.archives().values())
+        prepare_archives(self.args, self.out, self.settings, steps, lambda: self.archives().values())
         print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/wmt14_en{self.target}/rdrop.yaml")
 
     def archives(self) -> dict[str, Path]:
@@ -73,7 +75,7 @@ class Wmt14:
         """Make tokens of the text. Punctuation is normalized in train and valid, as fairseq's scripts do it."""
         texts = self.shared.texts("text")
         for normalize in (True, False):
-            rules = moses.Rules(normalize=normalize, aggressive=True, escape=True)
+            rules = replace(rules_of(self.settings), normalize=normalize)
             files = [text for text in texts if (text.stem != "test") == normalize]
             moses.tokenize(files, part / "tokens", self.args.workers, rules, self.args.moses)
 

@@ -90,7 +90,7 @@ class Run:
 class Hypothesis(NamedTuple):
     """A finished hypothesis of beam search."""
 
-    text: str  # the tokens, with subwords joined
+    text: str  # the tokens, with subwords joined; the subwords, if an engine gives it
     score: float  # the log-probability in bits, divided by length**lenpen
     length: int  # in subwords, with the end of sentence
 
@@ -98,9 +98,13 @@ class Hypothesis(NamedTuple):
 EMPTY = Hypothesis("", 0.0, 1)
 
 
-def read_run(run: RunFolder) -> Run:
-    """Return what decoding needs to know about a run. Exit if it trains no translation, or if its data is missing."""
-    data = run.data
+def read_run(run: RunFolder, *, of_data: bool = True) -> Run:
+    """Return what decoding needs to know about a run. Exit if it trains no translation, or if its data is missing.
+
+    Args:
+        of_data: whether texts of the data are decoded. For other texts the run folder holds what is needed.
+    """
+    folder, data = (run.data.parent, run.data) if of_data else run.preparation
     source, target = (run.setting(f"task.{side}_lang", str) for side in ("source", "target"))
     for key, language in (("source_lang", source), ("target_lang", target)):
         if not LANGUAGE.fullmatch(language or ""):
@@ -109,8 +113,10 @@ def read_run(run: RunFolder) -> Run:
     post_process = run.setting("common_eval.post_process", str, "subword_nmt")
     if post_process not in (None, *SUBWORDS):
         sys.exit(f"{run.train_yaml}, common_eval.post_process: must be one of {SUBWORDS}, not '{post_process}'")
-    prepared = read_prepared(data.parent)
-    run.check_dictionaries()
+    prepared = read_prepared(folder)
+    if prepared.pieces:  # whatever the config says: configs are copied from data with BPE
+        post_process = "sentencepiece"
+    run.check_dictionaries(data)
     generation, cpu = run.setting("generation", dict) or {}, run.setting("common.cpu", bool)
     return Run(run, data, prepared, source, target, generation, post_process, cpu)
 

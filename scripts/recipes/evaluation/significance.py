@@ -107,6 +107,9 @@ def score_rows(test: str, groups: list[list[Evaluation]], pairs: Pairs) -> list[
 def paired_tests(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, list[float], list[str]]]:
     """Yield each score that sacrebleu can test, with the p-values and the signatures of bootstrap and randomization."""
     bleu, chrf = text_metrics(a["lang"], a["lowercase"])
+    if f"|tok:{bleu.tokenizer_signature}|" not in a["bleu_signature"]:
+        scored_by = f"{a['bleu_signature']}, and now {a['lang']} takes tok:{bleu.tokenizer_signature}"
+        sys.exit(f"the runs were scored by {scored_by}: evaluate them again")
     text = [b["txt"][0], *a["txt"]]
     tokens = [as_perl_splits(lines) for lines in (b["tok"][0], *a["tok"])]
     tested = [("bleu", bleu, text), ("tokenized_bleu", token_metric(), tokens), ("chrf", chrf, text)]

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from recipes import cli
+from recipes.data.preparation import tokens_of
 from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, parser
 from recipes.evaluation.decoding import Run, decoding_of, generate, read_run, rerank
-from recipes.evaluation.score import multi_bleu, multi_bleu_line
+from recipes.evaluation.score import multi_bleu, multi_bleu_line, text_metrics
 from recipes.evaluation.translation import evaluate
 from recipes.files import whole_folder
 from recipes.table import markdown_table
@@ -25,8 +26,9 @@ def sweep(
         how = decoding_of(run, beam=beam, lenpen=0.0) | {"nbest": beam}
         hypotheses = generate(run, checkpoint, "valid", how, folder)
         for lenpen in lenpens:
+            best = [rerank(of_line, lenpen).text for of_line in hypotheses]
             try:
-                score = multi_bleu([rerank(of_line, lenpen).text for of_line in hypotheses], references)
+                score = multi_bleu(tokens_of(best, run.target, run.prepared), references)
             except ValueError as error:
                 sys.exit(f"valid: {error}; was the data changed?")
             found.append({"beam": beam, "lenpen": lenpen, "bleu": score.score, "line": multi_bleu_line(score)})
@@ -42,6 +44,7 @@ def main() -> None:
     run = read_run(args.run)
     if run.generation.get("unnormalized"):
         sys.exit(f"{args.run.train_yaml} sets generation.unnormalized: length penalties have no effect on this run")
+    text_metrics(run.target, run.prepared.lowercase)  # exits before hours of decoding if it cannot score
     with chosen_checkpoint(args) as checkpoint:
         with whole_folder(run.folder.path / "sweep" / checkpoint.name) as part:
             tried = sweep(run, checkpoint, args.beams, args.lenpens, part)

@@ -4,23 +4,29 @@ import sys
 from typing import Any
 
 from recipes import cli
+from recipes.data.preparation import text_of, tokens_of
 from recipes.evaluation import decoding
 from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, parser
-from recipes.evaluation.score import describe, plain_text, scores, write_scored
+from recipes.evaluation.score import describe, scores, text_metrics, write_scored
 from recipes.files import whole_folder
+from recipes.text.plain import plain_text
 
 
 def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], name: str) -> None:
     """Decode the test sets as `decoding_of` says. Print their scores, and write all to the evaluation of that name."""
     out = run.folder.evaluation(name)
+    text_metrics(run.target, run.prepared.lowercase)  # exits before hours of decoding if it cannot score
     settings = ", ".join(f"{key} {value}" for key, value in how.items())
     with whole_folder(out) as part:
         for index, testset in enumerate(run.testsets):
             tok, txt = run.references("tok", testset), run.references("raw", testset)
             print(f"Decoding {testset}: {checkpoint.name}, {settings}", flush=True)
             hypotheses = [of_line[0] for of_line in decoding.generate(run, checkpoint, f"test{index or ''}", how, part)]
-            tok.insert(0, [hypothesis.text for hypothesis in hypotheses])
-            txt.insert(0, plain_text(tok[0], run.target, run.prepared.escaped))
+            if run.prepared.tokenized:  # the text that was given is tokens
+                txt = [plain_text(lines, run.target, run.prepared.escaped) for lines in txt]
+            joined = [hypothesis.text for hypothesis in hypotheses]
+            tok.insert(0, tokens_of(joined, run.target, run.prepared))
+            txt.insert(0, text_of(joined, run.target, run.prepared))
             try:
                 result = scores(tok, txt, run.target, run.prepared.lowercase)
             except ValueError as error:

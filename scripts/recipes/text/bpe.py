@@ -71,3 +71,8 @@ def applier(codes: Path) -> Callable[[list[str]], list[str]]:
 def apply(codes: Path, files: Iterable[Path], out_dir: Path, workers: int) -> None:
     """Write the subwords of tokenized files to files of the same names in a folder."""
     map_files(functools.partial(applier, codes), files, out_dir, workers)
+
+
+def join(lines: list[str]) -> list[str]:
+    """Return the lines of tokens whose subwords the lines hold, joined as fairseq does it for "subword_nmt"."""
+    return [f"{line} ".replace("@@ ", "").rstrip() for line in lines]

@@ -1,11 +1,10 @@
 """Moses tokens of a text and back, line by line.
 
 sacremoses does the work, corrected where it differs from Moses' Perl scripts. If a checkout of Moses is given, its
-scripts make the tokens. Chinese is segmented by jieba.
+scripts make the tokens. Languages that write no spaces between words are segmented.
 """
 
 import functools
-import logging
 import re
 import subprocess
 from collections.abc import Callable, Iterable
@@ -16,6 +15,7 @@ from pathlib import Path
 import regex
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
+from recipes.text import segment
 from recipes.text.line_pool import map_files
 from recipes.text.moses_detokenizer import Detokenizer
 from recipes.text.moses_tokenizer import Tokenizer
@@ -32,6 +32,8 @@ class Rules:
     aggressive: bool = False  # split at hyphens too, as tokenizer.perl -a does
     escape: bool = False  # write entities for & | < > ' " [ ], as tokenizer.perl does
     lowercase: bool = False
+    made: bool = False  # the text is tokens already, and stays as it is
+    characters: bool = False  # without a segmenter for a language that writes no spaces, each character is a token
 
 
 # These are white space for Python, but not for Perl: tokenizer.perl deletes them with the other control characters.
@@ -51,14 +53,11 @@ def moses_tokens(lang: str, rules: Rules) -> Lines:
     return lambda lines: [line if is_blank(line) else tokens(line.translate(_PYTHON_SPACES)) for line in lines]
 
 
-def chinese_words(rules: Rules) -> Lines:
-    """Return the function from lines to lines of jieba's words, with Moses' entities if the rules ask for them."""
-    import jieba
-
-    jieba.setLogLevel(logging.WARNING)
-    jieba.initialize()
+def segmented(lang: str, rules: Rules) -> Lines:
+    """Return the function from lines to lines of words, with Moses' entities if the rules ask for them."""
+    words = segment.words(lang)
     escape = MosesTokenizer().escape_xml if rules.escape else str
-    return lambda lines: [escape(" ".join(" ".join(jieba.cut(line)).split())) for line in lines]
+    return lambda lines: [escape(words(line)) for line in lines]
 
 
 def normalizer(lang: str) -> Lines:
@@ -109,8 +108,12 @@ def tokenizer(lang: str, rules: Rules = Rules(), moses: Path | None = None) -> L
         stages.append(perl(moses / TOKENIZERS / "remove-non-printing-char.perl"))
     elif rules.normalize:
         stages.append(normalizer(lang))
-    if lang == "zh":
-        stages.append(chinese_words(rules))
+    if rules.made:
+        stages.append(lambda lines: [" ".join(line.split()) for line in lines])
+    elif segment.base(lang) in segment.SEGMENTERS:
+        stages.append(segmented(lang, rules))
+    elif rules.characters and segment.base(lang) in segment.UNSEGMENTED:
+        stages.append(lambda lines: list(map(segment.characters, lines)))
     elif moses:
         options = ["-q", "-l", lang, *(["-a"] if rules.aggressive else []), *([] if rules.escape else ["-no-escape"])]
         stages.append(perl(moses / TOKENIZERS / "tokenizer.perl", *options))

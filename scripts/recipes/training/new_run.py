@@ -9,7 +9,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from recipes.cli import ROOT
-from recipes.files import lock, sha256, write_whole
+from recipes.files import lock, sha256, whole_folder, write_whole
+from recipes.layout import copy_of_preparation
 from recipes.training.checkpoints import is_finished, mend_last_checkpoint
 from recipes.training.run_folder import RunFolder
 from recipes.training.settings import differences, is_bound, read, refuse_what_breaks_a_run, setting
@@ -128,5 +129,17 @@ def make_folder(cfg: DictConfig, run: RunFolder) -> None:
                 (run.path / name).rename(next(path for path in names if not path.exists()))
     write_whole(run.train_yaml, OmegaConf.to_yaml(cfg))
     write_whole(run.dictionaries, dictionaries(cfg))
+    keep_preparation(ROOT / str(setting(cfg, "task.data")), run)
     write_whole(run.versions, versions())
     run.finished.unlink(missing_ok=True)
+
+
+def keep_preparation(data: Path, run: RunFolder) -> None:
+    """Copy what translating needs of the data to the folder of a translation run, so that it works without the data.
+
+    A run that has saved a checkpoint keeps the copy that it has.
+    """
+    if run.kind != "translation" or (run.saved() and run.prepared.is_dir()):
+        return
+    with whole_folder(run.prepared) as part:
+        copy_of_preparation(data, part)

@@ -39,6 +39,7 @@ class RunFolder:
         self.versions = path / "versions.txt"
         self.dictionaries = path / "dictionaries.txt"  # checksums of the dictionaries that the run is trained with
         self.train_yaml = path / "train.yaml"  # the config
+        self.prepared = path / "prepared"  # what translating needs of the data
         self.finished = path / "finished.yaml"  # the limits of the training with which it has ended
 
     def __str__(self) -> str:
@@ -99,15 +100,25 @@ class RunFolder:
         """Return the folder that holds the scores of an evaluation, such as "best" or "average5"."""
         return self.path / "evaluation" / name
 
-    def check_dictionaries(self) -> None:
-        """Exit if a dictionary of the data is not the one that the run was trained with, if the folder says which."""
+    @property
+    def preparation(self) -> tuple[Path, Path]:
+        """The folder that says how the data was prepared, and that of the dictionaries.
+
+        They are in the run folder. Early versions of train.sh did not copy them: then they are those of the data.
+        """
+        if self.prepared.is_dir():
+            return check_path(self.prepared), check_path(self.prepared / "bin")
+        return self.data.parent, self.data
+
+    def check_dictionaries(self, folder: Path) -> None:
+        """Exit if a dictionary in a folder is not that with which the run was trained, if the run folder says which."""
         if not self.dictionaries.exists():  # early versions of train.sh did not write it
             return
         for line in self.dictionaries.read_text(encoding="utf-8", errors="replace").splitlines():
             match = re.fullmatch(r"([0-9a-f]{64}) [ *](dict\.(?:[\w-]+\.)?txt)", line)
             if not match:
                 sys.exit(f"{self.dictionaries}: '{line}' is no line of sha256sum")
-            dictionary = self.data / match[2]
+            dictionary = folder / match[2]
             if not dictionary.is_file() or sha256(dictionary) != match[1]:
                 sys.exit(
                     f"{dictionary} is not the dictionary that {self.path} was trained with; "

@@ -1,7 +1,10 @@
 """scripts/score.py: BLEU as multi-bleu.perl prints it, compound splitting, plain text, all scores together."""
 
 import pytest
+from recipes import cli
 from recipes.evaluation import score
+from recipes.text import moses, segment
+from recipes.text.plain import plain_text
 from support import command_line
 
 LINE = "a b c d e f"
@@ -123,7 +126,7 @@ def test_compounds_are_split_as_perl_splits_them(line, printed):
     ],
 )
 def test_plain_text(tokens, lang, escaped, text):
-    assert score.plain_text([tokens], lang, escaped) == [text]
+    assert plain_text([tokens], lang, escaped) == [text]
 
 
 def test_all_scores_of_a_text():
@@ -199,6 +202,32 @@ def test_chinese_is_scored_by_character():
     assert "hyp_len=4, ref_len=3" in result["tokenized_bleu_line"]
     lines = score.describe("x", result).splitlines()
     assert "sacreBLEU" in lines[1] and "segment" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("lang", "text", "tokenizer"),
+    [
+        ("ja", "東京に行く人は多いです。", "ja-mecab"),
+        ("jpn_Jpan", "東京に行く人は多いです。", "ja-mecab"),
+        ("ko", "저는 한국에 사는 학생입니다.", "ko-mecab"),
+        ("th", "ฉันชอบกินข้าวผัดกับไก่ทอด", "char"),
+        ("zh_CN", "我爱北京天安门。", "zh"),
+    ],
+)
+def test_a_perfect_translation_scores_100_in_languages_without_spaces(lang, text, tokenizer):
+    tokens = segment.characters(text) if lang == "th" else moses.tokenizer(lang)([text])[0]
+    result = score.scores([[tokens]] * 2, [plain_text([tokens], lang, False), [text]], lang)
+    assert f"|tok:{tokenizer}" in result["bleu_signature"]
+    assert [result["bleu"], result["tokenized_bleu"], result["chrf"]] == pytest.approx([100, 100, 100])
+    other = score.scores([[tokens]] * 2, [[text[: len(text) // 2]], [text]], lang)
+    assert 0 < other["bleu"] < 90
+
+
+def test_a_missing_tokenizer_is_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"^not installed: mecab-python3 ipadic; run make install, or activate"):
+        score.text_metrics("ja", False)
+    score.text_metrics("de", False)
 
 
 def test_lines_end_at_newlines_alone(tmp_path):

@@ -79,11 +79,11 @@ def evaluated(changed, monkeypatch):
     """A function that scores given hypotheses of made_up as those of the run: (tokens, settings of the data, ...)."""
 
     def evaluate(
-        tokens: list[str], raw: list[list[str]], tok: list[list[str]], settings: dict[str, bool], lang: str = "en"
+        tokens: list[str], raw: list[list[str]], tok: list[list[str]], settings: dict, lang: str = "en"
     ) -> dict:
         data = changed.parent / "data"
         (data / "testsets").unlink()
-        prepared.Prepared("prepare_x", {}, ["made_up"], **settings).write(data)
+        prepared.Prepared(**{"script": "prepare_x", "options": {}, "testsets": ["made_up"], **settings}).write(data)
         for kind, texts in (("raw", raw), ("tok", tok)):
             for path in (data / kind).glob("made_up.*"):
                 path.unlink()
@@ -123,6 +123,31 @@ def test_chinese_is_joined_and_scored_by_character(evaluated, changed):
     result = evaluated(["我 爱 北京 天安门 。"], [["我爱北京天安门。"]], [["我 爱 北京天安门 。"]], {}, "zh")
     assert "tok:zh" in result["bleu_signature"] and result["bleu"] == pytest.approx(100)
     assert read_lines(changed / "evaluation/best/made_up.txt") == ["我爱北京天安门。"]
+
+
+def test_japanese_that_is_right_scores_100(evaluated, changed):
+    text, tokens = "東京に行く人は多いです。", "東京 に 行く 人 は 多い です 。"
+    result = evaluated([tokens], [[text]], [[tokens]], {}, "ja")
+    assert "tok:ja-mecab" in result["bleu_signature"]
+    assert [result["bleu"], result["tokenized_bleu"]] == pytest.approx([100, 100])
+
+
+def test_pieces_of_sentencepiece_are_text_and_become_tokens(evaluated, changed):
+    """Whatever the config says of subwords."""
+    options = {"options": {"subwords": "sentencepiece"}}
+    result = evaluated(["A dog, he said."], [["A dog, he said."]], [["A dog , he said ."]], options)
+    assert [result["bleu"], result["tokenized_bleu"]] == pytest.approx([100, 100])
+    assert read_lines(changed / "evaluation/best/made_up.tok") == ["A dog , he said ."]
+    assert decoding.read_run(RunFolder(changed)).post_process == "sentencepiece"
+
+
+def test_tokens_that_were_given_are_scored_as_plain_text(evaluated, changed):
+    options = {"options": {"tokenized": True}, "escaped": True}
+    given = "it &apos;s so , he said ."
+    result = evaluated([given], [[given]], [[given]], options)
+    assert [result["bleu"], result["tokenized_bleu"]] == pytest.approx([100, 100])
+    for name in ("made_up.txt", "made_up.txt.ref0"):
+        assert read_lines(changed / f"evaluation/best/{name}") == ["it's so, he said."]
 
 
 def test_several_references(evaluated, changed):

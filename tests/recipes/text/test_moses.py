@@ -64,8 +64,8 @@ def test_tokens_with_entities_as_perl_writes_them(lang: str, raw: str, tokens: s
     ],
 )
 def test_tokens_of_more_languages_as_perl_writes_them(lang: str, raw: str, tokens: str) -> None:
-    """What tokenizer.perl -no-escape of Moses printed for these lines."""
-    assert moses.tokenizer(lang)([raw]) == [tokens]
+    """What tokenizer.perl -no-escape of Moses printed for these lines. It does not segment Japanese."""
+    assert moses.moses_tokens(lang, moses.Rules())([raw]) == [tokens]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +157,14 @@ def test_lines_that_differ_from_perl_are_counted(
         "| x.en | 3 | 0 | 1 | 3 | 1 |",
         "| x.ko | 1 | 0 | 0 | 1 | 0 |",
         "no text: fi ja so",
+    ]
+
+
+def test_tokens_that_are_made_stay_as_they_are() -> None:
+    rules = moses.Rules(made=True, lowercase=True)
+    assert moses.tokenizer("en", rules)(["I &apos;m  in the U.S.\u00a0, ok?", "我爱"]) == [
+        "i &apos;m in the u.s. , ok?",
+        "我爱",
     ]
 
 

@@ -105,13 +105,15 @@ def test_other_dictionaries_than_those_of_the_run_are_refused(tmp_path):
     run = run_of(tmp_path, f"task: {{data: {tmp_path}}}\n")
     dictionary = tmp_path / "dict.de.txt"
     dictionary.write_text("ein 5\n")
-    run.check_dictionaries()  # early versions of train.sh did not write the file
+    run.check_dictionaries(tmp_path)  # early versions of train.sh did not write the file
     checksum = hashlib.sha256(dictionary.read_bytes()).hexdigest()
     run.dictionaries.write_text(f"{checksum}  dict.de.txt\n")
-    run.check_dictionaries()
+    run.check_dictionaries(tmp_path)
     dictionary.write_text("ein 6\n")
-    assert f"{dictionary} is not the dictionary that {tmp_path} was trained with" in message(run.check_dictionaries)
+    assert f"{dictionary} is not the dictionary that {tmp_path} was trained with" in message(
+        lambda: run.check_dictionaries(tmp_path)
+    )
     dictionary.unlink()
-    assert f"{dictionary} is not the dictionary" in message(run.check_dictionaries)
+    assert f"{dictionary} is not the dictionary" in message(lambda: run.check_dictionaries(tmp_path))
     run.dictionaries.write_text("what is this\n")
-    assert "'what is this' is no line of sha256sum" in message(run.check_dictionaries)
+    assert "'what is this' is no line of sha256sum" in message(lambda: run.check_dictionaries(tmp_path))

@@ -1,0 +1,98 @@
+"""What the preparation of a data set does to a text, and how to undo it: from raw lines to subwords and back."""
+
+import functools
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from recipes.cli import need
+from recipes.data.prepared import Prepared, read_prepared
+from recipes.text import bpe, moses, segment
+from recipes.text.moses import Lines
+from recipes.text.plain import plain_text
+
+WMT14 = "prepare_wmt14.sh"
+# What a script does beyond the settings that it writes down, in the training text. prepare_wmt14.sh leaves the
+# punctuation of its test set as it is, because fairseq's scripts do.
+BEYOND_SETTINGS: dict[str, dict[str, Any]] = {WMT14: {"normalize": True, "aggressive": True}}
+
+
+def rules_of(prepared: Prepared) -> moses.Rules:
+    """Return how the training text of a data set became tokens."""
+    if prepared.tokenized:
+        return moses.Rules(made=True, lowercase=prepared.lowercase)
+    beyond = BEYOND_SETTINGS.get(prepared.script, {})
+    return moses.Rules(escape=prepared.escaped, lowercase=prepared.lowercase, characters=prepared.pieces, **beyond)
+
+
+def subwords_of(prepared: Prepared) -> ModuleType:
+    """Return the module that makes the subwords of a data set: bpe or sentencepiece, which have the same functions."""
+    if not prepared.pieces:
+        return bpe
+    need(["sentencepiece"])
+    from recipes.text import sentencepiece
+
+    return sentencepiece
+
+
+def tokens_of(joined: list[str], lang: str, prepared: Prepared) -> list[str]:
+    """Return what a model of prepared data wrote, lines whose subwords are joined, as lines of tokens."""
+    if prepared.pieces and not prepared.tokenized:
+        return moses.tokenizer(lang, rules_of(prepared))(joined)
+    return joined
+
+
+def text_of(joined: list[str], lang: str, prepared: Prepared) -> list[str]:
+    """Return what a model of prepared data wrote, lines whose subwords are joined, as plain text."""
+    if prepared.pieces and not prepared.tokenized:
+        return joined
+    return plain_text(joined, lang, prepared.escaped)
+
+
+class Preparation:
+    """What was done to the texts of prepared data, to do the same to other texts.
+
+    Args:
+        folder: the folder of prepared data, or a copy by `layout.copy_of_preparation`. Exit if it lacks the settings.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.prepared = read_prepared(folder)
+
+    def encode(self, lang: str) -> Lines:
+        """Return the function from raw lines of a language to lines of subwords, the words of bin's dictionaries.
+
+        Exit if the codes of the subwords are missing.
+        """
+        codes = self._codes(lang)
+        stages: list[Lines]
+        if self.prepared.pieces:
+            stages = [moses.lower] if self.prepared.lowercase else []
+        else:
+            need(segment.MODULES.get(segment.base(lang), ()) if not self.prepared.tokenized else ())
+            stages = [moses.tokenizer(lang, rules_of(self.prepared))]
+        stages.append(subwords_of(self.prepared).applier(codes))
+        return lambda lines: functools.reduce(lambda made, stage: stage(made), stages, lines)
+
+    def join(self, lines: list[str]) -> list[str]:
+        """Return the lines of tokens, or of text if the subwords are pieces of text, whose subwords the lines hold."""
+        return list(subwords_of(self.prepared).join(lines))
+
+    def text(self, lang: str) -> Lines:
+        """Return the function from lines of a language that `join` returns to plain text."""
+        return lambda joined: text_of(joined, lang, self.prepared)
+
+    def decode(self, lang: str) -> Lines:
+        """Return the function from lines of subwords of a language to plain text."""
+        text = self.text(lang)
+        return lambda lines: text(self.join(lines))
+
+    def _codes(self, lang: str) -> Path:
+        """Return the codes of a language's subwords: those of both languages together, or its own."""
+        names = ("sentencepiece.model",) if self.prepared.pieces else ("codes", f"codes.{lang}")
+        found = [path for name in names if (path := self.folder / "bpe" / name).is_file()]
+        if not found:
+            sys.exit(f"{self.folder / 'bpe'} has no codes of the subwords: {' or '.join(dict.fromkeys(names))}")
+        return found[0]

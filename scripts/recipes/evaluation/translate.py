@@ -1,0 +1,150 @@
+"""Translate raw text with a trained run: the command scripts/translate.sh."""
+
+import io
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from recipes import cli
+from recipes.data.preparation import Preparation
+from recipes.evaluation import decoding, line_stream
+from recipes.evaluation.checkpoint_choice import chosen_checkpoint, parser
+from recipes.evaluation.fairseq_engine import FairseqEngine
+from recipes.evaluation.line_stream import STDIN
+from recipes.evaluation.translator import Translation, Translator
+from recipes.files import progress
+
+WINDOW = 1000  # lines that are read before they are sorted by length and translated
+CLOSED_PIPE = 128 + signal.SIGPIPE  # the exit status of a program that a closed pipe ends
+
+
+def a_file(text: str) -> Path:
+    """Return the path of a file of text that exists; STDIN for "-"."""
+    path = Path(text)
+    if text == "-":
+        return STDIN
+    if not path.exists():
+        sys.exit(f"there is no file {text}")
+    if path.is_dir():
+        sys.exit(f"{text} is a folder, and no text")
+    with path.open("rb"):  # whether it can be read
+        return path
+
+
+def translator_of(args: Namespace) -> Translator:
+    """Return the translator for the model that the arguments name. Exit if something of it is missing or wrong."""
+    run = decoding.read_run(args.run, of_data=False)
+    preparation = Preparation(args.run.preparation[0])
+    encode, text = preparation.encode(run.source), preparation.text(run.target)
+    how = decoding.decoding_of(run, beam=args.beam, lenpen=args.lenpen)
+    if args.nbest > how["beam"]:
+        sys.exit(f"--nbest {args.nbest}: must be at most the beam size, {how['beam']}")
+    with chosen_checkpoint(args) as checkpoint:
+        languages = run.source, run.target
+        engine = FairseqEngine(
+            [checkpoint.path], checkpoint.origin, checkpoint.positions[0], run.bin, languages, bool(run.cpu)
+        )
+    from fairseq.data.data_utils import post_process
+
+    def decode(lines: list[str]) -> list[str]:
+        return text([post_process(line, run.post_process) for line in lines])
+
+    return Translator(engine, encode, decode, how, args.nbest, note=warn)
+
+
+def warn(message: str) -> None:
+    """Print a line on stderr, above a progress bar if there is one."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def write(translations: list[list[Translation]], scores: bool) -> None:
+    """Print the translations of lines, each on a line."""
+    lines = (translation for of_line in translations for translation in of_line)
+    sys.stdout.writelines(f"{score:.4f}\t{text}\n" if scores else f"{text}\n" for text, score in lines)
+    sys.stdout.flush()
+
+
+def translate_files(translator: Translator, files: list[Path], scores: bool) -> None:
+    """Translate files, or pipes, in windows."""
+    hidden = sys.stdout.isatty() or None  # the translations themselves show there how far it is
+    with progress("translating", line_stream.count(files), " lines", hidden=hidden) as bar:
+        for window in line_stream.windows(files, WINDOW):
+            write(translator.translate(window), scores)
+            bar.update(len(window))
+
+
+def ask(prompt: str) -> Iterator[bytes]:
+    """Yield the lines that a user types at a prompt, or that come from a pipe."""
+    typed = sys.stdin.isatty() and sys.stdout.isatty()
+    if typed:
+        import readline  # noqa: F401  (lets the user edit the line and go back to earlier ones)
+    while True:
+        try:
+            if typed:
+                yield input(prompt).encode("utf-8", "surrogateescape")
+                continue
+        except EOFError:
+            sys.stdout.write("\n")
+            return
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+        line = sys.stdin.buffer.readline()
+        if not line:
+            return
+        yield line
+
+
+def converse(translator: Translator, scores: bool, prompt: str) -> None:
+    """Translate the lines of the standard input, each as soon as it has come."""
+    for number, line in enumerate(ask(prompt), start=1):
+        try:
+            text = line_stream.line_of(line, number, STDIN)
+        except SystemExit as problem:  # the next line may be right
+            warn(str(problem))
+            continue
+        write(translator.translate([text]), scores)
+
+
+@contextmanager
+def quiet_end() -> Iterator[None]:
+    """End without a word if nobody reads the translations any more, and with status 130 if ^C says so."""
+
+    def stop(*_: object) -> NoReturn:
+        cli.refuse("interrupted", 128 + signal.SIGINT)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at its end
+        sys.exit(CLOSED_PIPE)
+
+
+def main() -> None:
+    """Run the command translate.sh."""
+    arguments = parser()
+    arguments.add_argument("files", nargs="*", metavar="FILE")
+    arguments.add_argument("--interactive", action="store_true")
+    arguments.add_argument("--nbest", type=cli.positive, default=1)
+    arguments.add_argument("--scores", action="store_true")
+    arguments.add_argument("--beam", type=cli.positive)
+    arguments.add_argument("--lenpen", type=cli.penalty)
+    args = arguments.parse_intermixed_args()
+    if args.interactive and args.files:
+        arguments.error(f"--interactive reads no file: leave out {args.files[0]}")
+    files = [a_file(name) for name in args.files] or [STDIN]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    with quiet_end():
+        translator = translator_of(args)
+        if args.interactive:
+            converse(translator, args.scores, "> ")
+        else:
+            translate_files(translator, files, args.scores)

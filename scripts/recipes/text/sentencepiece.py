@@ -1,0 +1,85 @@
+"""Learn and apply a unigram model of SentencePiece, which splits the text itself into pieces, spaces included."""
+
+import functools
+import io
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+
+from recipes import children
+from recipes.text.line_pool import map_files, start_workers
+
+SPACE = "\u2581"  # it stands for a space, at the start of a piece
+THREADS = 8  # of the training; with another number its sums round differently, and so the pieces may differ
+_OPTIONS: dict[str, Any] = {
+    "model_type": "unigram",
+    "normalization_rule_name": "identity",  # so that the pieces, joined, are the text again, full-width forms too
+    "hard_vocab_limit": False,  # a small text gives fewer pieces; the trainer would fail
+    "num_threads": THREADS,
+    "minloglevel": 2,  # it would print hundreds of lines
+}
+
+
+def one_space(line: str) -> str:
+    """Return a line with one space for white space of any kind: fairseq would split pieces at the others."""
+    return " ".join(line.split())
+
+
+def learn(codes: Path, merges: int, files: Iterable[Path], workers: int) -> None:
+    """Write the model with `merges` pieces that SentencePiece learns from all files together.
+
+    It is the same for any number of workers. Exit with one line if the text has no characters, or too many for so few
+    pieces: each of those that make up 99.95% of the text is a piece.
+    """
+    pool = start_workers(1, initializer=_start, initargs=(os.getpid(),))
+    try:
+        failure = pool.submit(_train, codes, merges, list(files)).result()
+    finally:
+        for process in multiprocessing.active_children():  # after ^C nobody waits for the end of the training
+            process.kill()
+        pool.shutdown()
+    if failure:
+        sys.exit(f"bpe: SentencePiece cannot learn {merges} pieces of the training text: {failure}")
+    learned = SentencePieceProcessor(model_file=str(codes)).get_piece_size()
+    if learned < merges:
+        print(f"bpe: {learned} pieces, fewer than {merges}: the training text gives no more")
+
+
+def _start(parent: int) -> None:
+    """Prepare the process that trains. It leaves ^C to its parent, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    children.end_with(parent)
+
+
+def _train(codes: Path, pieces: int, files: list[Path]) -> str:
+    """Write the model, and return why that failed, or ""."""
+    model = io.BytesIO()
+    lines = (one_space(line.decode()) for file in files for line in file.open("rb"))
+    try:
+        SentencePieceTrainer.train(sentence_iterator=lines, model_writer=model, vocab_size=pieces, **_OPTIONS)
+    except RuntimeError as error:
+        return str(error).rpartition("] ")[2].strip() or "it has no characters"
+    codes.write_bytes(model.getvalue())
+    return ""
+
+
+def applier(codes: Path) -> Callable[[list[str]], list[str]]:
+    """Return the function from lines of text to lines of pieces. What the model does not know is a piece as it is."""
+    model = SentencePieceProcessor(model_file=str(codes))
+    return lambda lines: [" ".join(pieces) for pieces in model.encode(list(map(one_space, lines)), out_type=str)]
+
+
+def apply(codes: Path, files: Iterable[Path], out_dir: Path, workers: int) -> None:
+    """Write the pieces of texts to files of the same names in a folder."""
+    map_files(functools.partial(applier, codes), files, out_dir, workers)
+
+
+def join(lines: list[str]) -> list[str]:
+    """Return lines of pieces as text, as fairseq joins them with --post-process sentencepiece."""
+    return [line.replace(" ", "").replace(SPACE, " ").strip() for line in lines]
