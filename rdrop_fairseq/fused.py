@@ -51,6 +51,7 @@ from rdrop_fairseq.checks import (
 from rdrop_fairseq.divergence import DIVERGENCES, accumulation_dtype
 from rdrop_fairseq.fused_choice import choose_elementwise
 from rdrop_fairseq.fused_torch import Facts, Settings, even_size, limit_for, slices
+from rdrop_fairseq.watch import warn_if_no_effect
 
 # Logits in a chunk. For each chunk the gradient of the weights, [V, D], is read and written once, beside products of
 # 6 x rows x V x D operations. So it becomes cheap with many rows, and needs fewer rows where the processor does fewer
@@ -110,7 +111,8 @@ def linear_rdrop_loss(
         reduction: ``mean`` over the tokens of one pass that count, or ``sum``. The mean of nothing is 0.
         pass_weights: the weight of the cross-entropy in each pass; 1 for each if None.
         count_correct: also count the correct words, which costs one more pass over the logits.
-        check: on a CPU, refuse a loss that is NaN. On a GPU that would wait for it.
+        check: refuse a loss that is NaN, on a CPU (on a GPU that would wait for it), and warn, once in a process, if
+            the divergence stays near 0 in the first 100 batches.
 
     Returns:
         ``RDropLoss``; ``loss`` is differentiable, once, by ``hidden``, ``weight`` and ``bias``.
@@ -154,6 +156,8 @@ def linear_rdrop_loss(
         result = RDropLoss(*_LinearRDropLoss.apply(hidden, weight, bias, target, kept, settings, count_correct))
     if check and may_look(result.loss) and result.loss.isnan():
         raise ValueError("hidden, weight or bias: hold NaN or infinity, and the loss is NaN")
+    if check and alpha:
+        warn_if_no_effect(result.kl_loss, len(kept))
     if reduction == MEAN:
         loss, nll_loss, kl_loss = (value / max(1, len(kept)) for value in result[:3])
         result = RDropLoss(loss, nll_loss, kl_loss, result.n_correct)

@@ -22,6 +22,7 @@ from rdrop_fairseq.checks import (
 )
 from rdrop_fairseq.divergence import DIVERGENCES, accumulation_dtype
 from rdrop_fairseq.divergence import divergence as divergence_of
+from rdrop_fairseq.watch import warn_if_no_effect
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "mse")
 
@@ -105,6 +106,8 @@ def rdrop_loss(
             the sum of the weights of the targets (for ``binary_cross_entropy`` and ``mse`` by the number of elements).
         pass_weights: the weight of the task's loss in each pass; 1 for each if None.
 
+    If a named divergence stays near 0 in the first 100 batches that a process trains on, it warns once.
+
     Returns:
         A scalar, or with ``none`` a tensor of a value for each position or element, in nats (``mse``: in squared
         units), in float32 (float64 for float64). It is differentiable once.
@@ -132,6 +135,8 @@ def rdrop_loss(
         terms = _binary_cross_entropy(split, target, options)
     else:
         terms = _general(split, target, options, is_mse=loss == "mse")
+    if terms.divergence is not None and not callable(divergence) and loss != "mse":
+        warn_if_no_effect(terms.divergence, terms.divergence_size)
     return _reduce(terms, alpha, reduction, split)
 
 

@@ -64,7 +64,8 @@ ALLOWED = {
     "after_import": (set(), set()),
     "checks": (set(), {"torch"}),
     "divergence": (set(), {"torch"}),
-    "loss": ({"checks", "divergence"}, {"torch"}),
+    "watch": (set(), {"torch"}),
+    "loss": ({"checks", "divergence", "watch"}, {"torch"}),
     "schedule": (set(), set()),
     "dropout": (set(), {"torch"}),
     "passes": ({"dropout"}, {"torch"}),
@@ -72,7 +73,7 @@ ALLOWED = {
     "fused_torch": ({"divergence"}, {"torch"}),
     "fused_triton": ({"divergence", "fused_torch"}, {"torch", "triton"}),
     "fused_choice": ({"fused_torch", "fused_triton"}, {"torch"}),
-    "fused": ({"checks", "divergence", "fused_choice", "fused_torch"}, {"torch"}),
+    "fused": ({"checks", "divergence", "fused_choice", "fused_torch", "watch"}, {"torch"}),
 }
 TORCH_ONLY = set(ALLOWED)
 FAIRSEQ = {"torch", "fairseq", "omegaconf", "numpy"}
