@@ -72,12 +72,15 @@ def plain(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
 
 def fused(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
     """Return the loss of --rdrop-loss fused."""
-    return linear_rdrop_loss(hidden, weight, target, ALPHA, label_smoothing=EPSILON, ignore_index=PAD).loss
+    return linear_rdrop_loss(
+        hidden.flatten(0, 1), weight, target, ALPHA,
+        label_smoothing=EPSILON, label_smoothing_impl="fairseq", ignore_index=PAD, reduction="sum",
+    ).loss  # fmt: skip
 
 
 def fused_by_torch(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
     """Return the fused loss without the kernel for GPUs, in torch's own operations, as a CPU computes it."""
-    with mock.patch.object(fused_module, "_elementwise", lambda *_: fused_module.fused_torch):
+    with mock.patch.object(fused_module, "choose_elementwise", lambda *_: fused_module.fused_torch):
         return fused(hidden, weight, target)
 
 

@@ -7,18 +7,20 @@ the three that every projection needs, nothing is computed twice, and the memory
 the number of tokens.
 
 The gradient, for a token with target ``y``, logits ``z_i``, probabilities ``p_i`` and log-probabilities ``l_i``: the
-loss ``sum_i [-(1 - eps) l_i[y] - eps / (V - 1) sum_{v != y} l_i[v]] + alpha D`` has, by the free variables ``l_i``,
+loss ``sum_i t_i [-(1 - V e) l_i[y] - e sum_v l_i[v]] + alpha D``, where ``t_i`` is the weight of the task's loss in
+pass i and ``e`` what label smoothing gives to each word, has, by the free variables ``l_i``,
 
-    g_i = -(1 - eps - e) [v = y] - e + alpha (p_i r_i + sum_j W[j][i] p_j)        with e = eps / (V - 1)
+    g_i = -t_i (1 - V e) [v = y] - t_i e + alpha (p_i r_i + sum_j W[j][i] p_j)
 
 (``r`` and ``W`` as in ``divergence.py``), and by the logits ``g_i - p_i sum_v g_i``. The sum of the first two terms is
--1, that of the last ``alpha (S_i + c_i)`` with ``S_i = p_i . r_i`` and ``c_i = sum_j W[j][i]``. The rows of W sum to
+-t_i, that of the last ``alpha (S_i + c_i)`` with ``S_i = p_i . r_i`` and ``c_i = sum_j W[j][i]``. The rows of W sum to
 zero, so ``r_i`` from logits differs from ``r_i`` from log-probabilities only by a constant: in the gradient it cancels
 against S, and ``D = sum_i (S_i - c_i log sum_v exp z_i[v])``. (The Jensen-Shannon divergence needs log-probabilities;
 there c is 0, and ``D = sum_i S_i``.)
 
-The term ``-e`` is the same for all words. To add it would cost a pass over the logits. It goes into the results of the
-matrix products instead: as the sum of the weights and (in backward, with its scaling) the sum of the hidden states.
+The term ``-t_i e`` is the same for all words. To add it would cost a pass over the logits. It goes into the results of
+the matrix products instead: as the sum of the weights and (in backward, with its scaling) the sum of the hidden states,
+each times the ``t_i`` of its pass.
 
 float16 holds nothing above 65504 and little below 6e-5. The trainer's loss scale, which keeps gradients between the
 two, comes only in backward. So a chunk's gradient by the logits is multiplied by its own factor, with which its largest
@@ -27,17 +29,29 @@ The products of that gradient are in float32. There the factor is divided out, a
 has applied the loss scale. So the results are rounded to float16 once, and only those that do not fit become infinite.
 """
 
-import functools
-import math
-import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rdrop_fairseq import fused_torch
+from rdrop_fairseq.checks import (
+    MEAN,
+    NONE,
+    SUM,
+    check_classes,
+    check_name,
+    check_numbers,
+    check_shape,
+    may_look,
+    split_passes,
+    weights_of_passes,
+)
 from rdrop_fairseq.divergence import DIVERGENCES, accumulation_dtype
+from rdrop_fairseq.fused_choice import choose_elementwise
 from rdrop_fairseq.fused_torch import Facts, Settings, even_size, limit_for, slices
+from rdrop_fairseq.watch import warn_if_no_effect
 
 # Logits in a chunk. For each chunk the gradient of the weights, [V, D], is read and written once, beside products of
 # 6 x rows x V x D operations. So it becomes cheap with many rows, and needs fewer rows where the processor does fewer
@@ -47,83 +61,107 @@ _CHUNK = {"cpu": 1 << 24, "cuda": 1 << 27}
 
 
 class RDropLoss(NamedTuple):
-    """Sums over the tokens that are not ignored: scalars, in float32 (float64 for float64)."""
+    """Means or sums over the tokens that are not ignored: scalars, in float32 (float64 for float64)."""
 
     loss: Tensor  # label-smoothed cross-entropy, summed over the passes, plus alpha times the divergence; in nats
-    nll_loss: Tensor  # negative log-likelihood, summed over the passes; not differentiable
+    nll_loss: Tensor  # negative log-likelihood, summed over the passes without their weights; not differentiable
     kl_loss: Tensor  # the divergence, in nats, averaged over the pairs of passes; not differentiable
-    n_correct: Tensor  # how often the target is the likeliest word, summed over the passes; 0 without count_correct
+    n_correct: Tensor  # how often the target is the likeliest word, in all passes; a sum, 0 without count_correct
 
 
 def linear_rdrop_loss(
-    hidden: Tensor,
+    hidden: Tensor | Sequence[Tensor],
     weight: Tensor,
     target: Tensor,
     alpha: float,
     *,
     bias: Tensor | None = None,
-    label_smoothing: float = 0.0,
+    passes: int = 2,
     divergence: str = "symmetric",
-    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    label_smoothing_impl: str = "torch",
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    pass_weights: Sequence[float] | None = None,
     count_correct: bool = False,
+    check: bool = True,
 ) -> RDropLoss:
     """Return R-Drop's loss (Liang et al., 2021, eq. 4) of M passes from the input of the output projection.
 
-    Value and gradient equal those of ``hidden @ weight.T + bias``, log-softmax, label-smoothed cross-entropy summed
-    over the passes (epsilon is spread over the V - 1 other words, as in fairseq) and ``alpha`` times
-    ``divergence.divergence``. The gradients are computed in the forward, so call it for training; under
-    ``torch.no_grad`` no gradient is computed. Under autocast the matrix products are in its dtype; everything between
-    them is at least in float32.
+    Value and gradient of its ``loss`` equal those of::
+
+        rdrop_loss(F.linear(hidden, weight, bias), target, alpha)
+
+    but neither the logits nor the probabilities of the whole batch ever exist. The gradients are computed in the
+    forward, so call it for training; under ``torch.no_grad`` no gradient is computed. Under autocast the matrix
+    products are in its dtype; everything between them is at least in float32.
 
     Args:
-        hidden: hidden states ``[M, ..., D]`` of M >= 2 passes, in any floating dtype.
+        hidden: hidden states of M passes in any floating dtype, ``[M * N, ..., D]`` with the batch of the first pass
+            before that of the second; or a tuple of M tensors ``[N, ..., D]``.
         weight: the weights of the output projection, ``[V, D]``.
-        target: word indices ``[...]``, shared by the passes; they are 0 to V - 1 where they are not ignored.
+        target: word indices of one pass ``[N, ...]``; they are 0 to V - 1 where they are not ignored.
         alpha: weight of the divergence, >= 0.
         bias: the bias of the output projection, ``[V]``; -inf forbids a word.
-        label_smoothing: epsilon in [0, 1).
+        passes: M >= 2; a tuple says by itself how many there are.
         divergence: one of ``divergence.DIVERGENCES``.
+        label_smoothing: epsilon in [0, 1).
+        label_smoothing_impl: ``torch`` spreads epsilon over all V words, ``fairseq`` over the V - 1 other words.
         ignore_index: target of the positions that do not count (padding). They are dropped before the projection.
+        reduction: ``mean`` over the tokens of one pass that count, or ``sum``. The mean of nothing is 0.
+        pass_weights: the weight of the cross-entropy in each pass; 1 for each if None.
         count_correct: also count the correct words, which costs one more pass over the logits.
+        check: refuse a loss that is NaN, on a CPU (on a GPU that would wait for it), and warn, once in a process, if
+            the divergence stays near 0 in the first 100 batches.
 
     Returns:
         ``RDropLoss``; ``loss`` is differentiable, once, by ``hidden``, ``weight`` and ``bias``.
 
     Raises:
-        ValueError: if the shapes do not fit together, a number is out of range, or ``divergence`` is unknown.
+        ValueError: if the shapes do not fit together, a number or a target is out of range, or a name is unknown, and
+            as ``check`` says. (It waits for a GPU once, to find the tokens that count.)
+        TypeError: if ``hidden`` is no tensor.
         RuntimeError: in a second backward, or in one that is to be differentiated again (``create_graph=True``).
     """
-    if divergence not in DIVERGENCES:
-        raise ValueError(f"divergence {divergence!r}: must be one of {', '.join(DIVERGENCES)}")
-    if hidden.dim() < 2 or hidden.size(0) < 2 or not hidden.size(-1):
-        raise ValueError(f"hidden of shape {list(hidden.shape)}: must be [M, ..., D] with at least 2 passes and D > 0")
-    if target.shape != hidden.shape[1:-1]:
-        raise ValueError(f"target of shape {list(target.shape)}: must be {list(hidden.shape[1:-1])}, as in hidden")
+    check_name("divergence", divergence, DIVERGENCES)
+    check_name("label_smoothing_impl", label_smoothing_impl, ("torch", "fairseq"))
+    if reduction == NONE:  # the gradient is computed before anything is known of what comes after the loss
+        raise ValueError('reduction "none": must be mean or sum; rdrop_loss gives a value for each token')
+    check_name("reduction", reduction, (MEAN, SUM))
+    check_numbers(alpha, label_smoothing)
+    hidden = split_passes(hidden, passes, "hidden")
+    if hidden.dim() < 2 or not hidden.size(-1):
+        raise ValueError(f"hidden of shape {list(hidden.shape[1:])} in each pass: must be [N, ..., D] with D > 0")
+    check_shape(target, hidden.shape[1:-1], hidden)
     if weight.dim() != 2 or weight.size(1) != hidden.size(-1) or not len(weight):
         raise ValueError(f"weight of shape {list(weight.shape)}: must be [V, {hidden.size(-1)}] with V > 0")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias of shape {list(bias.shape)}: must be [{weight.size(0)}]")
-    if not 0 <= alpha < math.inf:
-        raise ValueError(f"alpha {alpha}: must be a finite number >= 0")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing {label_smoothing}: must be in [0, 1)")
-    hidden, target = hidden.flatten(1, -2) if hidden.dim() > 2 else hidden.unsqueeze(1), target.flatten()
-    kept = torch.ones_like(target) if ignore_index is None else target.ne(ignore_index)
-    kept = kept.nonzero().squeeze(-1)
-    target = target[kept]
     vocab = len(weight)
-    if len(target) and not 0 <= (extremes := torch.stack(target.aminmax()).tolist())[0] <= extremes[1] < vocab:
-        raise ValueError(f"target from {extremes[0]} to {extremes[1]}: must be 0 to {vocab - 1}, or ignore_index")
+    hidden, target = hidden.flatten(1, -2) if hidden.dim() > 2 else hidden.unsqueeze(1), target.flatten()
+    target = target.long()
+    kept = target.ne(ignore_index).nonzero().squeeze(-1)
+    target = target[kept]
+    check_classes(target, vocab, ignore_index)
     device = hidden.device.type
     dtype = hidden.dtype
     if torch.is_autocast_enabled(device) and dtype != torch.float64:  # which autocast leaves alone everywhere
         dtype = torch.get_autocast_dtype(device)
     epsilon = label_smoothing if vocab > 1 else 0.0  # where there is one word, there is no other to spread it over
-    uniform = epsilon / max(1, vocab - 1)
+    uniform = epsilon / max(1, vocab - (label_smoothing_impl == "fairseq"))
     with_grad = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
-    settings = Settings(alpha, 1 - epsilon - uniform, uniform, divergence, with_grad, dtype)
+    weights = weights_of_passes(pass_weights, len(hidden))
+    settings = Settings(alpha, 1 - vocab * uniform, uniform, divergence, with_grad, dtype, weights)
     with torch.autocast(device, enabled=False):
-        return RDropLoss(*_LinearRDropLoss.apply(hidden, weight, bias, target, kept, settings, count_correct))
+        result = RDropLoss(*_LinearRDropLoss.apply(hidden, weight, bias, target, kept, settings, count_correct))
+    if check and may_look(result.loss) and result.loss.isnan():
+        raise ValueError("hidden, weight or bias: hold NaN or infinity, and the loss is NaN")
+    if check and alpha:
+        warn_if_no_effect(result.kl_loss, len(kept))
+    if reduction == MEAN:
+        loss, nll_loss, kl_loss = (value / max(1, len(kept)) for value in result[:3])
+        result = RDropLoss(loss, nll_loss, kl_loss, result.n_correct)
+    return result
 
 
 class _LinearRDropLoss(torch.autograd.Function):
@@ -154,11 +192,13 @@ class _LinearRDropLoss(torch.autograd.Function):
 
         matrix = weight.to(hidden.dtype)
         summed_matrix = matrix.sum(0, dtype=dtype)
-        summed_states = hidden.new_zeros(width, dtype=dtype)
+        task = hidden.new_tensor(settings.pass_weights, dtype=dtype)
+        minus = uniform * task.unsqueeze(-1) * summed_matrix
+        summed_states = hidden.new_zeros(passes, width, dtype=dtype)
         shift = None
         if bias is not None:  # -inf as a number, so that the logits of a forbidden word have a difference
             shift = bias.to(hidden.dtype).clamp_min(torch.finfo(hidden.dtype).min / 2)
-        elementwise = _elementwise(hidden.device, hidden.dtype, passes, settings.kind)
+        elementwise = choose_elementwise(hidden.device, hidden.dtype, passes, settings.kind)
         # In float16 torch's operations need the gradient of a whole chunk at once, to find its factor.
         limits = fused_torch.BLOCK if is_float16 and elementwise is fused_torch else _CHUNK
         chunk_size = even_size(tokens, passes * vocab, limit_for(limits, hidden))
@@ -179,10 +219,10 @@ class _LinearRDropLoss(torch.autograd.Function):
             factor = elementwise.loss_and_gradient(logits, target[chunk], settings, known)
             # A state's summed logits are its product with the summed weights.
             known.summed_logits.copy_((states.to(dtype) @ summed_matrix).view(-1, passes))
-            summed_states.add_(states.sum(0, dtype=dtype))
+            summed_states.add_(states.view(-1, passes, width).sum(0, dtype=dtype))
             if grad_hidden is not None:
-                product = _product(rows, matrix, factor).sub_(summed_matrix * uniform)
-                grad_hidden.transpose(0, 1).index_copy_(0, kept[chunk], product.view(-1, passes, width))
+                product = _product(rows, matrix, factor).view(-1, passes, width)
+                grad_hidden.transpose(0, 1).index_copy_(0, kept[chunk], product.sub_(minus))
             if grad_weight is not None and dtype == rows.dtype:
                 grad_weight.addmm_(rows.t(), states, beta=int(chunk.start > 0))  # 0: without reading it
             elif grad_weight is not None:
@@ -195,16 +235,18 @@ class _LinearRDropLoss(torch.autograd.Function):
             grad_weight.zero_()
 
         known = Facts(*facts)
-        nll_loss = (known.log_sum - known.target_logit).sum()
+        nll_losses = (known.log_sum - known.target_logit).sum(0)
         kl_loss = known.divergence.sum()
-        loss = settings.at_target * nll_loss + settings.alpha * kl_loss
+        loss = settings.at_target * (task * nll_losses).sum() + settings.alpha * kl_loss
         if uniform:  # the sum over the words of -l
             if bias is not None:
                 known.summed_logits.add_(bias.to(hidden.dtype).sum(dtype=dtype))
-            loss += uniform * (vocab * known.log_sum - known.summed_logits).sum()
+            loss += uniform * (task * (vocab * known.log_sum - known.summed_logits)).sum()
         n_correct = known.correct.sum()
         ctx.grads = grad_hidden, grad_weight, grad_bias
-        ctx.uniform = 0.0, uniform * summed_states, uniform * passes * tokens  # backward subtracts these
+        of_states = uniform * (task.unsqueeze(-1) * summed_states).sum(0)
+        ctx.uniform = 0.0, of_states, uniform * sum(settings.pass_weights) * tokens  # backward subtracts these
+        nll_loss = nll_losses.sum()
         ctx.mark_non_differentiable(nll_loss, kl_loss, n_correct)
         return loss, nll_loss, kl_loss, n_correct
 
@@ -240,43 +282,3 @@ def _product(rows: Tensor, other: Tensor, factor: Tensor | None) -> Tensor:
 
 # Whether torch multiplies float16 matrices into a float32 one, as it does on GPUs since 2.8.
 _PRODUCTS_IN_FLOAT32 = "dtype" in torch.ops.aten.mm.overloads()
-
-
-@functools.cache
-def _elementwise(device: torch.device, dtype: torch.dtype, passes: int, kind: str) -> Any:
-    """Return the module of the elementwise block: the GPU kernel where it serves and runs, otherwise torch's own."""
-    kernel = _triton() if device.type == "cuda" else None
-    if kernel is not None and kernel.supports(dtype, passes, kind) and _runs(device, dtype):
-        return kernel
-    return fused_torch
-
-
-@functools.cache
-def _triton() -> Any:
-    """Return the module of the kernel, or None where Triton is not installed."""
-    try:
-        from rdrop_fairseq import fused_triton
-    except ImportError:
-        return None
-    return fused_triton
-
-
-@functools.cache
-def _runs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether the kernel compiles and runs on the device, by trying it on one token; warn where it does not.
-
-    Triton compiles on the machine itself, which may have no C compiler, or a GPU that Triton does not know.
-    """
-    kernel = _triton()
-    logits = torch.zeros(1, 2, kernel.BLOCK, dtype=dtype, device=device)
-    facts = torch.zeros(len(Facts._fields), 1, 2, device=device)
-    settings = Settings(1.0, 1.0, 0.0, "symmetric", True, dtype)
-    try:
-        kernel.loss_and_gradient(logits, facts.new_zeros(1, dtype=torch.long), settings, Facts(*facts))
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # Triton, its compilers and the driver each have exceptions of their own
-        reason = " ".join(str(error).split())[:200]
-        warnings.warn(f"R-Drop's GPU kernel does not run here, torch's own operations do: {reason}", stacklevel=2)
-        return False
-    return True

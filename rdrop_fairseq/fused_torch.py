@@ -25,6 +25,7 @@ class Settings(NamedTuple):
     kind: str  # of the divergence
     with_grad: bool  # whether any gradient is wanted
     dtype: torch.dtype  # of the matrix products
+    pass_weights: tuple[float, ...]  # weight of the cross-entropy in each pass
 
 
 class Facts(NamedTuple):
@@ -98,7 +99,8 @@ def _work(logits: Tensor, target: Tensor, settings: Settings, facts: Facts, scra
     facts.divergence.copy_(share - columns * facts.log_sum)
     if not settings.with_grad:
         return logits
-    constant = 1 - alpha * (share + columns)
+    task = probs.new_tensor(settings.pass_weights)
+    constant = task - alpha * (share + columns)
     if by_gap:
         for this, other in ((0, 1), (1, 0)):
             grad, own = values[:, this], constant[:, this] + alpha * weights[this][this]
@@ -114,7 +116,7 @@ def _work(logits: Tensor, target: Tensor, settings: Settings, facts: Facts, scra
             alpha=alpha,
             constant=constant.t().unsqueeze(-1),
         )
-    values.scatter_add_(-1, words, values.new_full((), -settings.at_target).expand(words.shape))
+    values.scatter_add_(-1, words, (-settings.at_target * task).view(1, -1, 1).expand(words.shape))
     return values
 
 

@@ -35,7 +35,7 @@ def loss_and_gradient(logits: Tensor, target: Tensor, settings: Settings, facts:
     def launch(**mode: bool) -> None:
         _kernel[(tokens,)](
             logits, target, facts.log_sum, facts.target_logit, facts.divergence, largest, factor,
-            vocab, to_second, to_first, float(settings.alpha), settings.at_target,
+            vocab, to_second, to_first, float(settings.alpha), settings.at_target, *settings.pass_weights,
             scaled=scaled, block=min(BLOCK, triton.next_power_of_2(vocab)), num_warps=8, **mode,
         )  # fmt: skip
 
@@ -51,7 +51,7 @@ def loss_and_gradient(logits: Tensor, target: Tensor, settings: Settings, facts:
 @triton.jit
 def _kernel(  # type: ignore[no-untyped-def]  # Triton has types of its own
     logits, target, log_sum, target_logit, divergence, largest, factor,
-    vocab, w01, w10, alpha, at_target,
+    vocab, w01, w10, alpha, at_target, task0, task1,
     scaled: tl.constexpr, with_facts: tl.constexpr, with_grad: tl.constexpr, with_writing: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
@@ -98,8 +98,8 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton has types of its own
         share1 = tl.load(divergence + 2 * token + 1) + column1 * lse1
 
     if with_grad:
-        own0 = 1 - alpha * (share0 + column0 + w01)
-        own1 = 1 - alpha * (share1 + column1 + w10)
+        own0 = task0 - alpha * (share0 + column0 + w01)
+        own1 = task1 - alpha * (share1 + column1 + w10)
         scale = 1.0
         if with_writing and scaled:
             scale = tl.load(factor)
@@ -111,8 +111,8 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton has types of its own
             p0, p1 = tl.exp(z0 - lse0), tl.exp(z1 - lse1)
             gap = z1 - z0
             minus = tl.where(start + columns == word, at_target, 0.0)
-            g0 = p0 * (own0 + alpha * w01 * gap) + alpha * w10 * p1 - minus
-            g1 = p1 * (own1 - alpha * w10 * gap) + alpha * w01 * p0 - minus
+            g0 = p0 * (own0 + alpha * w01 * gap) + alpha * w10 * p1 - task0 * minus
+            g1 = p1 * (own1 - alpha * w10 * gap) + alpha * w01 * p0 - task1 * minus
             if with_writing:
                 tl.store(first + start + columns, (g0 * scale).to(logits.dtype.element_ty), mask=inside)
                 tl.store(second + start + columns, (g1 * scale).to(logits.dtype.element_ty), mask=inside)

@@ -1,10 +1,13 @@
 """Run several passes of one batch through a model: one forward of the repeated batch, or one forward for each pass."""
 
-from collections.abc import Callable, Sequence
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rdrop_fairseq.dropout import DropoutRateError as DropoutRateError
 from rdrop_fairseq.dropout import dropout_rate, dropouts_of, rate_at
@@ -20,17 +23,43 @@ def repeat_batch(sample: dict[str, Any], passes: int) -> dict[str, Any]:
     batch_size = sample["target"].size(0)
 
     def repeat(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return torch.cat([value] * passes) if value.dim() and value.size(0) == batch_size else value
-        if isinstance(value, dict):
-            return {key: repeat(item) for key, item in value.items()}
-        if isinstance(value, tuple) and hasattr(value, "_fields"):  # a namedtuple takes its fields one by one
-            return type(value)(*map(repeat, value))
-        if isinstance(value, (list, tuple)):
-            return type(value)(repeat(item) for item in value)
-        return value
+        return repeat_tensors(value, batch_size, passes)
 
     return {**sample, "net_input": repeat(sample["net_input"]), "target": repeat(sample["target"])}
+
+
+def repeat_tensors(value: Any, batch_size: int, passes: int) -> Any:
+    """Return ``value`` with every tensor, at any depth, ``passes`` times along a first dimension of ``batch_size``."""
+    return map_tensors(lambda x: torch.cat([x] * passes) if x.dim() and x.size(0) == batch_size else x, value)
+
+
+def map_tensors(function: Callable[..., Any], *values: Any) -> Any:
+    """Return the first value with each tensor in it replaced by what the function makes of it.
+
+    It goes through dicts and other mappings, lists, tuples, named tuples and dataclasses, at any depth, and leaves
+    everything else as it is. With several values of one structure, the function gets the tensor of each.
+    """
+    first = values[0]
+    if isinstance(first, Tensor):
+        return function(*values)
+    if isinstance(first, Mapping):
+        items = {key: map_tensors(function, *(value[key] for value in values)) for key in first}
+        if not isinstance(first, MutableMapping):
+            return items
+        copied = copy.copy(first)  # keeps what a class of its own holds besides, as Hugging Face's batches do
+        for key, item in items.items():
+            copied[key] = item
+        return copied
+    if isinstance(first, (list, tuple)):
+        parts = [map_tensors(function, *each) for each in zip(*values, strict=True)]
+        return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
+    if dataclasses.is_dataclass(first) and not isinstance(first, type):
+        changed: Any = copy.copy(first)
+        for field in dataclasses.fields(first):
+            item = map_tensors(function, *(getattr(value, field.name) for value in values))
+            object.__setattr__(changed, field.name, item)  # a frozen one too
+        return changed
+    return first
 
 
 def forward_passes(
@@ -89,7 +118,12 @@ class _OneDraw(NamedTuple):
     leaves_out_layers: bool
 
 
-_ONE_DRAWS: list[_OneDraw] = []
+# LayerDrop as Hugging Face's models have it.
+_LAYERDROPS = ("layerdrop", "config.layerdrop", "config.encoder_layerdrop", "config.decoder_layerdrop")
+
+_ONE_DRAWS = [
+    _OneDraw(nn.Module, lambda module: max(rate_at(module, path) for path in _LAYERDROPS), leaves_out_layers=True)
+]
 
 
 def register_one_draw(
@@ -112,10 +146,14 @@ def register_one_draw(
 def needs_separate_forwards(model: nn.Module) -> bool:
     """Return whether a forward of ``[x; x]`` would not be two independent forwards of x.
 
-    A recurrent encoder wants its sources sorted by length, which those of ``[x; x]`` are not. A module that draws once
-    for a whole batch (``register_one_draw``) would draw the same for all copies.
+    A recurrent encoder wants its sources sorted by length, which those of ``[x; x]`` are not. Batch normalization in
+    training mode would take the mean and variance of all copies together. A module that draws once for a whole batch
+    (``register_one_draw``, or an attribute ``layerdrop`` above 0) would draw the same for all copies.
     """
-    return any(isinstance(module, nn.RNNBase) for module in model.modules()) or _draws_once(model)
+    return _draws_once(model) or any(
+        isinstance(module, nn.RNNBase) or (isinstance(module, _BatchNorm) and module.training)
+        for module in model.modules()
+    )
 
 
 def drops_layers(model: nn.Module) -> bool:

@@ -8,8 +8,7 @@ the weights of LightConv's kernel, which all sentences share.
 The other modules draw for each element of the batch, so two copies differ: every other dropout (``FairseqDropout``,
 ``F.dropout``; DynamicConv and LightweightConv1dTBC expand their weights over the batch first), the noise of quantized
 activations, zoneout, the Gumbel softmax, the masks and negatives of wav2vec and HuBERT, and the noise of
-non-autoregressive models. BASE layers and k-means attention draw an order or a start, which is no noise. Batch
-normalization draws nothing.
+non-autoregressive models. BASE layers and k-means attention draw an order or a start, which is no noise.
 """
 
 import functools

@@ -105,8 +105,10 @@ class RDropAdaptiveLoss(RDropTokenCriterion, AdaptiveLoss):
             return [states, *(None if at is None else tail[:-1](states.index_select(0, at)) for tail, at in tails)]
 
         hidden = self.in_each_pass(model, inputs, self.states(net_output))
+        options: dict[str, Any] = {"passes": self.passes, "divergence": self.divergence, "reduction": "sum"}
+        options |= {"ignore_index": self.padding_idx, "check": False}  # fairseq's trainer looks for NaN itself
         losses = [
-            linear_rdrop_loss(each, weight, words, alpha, divergence=self.divergence, ignore_index=self.padding_idx)
+            linear_rdrop_loss(each.flatten(0, 1), weight, words, alpha, **options)
             for each, weight, words in zip(hidden, cluster_weights(projection), targets, strict=True)
             if words is not None
         ]

@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.distributed.utils import get_global_rank
@@ -20,10 +19,7 @@ from rdrop_fairseq.criterions.rdrop_config import RDropConfig, check_flags, drop
 from rdrop_fairseq.dropout import DropoutRateError
 from rdrop_fairseq.passes import drops_layers, forward_passes, is_random, needs_separate_forwards, repeat_batch
 from rdrop_fairseq.schedule import AlphaSchedule
-
-# R-Drop has no effect if the divergence, in nats, stays below the first number over as many batches as the second says;
-# over one batch if the model shows nothing that draws.
-_NO_DIVERGENCE, _WATCHED_BATCHES = 1e-6, 100
+from rdrop_fairseq.watch import NO_DIVERGENCE, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +81,7 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
         # count as a part of it, and every checkpoint would hold the model twice.
         self.checked: set[Any] = set()
         self.plans: dict[Any, Any] = {}
-        self.batches_to_watch, self.kl_seen, self.count_seen = _WATCHED_BATCHES, torch.zeros(()), 0
+        self.watched = Watch()
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Return the loss, the sample size by which the trainer divides the gradient, and what to log.
@@ -138,7 +134,7 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
             self.passes,
         )
         if not is_random(model):
-            self.batches_to_watch = 1
+            self.watched.batches = 1
         return Plan(separate)
 
     def run_passes(self, model: Any, sample: dict[str, Any], **options: Any) -> tuple[dict[str, Any], Any]:
@@ -155,17 +151,11 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
 
     def watch(self, kl_loss: Tensor, kl_count: int) -> None:
         """Warn, on one process, if the passes were equal in all of the first batches: then R-Drop has no effect."""
-        if not self.batches_to_watch:
-            return
-        # kl_seen stays a tensor until the last of these batches: to read a number would wait for the GPU.
-        self.kl_seen = self.kl_seen.to(kl_loss.device) + kl_loss.detach().sum()
-        self.count_seen += kl_count
-        self.batches_to_watch -= 1
-        if not self.batches_to_watch and self.kl_seen < _NO_DIVERGENCE * self.count_seen and get_global_rank() == 0:
+        if self.watched.has_no_effect(kl_loss, kl_count) and get_global_rank() == 0:
             logger.warning(
                 "R-Drop has no effect here: kl_loss stays below %g, as the %d passes are equal; the model needs "
                 "dropout (--dropout above 0)",
-                _NO_DIVERGENCE,
+                NO_DIVERGENCE,
                 self.passes,
             )
 

@@ -141,17 +141,20 @@ class RDropTokenCriterion(RDropCriterion):
         self, model: Any, projection: Any, net_output: Any, sample: dict[str, Any], alpha: float
     ) -> RDropLoss:
         """Return the loss from the features of all passes, for a parent that is a (label-smoothed) cross-entropy."""
-        hidden = net_output[0].unflatten(0, (self.passes, -1))  # [M, B, T, D]
         return linear_rdrop_loss(
-            hidden[:, :, self.ignore_prefix_size :],
+            net_output[0][:, self.ignore_prefix_size :],  # [M * B, T, D]
             projection.weight,
             self.counted_target(model, net_output, sample),
             alpha,
             bias=projection.bias,
-            label_smoothing=self.eps,
+            passes=self.passes,
             divergence=self.divergence,
+            label_smoothing=self.eps,
+            label_smoothing_impl="fairseq",
             ignore_index=self.padding_idx,
+            reduction="sum",
             count_correct=self.report_accuracy,
+            check=False,  # fairseq's trainer looks for NaN itself
         )
 
     def plain_loss(

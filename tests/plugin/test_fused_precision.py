@@ -5,12 +5,10 @@ import math
 import pytest
 import torch
 from hypothesis import given, settings
-from support.fused_cases import FLOAT16, PAD, check_float16, float16_gradients, grads, leaves, plain, sizes
+from support.fused_cases import FLOAT16, PAD, check_float16, float16_gradients, fused_loss, grads, leaves, plain, sizes
 from support.helpers import kept_for_backward
 from support.lprobs import every_kind
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from rdrop_fairseq.fused import linear_rdrop_loss
 
 # Precision
 
@@ -27,7 +25,7 @@ def test_half_precision_error_is_not_above_the_plain_paths(kind, dtype):
         return value.detach(), *grads(value * 8, *tensors)
 
     def ours(hidden, weight, bias):
-        return linear_rdrop_loss(
+        return fused_loss(
             hidden, weight, target, 5.0, bias=bias, label_smoothing=0.1, divergence=kind, ignore_index=PAD
         ).loss
 
@@ -51,7 +49,7 @@ def test_small_probabilities_count_in_float16():
     weight[0, 0] = 7.0  # the other words: e^-7 / (1 + 30000 e^-7) each, and times 1e-3 by the state
     hidden[:, :, 1] = 1e-3
     weight.requires_grad_()
-    loss = linear_rdrop_loss(hidden, weight, torch.tensor([0]), 5.0).loss
+    loss = fused_loss(hidden, weight, torch.tensor([0]), 5.0).loss
     (grad,) = grads(loss * 2**12, weight)
     expected = 2**12 * 2 * 1e-3 / (math.exp(7) + vocab - 1)
     assert grad[1:, 1].float().mean().item() == pytest.approx(expected, rel=0.01)
@@ -113,7 +111,7 @@ def test_the_loss_scale_scales_the_gradients():
     hidden, weight, bias, target = leaves(bias=True, dtype=torch.float16)
 
     def scaled(factor):
-        loss = linear_rdrop_loss(hidden, weight, target, 5.0, bias=bias, label_smoothing=0.1).loss
+        loss = fused_loss(hidden, weight, target, 5.0, bias=bias, label_smoothing=0.1).loss
         return grads(loss * factor, hidden, weight, bias)
 
     for once, often in zip(scaled(1.0), scaled(64.0), strict=True):
@@ -127,9 +125,9 @@ def test_many_chunks_add_up_in_float32():
     hidden = hidden.detach().expand(-1, 1200, -1)
     target = torch.zeros(1200, dtype=torch.long)
     with sizes(1, 1, 2 * 11):
-        result = linear_rdrop_loss(hidden, weight, target, 5.0)
+        result = fused_loss(hidden, weight, target, 5.0)
         (grad,) = grads(result.loss, weight)
-    one = linear_rdrop_loss(hidden[:, :1], weight, target[:1], 5.0)
+    one = fused_loss(hidden[:, :1], weight, target[:1], 5.0)
     (one_grad,) = grads(one.loss, weight)
     torch.testing.assert_close(result.loss, 1200 * one.loss)
     torch.testing.assert_close(grad.float(), 1200 * one_grad.float(), rtol=0.02, atol=1)
@@ -138,10 +136,10 @@ def test_many_chunks_add_up_in_float32():
 def test_autocast_multiplies_in_its_dtype():
     hidden, weight, bias, target = leaves(bias=True, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = linear_rdrop_loss(hidden, weight, target, 5.0, bias=bias, label_smoothing=0.1).loss
+        loss = fused_loss(hidden, weight, target, 5.0, bias=bias, label_smoothing=0.1).loss
     actual = grads(loss, hidden, weight, bias)
     halves = [tensor.detach().bfloat16().requires_grad_() for tensor in (hidden, weight, bias)]
-    expected = linear_rdrop_loss(*halves[:2], target, 5.0, bias=halves[2], label_smoothing=0.1).loss
+    expected = fused_loss(*halves[:2], target, 5.0, bias=halves[2], label_smoothing=0.1).loss
     assert loss.dtype == torch.float32
     assert torch.equal(loss, expected)
     for one, other in zip(actual, grads(expected, *halves), strict=True):
@@ -169,7 +167,7 @@ def test_the_logits_of_the_whole_batch_never_exist():
     tokens, vocab, width = 64, 400, 4
     hidden, weight, _, target = leaves(shape=(tokens,), width=width, vocab=vocab)
     with sizes(4, 2, 2 * vocab), Largest() as largest:
-        grads(linear_rdrop_loss(hidden, weight, target, 5.0, label_smoothing=0.1).loss, hidden, weight)
+        grads(fused_loss(hidden, weight, target, 5.0, label_smoothing=0.1).loss, hidden, weight)
     assert largest.numel == 2 * 4 * vocab  # one chunk
     with Largest() as largest:
         grads(plain(hidden, weight, None, target), hidden, weight)
@@ -180,7 +178,7 @@ def test_no_logits_are_kept_for_backward():
     hidden, weight, _, target = leaves(shape=(64,), width=4, vocab=400, dtype=torch.float32)
 
     def loss():
-        return linear_rdrop_loss(hidden, weight, target, 5.0).loss
+        return fused_loss(hidden, weight, target, 5.0).loss
 
     assert kept_for_backward(loss, 2 * 64 * 400) == 0
     assert kept_for_backward(lambda: plain(hidden, weight, None, target), 2 * 64 * 400) == 1
@@ -188,8 +186,8 @@ def test_no_logits_are_kept_for_backward():
 
 def test_float64_stays_float64_under_autocast():
     *tensors, target = leaves(bias=True)
-    expected = linear_rdrop_loss(*tensors[:2], target, 5.0, bias=tensors[2]).loss
+    expected = fused_loss(*tensors[:2], target, 5.0, bias=tensors[2]).loss
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        actual = linear_rdrop_loss(*tensors[:2], target, 5.0, bias=tensors[2]).loss
+        actual = fused_loss(*tensors[:2], target, 5.0, bias=tensors[2]).loss
     assert actual.dtype == torch.float64
     torch.testing.assert_close(actual, expected)

@@ -30,7 +30,10 @@ def test_facts_and_gradient(kind, passes, block, monkeypatch):
     # The weight of all words is left to the caller: 1 - 0.8 of the loss goes to what is not computed here.
     (0.8 * -at_target + 0.2 * logits.logsumexp(-1)).sum().add(0.7 * kl_loss.sum()).backward()
     work, facts = logits.detach().clone(), facts_for(7, passes, torch.float64)
-    assert loss_and_gradient(work, target, Settings(0.7, 0.8, 0.0, kind, True, torch.float64), facts) is None
+    assert (
+        loss_and_gradient(work, target, Settings(0.7, 0.8, 0.0, kind, True, torch.float64, (1.0,) * passes), facts)
+        is None
+    )
     torch.testing.assert_close(facts.log_sum, logits.logsumexp(-1).detach())
     torch.testing.assert_close(facts.log_sum - facts.target_logit, -at_target.detach())
     torch.testing.assert_close(facts.divergence.sum(-1), kl_loss.detach())
@@ -41,7 +44,7 @@ def test_facts_and_gradient(kind, passes, block, monkeypatch):
 def test_the_factor_of_float16(with_grad):
     logits = torch.randn(4, 2, 50, generator=torch.Generator().manual_seed(1)).half()
     exact = logits.double()
-    settings = Settings(5.0, 0.9, 0.0, "symmetric", with_grad, torch.float16)
+    settings = Settings(5.0, 0.9, 0.0, "symmetric", with_grad, torch.float16, (1.0, 1.0))
     factor = loss_and_gradient(logits, torch.arange(4), settings, facts_for(4, 2, torch.float32))
     if not with_grad:
         assert factor is None
@@ -54,7 +57,7 @@ def test_the_factor_of_float16(with_grad):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_no_tokens(dtype):
-    settings = Settings(5.0, 0.9, 0.0, "symmetric", True, dtype)
+    settings = Settings(5.0, 0.9, 0.0, "symmetric", True, dtype, (1.0, 1.0))
     facts = facts_for(0, 2, torch.float32)
     loss_and_gradient(torch.zeros(0, 2, 5, dtype=dtype), torch.zeros(0, dtype=torch.long), settings, facts)
 

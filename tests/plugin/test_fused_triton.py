@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fused_cases import FLOAT16, check_float16
 
-from rdrop_fairseq import fused, fused_torch
+from rdrop_fairseq import fused, fused_choice, fused_torch
 from rdrop_fairseq.divergence import DIVERGENCES, KL_DIVERGENCES
 from rdrop_fairseq.fused_torch import Facts, Settings
 
@@ -27,7 +27,7 @@ def facts(tokens):
 
 
 def settings_of(alpha, kind="symmetric", with_grad=True):
-    return Settings(alpha, 0.9, 1e-3, kind, with_grad, torch.float32)
+    return Settings(alpha, 0.9, 1e-3, kind, with_grad, torch.float32, (1.0, 1.0))
 
 
 @pytest.mark.parametrize("kind", KL_DIVERGENCES)
@@ -70,7 +70,7 @@ def test_half_precision_is_rounded_once(dtype, vocab, kind):
     | {"tokens": st.sampled_from([1, 9]), "vocab": st.sampled_from([1, 2, 33])}
 )
 def test_property_float16_is_finite_where_it_fits_and_as_exact_as_the_plain_path(**drawn):
-    with mock.patch.object(fused, "_elementwise", lambda *_: fused_triton):
+    with mock.patch.object(fused, "choose_elementwise", lambda *_: fused_triton):
         check_float16(**drawn)
 
 
@@ -101,17 +101,17 @@ def test_what_the_kernel_leaves_to_torch():
 def test_a_kernel_that_does_not_run_is_left_out_with_one_warning(monkeypatch):
     """As where Triton finds no C compiler, or does not know the GPU."""
     monkeypatch.setattr(fused_triton, "_kernel", {(1,): mock.Mock(side_effect=RuntimeError("no C\ncompiler"))})
-    fused._runs.cache_clear()
+    fused_choice.runs.cache_clear()
     with pytest.warns(UserWarning, match="does not run here.*no C compiler") as seen:
-        assert [fused._runs(torch.device("cpu"), torch.float32) for _ in range(3)] == [False] * 3
+        assert [fused_choice.runs(torch.device("cpu"), torch.float32) for _ in range(3)] == [False] * 3
     assert len(seen) == 1
-    fused._runs.cache_clear()
+    fused_choice.runs.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_a_kernel_that_runs_is_seen_to_run(dtype):
-    fused._runs.cache_clear()
-    assert fused._runs(torch.device("cpu"), dtype)
+    fused_choice.runs.cache_clear()
+    assert fused_choice.runs(torch.device("cpu"), dtype)
 
 
 COMPILE = """

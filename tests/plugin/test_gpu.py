@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from support.fused_cases import fused_loss
 from support.helpers import assert_grads_close, build_criterion, build_model, build_task, make_sample, train
 
 from rdrop_fairseq import fused, fused_torch
 from rdrop_fairseq.divergence import DIVERGENCES
-from rdrop_fairseq.fused import linear_rdrop_loss
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -16,9 +16,9 @@ NAME = "rdrop_label_smoothed_cross_entropy"
 @pytest.fixture(params=["triton", "torch"])
 def way(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(fused, "_elementwise", lambda *_: fused_torch)
+        monkeypatch.setattr(fused, "choose_elementwise", lambda *_: fused_torch)
     else:
-        assert fused._elementwise(torch.device("cuda"), torch.float16, 2, "symmetric") is not fused_torch
+        assert fused.choose_elementwise(torch.device("cuda"), torch.float16, 2, "symmetric") is not fused_torch
 
 
 def on(device, dtype, *tensors):
@@ -35,7 +35,7 @@ def test_the_fused_loss_equals_float64_on_the_cpu(way, kind, passes, vocab, dtyp
     halves = [tensor.to(dtype) for tensor in (hidden, weight, bias)]
 
     def run(hidden, weight, bias):
-        result = linear_rdrop_loss(
+        result = fused_loss(
             hidden, weight, target.to(hidden.device), 5.0,
             bias=bias, label_smoothing=0.1, divergence=kind, ignore_index=1, count_correct=True,
         )  # fmt: skip
@@ -58,7 +58,7 @@ def test_chunks_change_nothing(way, monkeypatch):
     target = torch.randint(999, (50,), device="cuda")
 
     def run():
-        loss = linear_rdrop_loss(hidden, weight, target, 5.0, label_smoothing=0.1).loss
+        loss = fused_loss(hidden, weight, target, 5.0, label_smoothing=0.1).loss
         return loss, *torch.autograd.grad(loss, (hidden, weight))
 
     whole = run()

@@ -48,7 +48,7 @@ from rdrop_fairseq.schedule import AlphaSchedule
 
 lprobs = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]).log()
 assert abs(divergence(lprobs).item() - 0.25 * 0.6931472) < 1e-6
-fused = linear_rdrop_loss(lprobs.unsqueeze(1), torch.eye(3), torch.tensor([2]), 5.0)
+fused = linear_rdrop_loss(lprobs, torch.eye(3), torch.tensor([2]), 5.0)
 assert abs(fused.kl_loss.item() - 0.25 * 0.6931472) < 1e-6
 sample = {"net_input": {"input": torch.ones(3, 2)}, "target": torch.zeros(3)}
 model = torch.nn.Linear(2, 5)
@@ -61,13 +61,19 @@ assert AlphaSchedule(5.0)(0) == 5.0
 
 # What may import what: a file or folder of the package, its own imports, and other packages besides Python's.
 ALLOWED = {
+    "after_import": (set(), set()),
+    "checks": (set(), {"torch"}),
     "divergence": (set(), {"torch"}),
+    "watch": (set(), {"torch"}),
+    "loss": ({"checks", "divergence", "watch"}, {"torch"}),
     "schedule": (set(), set()),
     "dropout": (set(), {"torch"}),
     "passes": ({"dropout"}, {"torch"}),
+    "model": ({"passes"}, {"torch"}),
     "fused_torch": ({"divergence"}, {"torch"}),
     "fused_triton": ({"divergence", "fused_torch"}, {"torch", "triton"}),
-    "fused": ({"divergence", "fused_torch", "fused_triton"}, {"torch"}),
+    "fused_choice": ({"fused_torch", "fused_triton"}, {"torch"}),
+    "fused": ({"checks", "divergence", "fused_choice", "fused_torch", "watch"}, {"torch"}),
 }
 TORCH_ONLY = set(ALLOWED)
 FAIRSEQ = {"torch", "fairseq", "omegaconf", "numpy"}

@@ -15,6 +15,13 @@ from rdrop_fairseq.fused import linear_rdrop_loss
 PAD = 1
 
 
+def fused_loss(hidden, *args, ignore_index=-100, **options):
+    """The fused loss of hidden states ``[M, ..., D]`` as the criterions call it: fairseq's smoothing, and sums."""
+    options = {"label_smoothing_impl": "fairseq", "reduction": "sum", "ignore_index": ignore_index} | options
+    joined = hidden.flatten(0, 1) if hidden.dim() > 2 else tuple(hidden)
+    return linear_rdrop_loss(joined, *args, passes=len(hidden), **options)
+
+
 @contextmanager
 def sizes(tokens_in_chunk, tokens_in_block, numbers):
     """Let a chunk and a block hold a given number of tokens, each with a given number of logits."""
@@ -57,9 +64,7 @@ def float16_gradients(way, factor, hidden, weight, target, alpha, kind, autocast
     leaf = [x.to(torch.float16).to(dtype).requires_grad_() for x in (hidden, weight)]
     with torch.autocast("cpu", dtype=torch.float16, enabled=autocast and way != "exact"):
         if way == "fused":
-            loss = linear_rdrop_loss(
-                *leaf, target, alpha, label_smoothing=epsilon, divergence=kind, ignore_index=PAD
-            ).loss
+            loss = fused_loss(*leaf, target, alpha, label_smoothing=epsilon, divergence=kind, ignore_index=PAD).loss
         else:
             loss = plain(*leaf, None, target, alpha, epsilon, kind, torch.promote_types(dtype, torch.float32))
     return [grad.double() for grad in grads(loss * factor, *leaf)]

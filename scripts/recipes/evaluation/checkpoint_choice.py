@@ -96,7 +96,7 @@ def _inspect(path: Path, origin: str, name: str) -> Checkpoint:
     with failure_in_one_line(f"loading {origin}"):
         import torch
 
-        import rdrop_fairseq  # noqa: F401  (registers the tasks; PyTorch loads checkpoints of fairseq only after it)
+        import rdrop_fairseq.tasks  # noqa: F401  (registers all; PyTorch loads checkpoints of fairseq only after it)
 
         try:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

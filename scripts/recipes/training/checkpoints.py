@@ -30,7 +30,7 @@ def progress_of(checkpoint: Path) -> Progress | None:
     with quiet():  # only here, because both take seconds
         import torch
 
-        import rdrop_fairseq  # noqa: F401  (it names what checkpoints may hold, so that they load)
+        import rdrop_fairseq.tasks  # noqa: F401  (with fairseq it names what checkpoints may hold, so that they load)
 
     try:
         state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)

@@ -9,6 +9,7 @@ from support.helpers import (
     train,
 )
 
+from rdrop_fairseq import watch
 from rdrop_fairseq.criterions import rdrop_criterion, rdrop_token_criterion
 
 # What is decided once, and what is said
@@ -73,14 +74,14 @@ def test_no_dropout_gets_a_warning_at_the_first_batch_and_no_other(setup, caplog
 @pytest.mark.parametrize("batches, warnings", [(3, 0), (4, 1), (9, 1)])
 def test_dropout_that_does_nothing_gets_it_after_some_batches(setup, caplog, monkeypatch, batches, warnings):
     monkeypatch.setattr(rdrop_criterion, "is_random", lambda model: True)
-    monkeypatch.setattr(rdrop_criterion, "_WATCHED_BATCHES", 4)
+    monkeypatch.setattr(watch, "WATCHED_BATCHES", 4)
     trained_without_dropout(setup, batches)
     assert caplog.text.count(NO_EFFECT) == warnings
 
 
 @pytest.mark.parametrize("case", ["dropout", "alpha 0", "another rank", "one pass differs"])
 def test_no_warning_where_there_is_an_effect_or_no_rdrop_or_on_the_other_processes(setup, caplog, monkeypatch, case):
-    monkeypatch.setattr(rdrop_criterion, "_WATCHED_BATCHES", 2)
+    monkeypatch.setattr(watch, "WATCHED_BATCHES", 2)
     if case == "dropout":
         model, criterion = setup.model(), setup.criterion()
         for _ in range(3):

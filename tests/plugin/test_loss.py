@@ -1,0 +1,420 @@
+"""rdrop_loss: every kind of target against loops and torch's own losses, value and gradient, and what it refuses."""
+
+import math
+
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from support.lprobs import every_kind
+from torch import nn
+
+from rdrop_fairseq import linear_rdrop_loss, rdrop_loss, watch
+from rdrop_fairseq.divergence import DIVERGENCES
+
+IGNORED = -100
+BATCH = 4
+
+
+def draw(*shape, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+
+
+def classes(*shape, ignore=True, seed=0):
+    target = torch.randint(5, shape, generator=torch.Generator().manual_seed(seed))
+    if ignore:
+        target.view(-1)[1] = IGNORED
+    return target
+
+
+def grad(loss, *tensors):
+    return torch.autograd.grad(loss, tensors, retain_graph=True)
+
+
+def assert_equal(actual, expected, outputs):
+    """Value and gradient are equal, and the gradient is not 0."""
+    torch.testing.assert_close(actual, expected)
+    (ours,), (theirs,) = grad(actual.sum(), outputs), grad(expected.sum(), outputs)
+    torch.testing.assert_close(ours, theirs)
+    assert ours.any()
+
+
+def bernoulli(z):
+    """Log-probabilities ``[..., 2]`` of 1 and 0, from logits."""
+    return torch.stack([-torch.log(1 + torch.exp(-z)), -torch.log(1 + torch.exp(z))], -1)
+
+
+# Numbers by hand
+
+
+def test_numbers_by_hand():
+    # p = (1/2, 1/4, 1/4), q = (1/4, 1/2, 1/4), class 2: 2 + 2 in units of ln 2, and 1/4 for the divergence.
+    outputs = torch.tensor([[1 / 2, 1 / 4, 1 / 4], [1 / 4, 1 / 2, 1 / 4]]).log()
+    target = torch.tensor([2])
+    assert rdrop_loss(outputs, target, 0.0).item() / math.log(2) == pytest.approx(4)
+    assert rdrop_loss(outputs, target, 4.0).item() / math.log(2) == pytest.approx(5)
+    assert rdrop_loss(outputs, None, 4.0).item() / math.log(2) == pytest.approx(1)
+    assert rdrop_loss(outputs, target, 4.0, pass_weights=(1, 0)).item() / math.log(2) == pytest.approx(3)
+
+
+def test_real_numbers_by_hand():
+    # (1 - 2)^2 + (4 - 2)^2 + 0.5 (1 - 4)^2, and a second sample where all agree.
+    outputs, target = torch.tensor([1.0, 3.0, 4.0, 3.0]), torch.tensor([2.0, 3.0])
+    assert rdrop_loss(outputs, target, 0.5, loss="mse", reduction="none").tolist() == [9.5, 0]
+    assert rdrop_loss(outputs, target, 0.5, loss="mse").item() == 9.5 / 2
+    assert rdrop_loss(outputs, None, 0.5, loss="mse", reduction="sum").item() == 4.5
+
+
+# Values and gradients
+
+
+@every_kind
+@pytest.mark.parametrize("passes", [2, 3])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2)], ids=["classes", "sequence", "picture"])
+def test_class_indices_equal_the_reference(kind, passes, shape):
+    outputs, target = draw(passes * BATCH, *shape, 5), classes(BATCH, *shape)
+    expected = reference.rdrop(outputs.unflatten(0, (passes, BATCH)), target, 0.7, kind=kind, padding_idx=IGNORED).loss
+    options = {"passes": passes, "divergence": kind}
+    assert_equal(rdrop_loss(outputs, target, 0.7, reduction="sum", **options), expected, outputs)
+    count = target.ne(IGNORED).sum()
+    assert_equal(rdrop_loss(outputs, target, 0.7, **options), expected / count, outputs)
+    each = rdrop_loss(outputs, target, 0.7, reduction="none", **options)
+    assert each.shape == target.shape and each[target == IGNORED] == 0
+    assert_equal(each.sum(), expected, outputs)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_the_loss_of_the_task_is_torchs_own(weighted, epsilon, reduction, probabilities):
+    outputs, target = draw(2 * BATCH, 3, 5), classes(BATCH, 3)
+    if probabilities:
+        target = draw(BATCH, 3, 5, seed=1).detach().softmax(-1)
+    options = {
+        "weight": torch.tensor([1, 0.5, 2, 0.1, 3], dtype=torch.float64) if weighted else None,
+        "label_smoothing": epsilon,
+        "reduction": reduction,
+    }
+    second = target.movedim(-1, 1) if probabilities else target
+    each = [F.cross_entropy(one.movedim(-1, 1), second, **options) for one in outputs.chunk(2)]
+    assert_equal(rdrop_loss(outputs, target, 0.0, **options), sum(each), outputs)
+    weights = rdrop_loss(outputs, target, 0.0, pass_weights=(0.5, 3), **options)
+    assert_equal(weights, 0.5 * each[0] + 3 * each[1], outputs)
+    # And the divergence is added, over the positions that count, without weights of classes or smoothing.
+    options |= {"weight": None, "label_smoothing": 0.0}
+    kept = torch.ones(BATCH, 3) if probabilities else target.ne(IGNORED)
+    kl = reference.divergences(outputs.log_softmax(-1).unflatten(0, (2, BATCH))) * kept
+    kl = {"mean": kl.sum() / kept.sum(), "sum": kl.sum(), "none": kl}[reduction]
+    assert_equal(rdrop_loss(outputs, target, 0.7, **options), rdrop_loss(outputs, target, 0.0, **options) + 0.7 * kl,
+                 outputs)  # fmt: skip
+
+
+@every_kind
+@pytest.mark.parametrize("passes", [2, 3])
+@pytest.mark.parametrize("shape", [(BATCH,), (BATCH, 3)], ids=["one label", "labels"])
+def test_binary_targets(kind, passes, shape):
+    outputs = draw(passes * shape[0], *shape[1:])
+    target = torch.randint(2, shape, generator=torch.Generator().manual_seed(1)).double()
+    target.view(-1)[1], target.view(-1)[2] = IGNORED, 0.3
+    kept = target.ne(IGNORED)
+    split = outputs.unflatten(0, (passes, shape[0]))
+    lprobs = bernoulli(split)
+    task = -(target * lprobs[..., 0] + (1 - target) * lprobs[..., 1]).sum(0)
+    each = (task + 0.7 * reference.divergences(lprobs, kind)) * kept
+    options = {"passes": passes, "divergence": kind, "loss": "binary_cross_entropy"}
+    assert_equal(rdrop_loss(outputs, target, 0.7, reduction="none", **options), each, outputs)
+    assert_equal(rdrop_loss(outputs, target, 0.7, **options), each.sum() / kept.sum(), outputs)
+
+
+def test_binary_targets_as_whole_numbers_with_smoothing_and_weights():
+    outputs, target = draw(2 * BATCH, 3), torch.randint(2, (BATCH, 3))
+    weight = torch.tensor([1, 2, 0.5], dtype=torch.float64)
+    smooth = target * 0.8 + 0.1
+    expected = sum(
+        F.binary_cross_entropy_with_logits(one, smooth.double(), weight=weight) for one in outputs.chunk(2)
+    )  # fmt: skip
+    options = {"loss": "binary_cross_entropy", "label_smoothing": 0.2, "weight": weight}
+    assert_equal(rdrop_loss(outputs, target, 0.0, **options), expected, outputs)
+
+
+@pytest.mark.parametrize("passes", [2, 3])
+def test_real_numbers(passes):
+    outputs, target = draw(passes * BATCH, 2), draw(BATCH, 2, seed=1).detach()
+    each = outputs.chunk(passes)
+    task = sum((one - target) ** 2 for one in each)
+    pairs = [(each[i] - each[j]) ** 2 for i in range(passes) for j in range(i)]
+    expected = task + 0.7 * sum(pairs) / len(pairs)
+    options = {"passes": passes, "loss": "mse"}
+    assert_equal(rdrop_loss(outputs, target, 0.7, reduction="none", **options), expected, outputs)
+    assert_equal(rdrop_loss(outputs, target, 0.7, **options), expected.mean(), outputs)
+
+
+def distance(reference, output):
+    """Some D of the general form, which is not symmetric."""
+    return ((reference - output).abs() * (1 + reference.abs())).sum(-1)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_the_general_form(reduction):
+    outputs, target = draw(2 * BATCH, 3), draw(BATCH, 3, seed=1).detach()
+    first, second = outputs.chunk(2)
+    both = distance(first, second) + distance(second, first)
+    expected = distance(target, first) + distance(target, second) + 3.0 / 2 * both
+    reduce = {"mean": torch.mean, "sum": torch.sum, "none": torch.clone}[reduction]
+    actual = rdrop_loss(outputs, target, 3.0, divergence=distance, reduction=reduction)
+    assert_equal(actual, reduce(expected), outputs)
+    alone = rdrop_loss(outputs, None, 3.0, divergence=distance, reduction=reduction)
+    assert_equal(alone, reduce(3.0 / 2 * both), outputs)
+    without = rdrop_loss(outputs, target, 0.0, divergence=distance, reduction=reduction)
+    assert_equal(without, reduce(distance(target, first) + distance(target, second)), outputs)
+
+
+def test_a_function_beside_a_loss_with_a_name():
+    outputs, target = draw(2 * BATCH, 5), classes(BATCH)
+    first, second = outputs.chunk(2)
+    kl = (distance(first, second) + distance(second, first)) / 2 * target.ne(IGNORED)
+    actual = rdrop_loss(outputs, target, 3.0, loss="cross_entropy", divergence=distance)
+    assert_equal(actual, rdrop_loss(outputs, target, 0.0) + 3.0 * kl.sum() / 3, outputs)
+
+
+@pytest.mark.parametrize("loss", [None, "binary_cross_entropy", "mse"])
+def test_without_a_target_it_is_the_divergence_alone(loss):
+    outputs = draw(2 * BATCH, 5)
+    target = torch.zeros(BATCH, dtype=torch.long) if loss is None else torch.ones(BATCH, 5, dtype=torch.float64)
+    with_target = rdrop_loss(outputs, target, 0.7, loss=loss) - rdrop_loss(outputs, target, 0.0, loss=loss)
+    assert_equal(rdrop_loss(outputs, None, 0.7, loss=loss), with_target, outputs)
+    assert rdrop_loss(outputs, None, 0.0, loss=loss).item() == 0
+
+
+@pytest.mark.parametrize("kind", DIVERGENCES)
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_gradcheck(kind, loss):
+    target = classes(2, 2) if loss == "cross_entropy" else torch.ones(2, 2, 5, dtype=torch.float64)
+    options = {"loss": loss, "divergence": kind, "passes": 3, "label_smoothing": 0.1, "pass_weights": (1, 0.5, 0)}
+    assert torch.autograd.gradcheck(lambda x: rdrop_loss(x, target, 0.7, **options), draw(6, 2, 5))
+
+
+def test_a_tuple_of_passes_says_how_many_there_are():
+    outputs, target = draw(3 * BATCH, 5), classes(BATCH)
+    expected = rdrop_loss(outputs, target, 0.7, passes=3)
+    assert torch.equal(rdrop_loss(outputs.chunk(3), target, 0.7), expected)
+    assert torch.equal(rdrop_loss(list(outputs.chunk(3)), target, 0.7), expected)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_ignored_reaches_nothing(hidden, value):
+    outputs, target = draw(2 * BATCH, 5), classes(BATCH)
+    filled = outputs.detach().clone()
+    filled[[1, 1 + BATCH]] = value
+    filled.requires_grad_()
+    weight = torch.eye(5, dtype=torch.float64)
+    one, other = (
+        linear_rdrop_loss(x, weight, target, 0.7).loss if hidden else rdrop_loss(x, target, 0.7)
+        for x in (filled, outputs)
+    )
+    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(grad(one, filled), grad(other, outputs))
+
+
+@pytest.mark.parametrize("loss", [None, "binary_cross_entropy", "mse"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_nothing_to_count_is_zero(loss, reduction):
+    outputs = draw(2 * BATCH, 5)
+    target = torch.full((BATCH,), IGNORED) if loss is None else torch.full((BATCH, 5), float(IGNORED))
+    if loss == "mse":
+        outputs, target = draw(0, 5), torch.zeros(0, 5)
+    value = rdrop_loss(outputs, target, 0.7, loss=loss, reduction=reduction)
+    assert value.item() == 0
+    assert not grad(value, outputs)[0].any()
+    weight = torch.ones(5, dtype=torch.float64)
+    assert loss or rdrop_loss(outputs, target, 0.7, weight=weight, reduction=reduction).item() == 0
+
+
+@pytest.mark.parametrize("loss", [None, "binary_cross_entropy", "mse"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_half_precision_is_as_exact_as_its_inputs(loss, dtype, autocast):
+    halves = draw(2 * BATCH, 5, dtype=dtype)
+    target = classes(BATCH) if loss is None else torch.ones(BATCH, 5)
+    with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+        actual = rdrop_loss(halves, target, 5.0, loss=loss)
+    doubles = halves.detach().double().requires_grad_()
+    expected = rdrop_loss(doubles, target, 5.0, loss=loss)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-6)
+    (ours,), (exact,) = grad(actual, halves), grad(expected, doubles)
+    torch.testing.assert_close(ours.double(), exact, rtol=4 * torch.finfo(dtype).eps, atol=2e-4)
+
+
+@pytest.mark.parametrize("loss", [None, "binary_cross_entropy", "mse"])
+def test_it_compiles(loss):
+    outputs, target = draw(2 * BATCH, 5), classes(BATCH) if loss is None else torch.ones(BATCH, 5).double()
+    compiled = torch.compile(rdrop_loss, backend="eager")
+    assert_equal(compiled(outputs, target, 0.7, loss=loss), rdrop_loss(outputs, target, 0.7, loss=loss), outputs)
+
+
+# The fused loss
+
+
+@pytest.mark.parametrize("passes", [2, 3])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("weights", [None, (1.0, 0.0, 0.3)])
+@pytest.mark.parametrize("kind", ["symmetric", "forward", "js"])
+def test_the_fused_loss_has_the_same_conventions(passes, epsilon, reduction, weights, kind):
+    hidden, target = draw(passes * BATCH, 3, 6), classes(BATCH, 3)
+    leaf = [hidden, draw(5, 6, seed=1), draw(5, seed=2)]
+    options = {"reduction": reduction, "pass_weights": weights and weights[:passes], "label_smoothing": epsilon}
+    options |= {"passes": passes, "divergence": kind}
+    result = linear_rdrop_loss(hidden, leaf[1], target, 0.7, bias=leaf[2], **options)
+    outputs = F.linear(*leaf)
+    expected = rdrop_loss(outputs, target, 0.7, **options)
+    torch.testing.assert_close(result.loss, expected)
+    torch.testing.assert_close(grad(3 * result.loss, *leaf), grad(3 * expected, *leaf))
+    sums = reference.rdrop(outputs.unflatten(0, (passes, BATCH)), target, 0.7, kind=kind, padding_idx=IGNORED)
+    size = target.ne(IGNORED).sum() if reduction == "mean" else 1
+    torch.testing.assert_close(result.kl_loss, sums.kl_loss.detach() / size)
+    torch.testing.assert_close(result.nll_loss, passes * sums.nll_loss.detach() / size)
+
+
+def test_smoothing_as_in_fairseq():
+    hidden, target = draw(2 * BATCH, 5), classes(BATCH)
+    expected = reference.rdrop(hidden.unflatten(0, (2, BATCH)), target, 0.7, 0.1, padding_idx=IGNORED).loss / 3
+    options = {"label_smoothing": 0.1, "label_smoothing_impl": "fairseq"}
+    result = linear_rdrop_loss(hidden.chunk(2), torch.eye(5, dtype=torch.float64), target, 0.7, **options)
+    assert_equal(result.loss, expected, hidden)
+
+
+# A warning
+
+
+@pytest.fixture
+def three_batches(monkeypatch):
+    monkeypatch.setattr(watch, "WATCHED_BATCHES", 3)
+    monkeypatch.setattr(watch, "_OF_THIS_PROCESS", watch.Watch())
+
+
+def train(outputs, batches, fused, **options):
+    for _ in range(batches):
+        if fused:
+            linear_rdrop_loss(outputs, torch.eye(5), classes(BATCH), 1.0, **options)
+        else:
+            rdrop_loss(outputs, classes(BATCH), 1.0, **options)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_equal_passes_get_one_warning(three_batches, fused, recwarn):
+    equal = torch.cat([draw(BATCH, 5, dtype=torch.float32).detach()] * 2)
+    with torch.no_grad():  # no training
+        train(equal, 5, fused)
+    train(equal, 2, fused)
+    assert not recwarn
+    train(equal, 5, fused)
+    assert [str(warning.message)[:20] for warning in recwarn] == ["R-Drop has no effect"]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_passes_that_differ_later_get_none(three_batches, fused, recwarn):
+    """As with a last layer whose weights start at 0."""
+    train(torch.zeros(2 * BATCH, 5), 2, fused)
+    train(draw(2 * BATCH, 5, dtype=torch.float32), 5, fused)
+    assert not recwarn
+
+
+# What it refuses
+
+OUTPUTS, TARGET = torch.zeros(2 * BATCH, 5), torch.zeros(BATCH, dtype=torch.long)
+NAN = torch.zeros(2 * BATCH, 5).index_fill(0, torch.tensor([3]), math.nan)
+BINARY, MSE = {"loss": "binary_cross_entropy"}, {"loss": "mse"}
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"outputs": torch.zeros(7, 5)}, ["outputs", "[7, 5]", "multiple of 2"]),
+        ({"outputs": OUTPUTS, "passes": 3}, ["[8, 5]", "multiple of 3"]),
+        ({"passes": 1}, ["passes 1", ">= 2"]),
+        ({"passes": 2.0}, ["passes 2.0", ">= 2"]),
+        ({"outputs": (torch.zeros(4, 5),)}, ["[[4, 5]]", "2 or more"]),
+        ({"outputs": (torch.zeros(4, 5), torch.zeros(4, 6))}, ["[4, 6]", "one shape"]),
+        ({"outputs": torch.zeros(8, 5, dtype=torch.long)}, ["int64", "floating"]),
+        ({"outputs": torch.zeros(8)}, ["[4]", "[N, ..., C]"]),
+        ({"outputs": torch.zeros(8, 0)}, ["[4, 0]", "C > 0"]),
+        ({"target": torch.zeros(3, dtype=torch.long)}, ["target", "[3]", "must be [4]"]),
+        ({"target": torch.zeros(8, dtype=torch.long)}, ["[8]", "must be [4]", "not repeated"]),
+        ({"outputs": torch.zeros(8, 5, 3), "target": torch.zeros(4, 3, dtype=torch.long)}, ["movedim(1, -1)"]),
+        ({"target": torch.zeros(4, 6)}, ["[4, 6]", "must be [4, 5]"]),
+        ({"target": torch.tensor([0, 5, 1, 2])}, ["target 5", "0 to 4", "-100"]),
+        ({"target": torch.tensor([0, -1, 1, 2])}, ["target -1", "0 to 4", "-100"]),
+        ({"target": torch.full((4, 5), 1.5)}, ["target 1.5", "0 to 1", "mse"]),
+        ({"outputs": NAN}, ["outputs", "NaN", "1 of 8"]),
+        ({"outputs": OUTPUTS.index_fill(0, torch.tensor([3]), math.inf)}, ["infinity", "1 of 8"]),
+        ({"outputs": NAN, "target": torch.zeros(4, 5), **BINARY}, ["NaN", "5 of 40"]),
+        ({"outputs": NAN, "target": torch.zeros(4, 5), **MSE}, ["NaN", "5 of 40"]),
+        ({"target": torch.full((4, 5), 2.0), **BINARY}, ["target 2", "0 to 1", "-100"]),
+        ({"target": torch.full((4, 5), math.nan), **BINARY}, ["target nan", "0 to 1"]),
+        ({"target": torch.zeros(4), **BINARY}, ["[4]", "must be [4, 5]"]),
+        ({"target": torch.zeros(4), **MSE}, ["[4]", "must be [4, 5]"]),
+        ({"target": torch.zeros(4, 5), "label_smoothing": 0.1, **MSE}, ["label_smoothing 0.1", "must be 0"]),
+        ({"target": torch.zeros(4, 5), "divergence": "js", **MSE}, ["'js'", "function"]),
+        ({"divergence": "jsd"}, ["'jsd'", *DIVERGENCES]),
+        ({"loss": "nll"}, ["'nll'", "cross_entropy", "mse"]),
+        ({"reduction": "avg"}, ["'avg'", "mean, sum, none"]),
+        ({"alpha": -1.0}, ["alpha -1.0", ">= 0"]),
+        ({"alpha": math.nan}, ["alpha nan", ">= 0"]),
+        ({"label_smoothing": 1.0}, ["label_smoothing 1.0", "[0, 1)"]),
+        ({"weight": torch.ones(4)}, ["weight", "[4]", "[5]"]),
+        ({"pass_weights": (1, 0, 0)}, ["pass_weights", "2 finite numbers"]),
+        ({"pass_weights": (1, -1)}, ["pass_weights", ">= 0"]),
+        ({"loss": "cross_entropy", "divergence": lambda p, q: (p - q) ** 2}, ["[4, 5]", "must be [4]"]),
+    ],
+)
+def test_errors_name_the_value_and_what_is_allowed(change, words):
+    with pytest.raises(ValueError) as error:
+        rdrop_loss(**({"outputs": OUTPUTS, "target": TARGET, "alpha": 1.0} | change))
+    assert all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value)
+
+
+def test_outputs_that_are_no_tensors_are_refused():
+    with pytest.raises(TypeError, match="outputs of type dict: must be a tensor, or a tuple"):
+        rdrop_loss({"logits": OUTPUTS}, TARGET, 1.0)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"reduction": "none"}, ["'none'", "rdrop_loss"]),
+        ({"label_smoothing_impl": "keras"}, ["'keras'", "torch, fairseq"]),
+        ({"hidden": torch.zeros(7, 5)}, ["hidden", "[7, 5]", "multiple of 2"]),
+        ({"hidden": NAN}, ["hidden", "NaN"]),
+        ({"pass_weights": (1,)}, ["pass_weights", "2 finite numbers"]),
+    ],
+)
+def test_what_the_fused_loss_refuses(change, words):
+    with pytest.raises(ValueError) as error:
+        linear_rdrop_loss(**({"hidden": OUTPUTS, "weight": torch.eye(5), "target": TARGET, "alpha": 1.0} | change))
+    assert all(word in str(error.value).replace('"', "'") for word in words), error.value
+
+
+def test_nan_is_let_through_where_looking_for_it_is_not_wanted():
+    assert linear_rdrop_loss(NAN, torch.eye(5), TARGET, 1.0, check=False).loss.isnan()
+
+
+def test_a_step_of_a_module():
+    """Plain use: the loss goes down."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 5))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, target = torch.randn(20, 6), classes(20)
+    losses = []
+    for _ in range(30):
+        loss = rdrop_loss(model(torch.cat([x, x])), target, 1.0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
