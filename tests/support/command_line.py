@@ -40,6 +40,8 @@ EVAL_LM = "fairseq_cli.eval_lm"
 # fairseq's programs first: they set up the log. Adam imports torch._dynamo late, the tools for texts import sacremoses.
 PRELOADED = [TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, EVAL_LM]
 PRELOADED += ["support.quick_config", "torch._dynamo", "sacremoses", "rdrop_fairseq"]
+# What each process would import itself: this module, which imports pytest, and the recipes that tests start.
+PRELOADED += ["support.command_line", "support.forked_training", "recipes.evaluation.translation"]
 
 # Deterministic, and the same on a machine that has GPUs.
 ONE_CPU = ("--cpu", "--distributed-world-size", "1", "--seed", "7", "--num-workers", "0")

@@ -6,13 +6,18 @@ its overrides into a copy. ``test_quick_config.py`` compares the result with hyd
 """
 
 import copy
+import functools
 from pathlib import Path
+from unittest import mock
 
 import fairseq
+import yaml
+from fairseq import options
 from fairseq.dataclass import utils as config
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
 
 hydras_compose = config.compose
 
@@ -20,11 +25,14 @@ hydras_compose = config.compose
 def compose(config_name: str, overrides: list[str], strict: bool) -> DictConfig:
     """Return what hydra's function of this name returns for fairseq's configuration."""
     cfg = copy.deepcopy(_BARE)
-    pairs = [override.split("=", 1) for override in overrides]
-    for group, name in pairs:
-        if "." not in group:  # the configuration of a task, criterion, optimizer, ...
-            cfg[group] = copy.deepcopy(ConfigStore.instance().load(f"{group}/{name}.yaml").node)
-    cfg.merge_with_dotlist([f"{key}={value}" for key, value in pairs if "." in key])
+    values: dict = {}
+    for key, value in (override.split("=", 1) for override in overrides):
+        *groups, name = key.split(".")
+        if groups:
+            functools.reduce(lambda inner, group: inner.setdefault(group, {}), groups, values)[name] = _parse(value)
+        else:  # the configuration of a task, criterion, optimizer, ...
+            cfg[name] = copy.deepcopy(ConfigStore.instance().load(f"{name}/{value}.yaml").node)
+    cfg.merge_with(values)
     return cfg
 
 
@@ -36,3 +44,14 @@ def install() -> None:
 with initialize_config_dir(str(Path(fairseq.__file__).parent / "config")):
     _BARE = hydras_compose("config", overrides=[], strict=False)
 OmegaConf.set_struct(_BARE, False)
+_parse = functools.cache(functools.partial(yaml.load, Loader=get_yaml_loader()))  # OmegaConf makes a loader a value
+
+
+def _warm_up() -> None:
+    """Do once what takes longer for the first time, so that it is done before a process is forked."""
+    with mock.patch.object(config, "compose", compose):
+        args = options.parse_args_and_arch(options.get_training_parser(), ["DATA", "--arch", "transformer"])
+        config.convert_namespace_to_omegaconf(args)
+
+
+_warm_up()

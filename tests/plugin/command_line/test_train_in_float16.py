@@ -14,8 +14,8 @@ KINDS = {
     "language model": (make_text, 1, (*LM, *LM_TASK, "rdrop_cross_entropy", "--rdrop-alpha", "1")),
     "adaptive softmax": (make_text, 18, (*ADAPTIVE_LM, *LM_TASK, "rdrop_adaptive_loss", "--rdrop-alpha", "0.5")),
 }
-# The loss scale doubles after ten good updates, so that it meets its limit again and again.
-FLOAT16 = ("--memory-efficient-fp16", "--fp16-scale-window", "10", "--max-update", "200", "--lr", "0.003")
+# The loss scale doubles after four good updates, so that it meets its limit again and again.
+FLOAT16 = ("--memory-efficient-fp16", "--fp16-scale-window", "4", "--max-update", "80", "--lr", "0.003")
 FLOAT16 += ("--disable-validation", "--no-save", "--rdrop-loss")
 
 

@@ -15,7 +15,7 @@ import pytest
 from recipes.evaluation import curves
 from support import command_line, toy_run
 from support.places import ROOT
-from support.toy_run import SCRIPTS, run, settings
+from support.toy_run import SCRIPTS, settings
 from support.unchanged import unchanged
 from support.waiting import is_gone, wait_until
 
@@ -46,9 +46,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(config: Path) -> tuple[Path, str]:
     """The folder of an uninterrupted run of two processes, and what was printed."""
     folder = config.parent / "runs/two/seed3"
-    result = run("train.sh", config, "--seed", 3, "--out", folder, "--cpu-processes", 2)
-    assert (result.returncode, result.stderr) == (0, ""), result.stdout[-3000:] + result.stderr
-    return folder, result.stdout
+    return folder, trained(config, folder, "--cpu-processes", 2)
 
 
 def launched(config: Path, folder: Path, *options: object) -> command_line.Result:
