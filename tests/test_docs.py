@@ -222,38 +222,6 @@ def test_from_two_text_files_to_a_translation(folder: Path, monkeypatch: pytest.
     assert len(translations.read_text().splitlines()) == 10
 
 
-def test_the_loss_without_fairseq() -> None:
-    blocks = [block for block in blocks_of(ROOT / "docs/api.md") if is_python(block)]
-    torch.manual_seed(1)
-    x, pad, alpha = torch.randint(2, 9, (3, 5)), 1, 5.0
-    y = x.clone()
-    y[0, 3:] = y[2, 1:] = pad
-    features = torch.nn.Sequential(torch.nn.Embedding(9, 8), torch.nn.Dropout(0.3)).double()
-    projection = torch.nn.Linear(8, 9).double()
-    outputs = []
-
-    def model(words: torch.Tensor) -> torch.Tensor:
-        logits = projection(features(words))
-        # What a model that masks its padding may give there.
-        outputs.append(logits.masked_fill(torch.cat([y, y]).eq(pad).unsqueeze(-1), -torch.inf))
-        return outputs[-1]
-
-    names = {"model": model, "x": x, "y": y, "pad": pad, "alpha": alpha, "features": features, "projection": projection}
-    names |= {kind: type(kind, (torch.nn.Module,), {}) for kind in ("DropPath", "LayerDrop")}
-    losses = []
-    for block in blocks:
-        torch.manual_seed(2)  # the same dropout in each
-        exec(compile(block, "api.md", "exec"), names)
-        losses.append(names["loss"])
-    (logits,) = outputs
-    expected = reference.rdrop(logits.unflatten(0, (2, 3)), y, alpha, padding_idx=pad).loss / y.ne(pad).sum()
-    torch.testing.assert_close(losses[0], expected)
-    torch.testing.assert_close(losses[1], expected)
-    losses[0].backward()
-    assert all(parameter.grad.isfinite().all() for parameter in [*features.parameters(), *projection.parameters()])
-    assert names["alpha"] == 1.25
-
-
 def test_the_data_set_that_is_added(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check that the data set of CONTRIBUTING takes its options, finds its files, and names those that are missing."""
     block, _ = (block for block in blocks_of(ROOT / "CONTRIBUTING.md") if is_python(block))

@@ -115,6 +115,5 @@ import fairseq
     assert int(count) <= 3, names
 
 
-@pytest.mark.parametrize("name", ["rdrop_fairseq.compat.checkpoints", "rdrop_fairseq.tasks.rdrop_translation"])
-def test_a_part_that_needs_fairseq_registers_all(name):
-    run(f"import {name}\n{REGISTERED}")
+def test_a_part_that_needs_fairseq_registers_all():
+    run(f"import rdrop_fairseq.compat.checkpoints\n{REGISTERED}")
