@@ -22,8 +22,8 @@
 # `torchrun ... --no-python scripts/train.sh ...`. Then srun or torchrun decides the number of processes.
 #
 # RUN holds train.yaml (the whole config), train.log, checkpoints/, tensorboard/ (if tensorboard is installed),
-# versions.txt, dictionaries.txt (checksums of the data's dictionaries) and, at the end, finished.yaml. A finished run
-# stays as it is. It goes on with a larger optimization.max_update, max_epoch, stop_time_hours or checkpoint.patience.
+# versions.txt, dictionaries.txt (checksums of the data's dictionaries), prepared/ (what translate.sh needs of the data)
+# and, at the end, finished.yaml. A finished run stays as it is. It goes on with a larger optimization.max_update, max_epoch, stop_time_hours or checkpoint.patience.
 # Once a run has saved a checkpoint, another config is refused in its folder. The number of GPUs, those limits, and what
 # is logged or kept may change. Relative paths in a config start at the repository.
 source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" training.launch fairseq -- "$@"

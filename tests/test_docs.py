@@ -62,6 +62,7 @@ TINY_SCRIPT = {
         *("checkpoint.save_interval_updates=2", "dataset.validate_interval_updates=2"),
     ),
     "evaluate_translation.sh": (),
+    "translate.sh": (),
 }
 
 
@@ -199,7 +200,9 @@ def test_commands(document: Path, folder: Path, monkeypatch: pytest.MonkeyPatch)
                 check(name, words, folder, monkeypatch)
 
 
-def test_from_two_text_files_to_a_translation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_two_text_files_to_a_translation(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(folder)
     (block,) = (block for block in blocks_of(ROOT / "README.md") if block.startswith(EXAMPLE))
     translations = folder / "runs/mine/evaluation/best/test.txt"
@@ -217,9 +220,12 @@ def test_from_two_text_files_to_a_translation(folder: Path, monkeypatch: pytest.
         if name == "scripts/train.sh":
             command_line.run("support.forked_training", *words, cwd=folder)
         else:
-            with fairseq_in_a_fork():
+            with fairseq_in_a_fork(), (folder / "TEXT/valid.de").open(encoding="utf-8") as text:
+                monkeypatch.setattr("sys.stdin", text)
+                capsys.readouterr()
                 main_of(name, words, monkeypatch)()
     assert len(translations.read_text().splitlines()) == 10
+    assert capsys.readouterr().out.count("\n") == 3
 
 
 def test_the_data_set_that_is_added(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

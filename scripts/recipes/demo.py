@@ -23,6 +23,7 @@ from recipes.training.run_folder import RunFolder
 
 DATA = ROOT / "data/demo"
 CONFIGS = {name: ROOT / f"configs/demo/{name}.yaml" for name in ("baseline", "rdrop")}
+SENTENCE = "Die Lampe soll jetzt gebaut werden."
 SENTENCES = 5  # of the test set that are printed with their translations
 INTERVAL = 10  # seconds between two lines of progress
 FORK = multiprocessing.get_context("fork")
@@ -103,6 +104,11 @@ def print_translations(runs: dict[str, RunFolder]) -> None:
             print(f"{name:10} {line}")
 
 
+def own_sentence(run: RunFolder) -> str:
+    """Return the command that translates a sentence; it is one that the demo's text does not hold."""
+    return f'echo "{SENTENCE}" | scripts/translate.sh {name_of(run)}'
+
+
 def stop(*_: object) -> NoReturn:
     """End because of a signal. The trainings end too, because they are daemons of this process."""
     cli.refuse("interrupted; the same command goes on where it was", 130)
@@ -128,3 +134,5 @@ def main() -> None:
     report = f"runs/demo/report{seed}"
     run_script("report.py", "--out", report, *map(name_of, runs.values()))
     print(f"\nThe curves are in {report}/curves.png. Remove runs/demo to run the demo again.")
+    print("\nTo translate a sentence of your own, with words of the demo's text:")
+    print(f"    {own_sentence(runs['rdrop'])}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from recipes import demo
+from recipes.data.demo import TEXT
 from recipes.training import launch
 from recipes.training.run_folder import RunFolder
 from support.places import SCRIPTS
@@ -152,6 +153,13 @@ def test_translations_are_printed_beside_source_and_reference(runs, tmp_path, mo
         "rdrop      test.txt 0",
     ]
     assert len(lines) == 1 + 5 * 5
+
+
+def test_the_sentence_that_the_demo_proposes_is_new_and_of_known_words(runs):
+    text = (TEXT / "train.de").read_text(encoding="utf-8")
+    assert demo.SENTENCE not in text
+    assert set(demo.SENTENCE.strip(".").split()) <= set(text.replace(".", " ").split())
+    assert demo.own_sentence(runs["rdrop"]).endswith(f" | scripts/translate.sh {runs['rdrop']}")
 
 
 def test_demo_sh_prints_its_header_as_help_and_refuses_in_one_line():

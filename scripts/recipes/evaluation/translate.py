@@ -60,8 +60,9 @@ def translator_of(args: Namespace) -> Translator:
 
 
 def warn(message: str) -> None:
-    """Print a line on stderr, above a progress bar if there is one."""
-    tqdm.write(message, file=sys.stderr)
+    """Print "COMMAND: message" on stderr, above a progress bar if there is one."""
+    with tqdm.external_write_mode(file=sys.stderr):
+        cli.warn(message)
 
 
 def write(translations: list[list[Translation]], scores: bool) -> None:
@@ -119,12 +120,14 @@ def quiet_end() -> Iterator[None]:
     def stop(*_: object) -> NoReturn:
         cli.refuse("interrupted", 128 + signal.SIGINT)
 
-    signal.signal(signal.SIGINT, stop)
+    before = signal.signal(signal.SIGINT, stop)
     try:
         yield
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at its end
         sys.exit(CLOSED_PIPE)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def main() -> None:

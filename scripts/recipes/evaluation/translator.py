@@ -38,7 +38,8 @@ class Translator:
         parts = [self._parts(*both) for both in zip(lines, self.encode([line.text for line in lines]), strict=True)]
         flat = [part for of_line in parts for part in of_line]
         found = iter(self.engine.translate(flat, self.how, self.nbest) if flat else [])
-        ranked = [join([next(found) for _ in of_line], rank) for of_line in parts for rank in range(self.nbest)]
+        by_line = [[next(found) for _ in of_line] for of_line in parts]
+        ranked = [join(of_line, rank) for of_line in by_line for rank in range(self.nbest)]
         texts = iter(self.decode([hypothesis.text for hypothesis in ranked]))
         made = iter([Translation(next(texts), hypothesis.score) for hypothesis in ranked])
         return [[next(made) for _ in range(self.nbest)] for _ in lines]

@@ -57,8 +57,11 @@ def learn(codes: Path, merges: int, files: Iterable[Path], workers: int) -> None
 
 def applier(codes: Path) -> Callable[[list[str]], list[str]]:
     """Return the function from lines of tokens to lines of subwords, as `subword-nmt apply-bpe` gives them."""
-    with codes.open(encoding="utf-8", newline="\n") as file:
-        bpe = BPE(file)
+    try:
+        with codes.open(encoding="utf-8", newline="\n") as file:
+            bpe = BPE(file)
+    except ValueError as error:
+        sys.exit(f"{codes} holds no codes of subword-nmt: {error}")
 
     def apply(lines: list[str]) -> list[str]:
         if len(bpe.cache) > CACHED_WORDS:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from recipes.data import demo, pipeline
+from recipes.data.preparation import Preparation
 from recipes.data.prepared import Prepared, read_prepared
+from recipes.layout import copy_of_preparation
 from support.places import SCRIPTS
-from support.prepare import command, content, prepared, refused, run, state, typed
+from support.prepare import command, content, lines, prepared, refused, run, state, typed
 from support.sources import (
     EUROPARL,
     german,
@@ -267,3 +269,14 @@ def test_help_is_the_header(script: str) -> None:
 def test_every_prepare_script_is_tested_here():
     """But for prepare_wikitext103.sh, which is prepare_wikitext2.sh with another text."""
     assert {path.name for path in SCRIPTS.glob("prepare_*.sh")} == {*WRITERS, "prepare_wikitext103.sh"}
+
+
+def test_other_text_becomes_subwords_as_the_texts_did(made: Made, tmp_path: Path) -> None:
+    if made.script == WIKITEXT2:
+        pytest.skip("it makes no subwords")
+    copy_of_preparation(made.out / "bin", tmp_path)
+    texts = [text for text in (made.out / "raw").iterdir() if (made.script, text.stem) != (WMT14, "test")]
+    assert len(texts) >= 2
+    for text in texts:
+        encode = Preparation(tmp_path).encode(text.suffix[1:])
+        assert encode(lines(text)) == lines(made.out / "bpe" / text.name)

@@ -141,3 +141,37 @@ def test_a_broken_file_of_settings_is_named_in_one_line(configs, tmp_path, check
         new_run.make_folder(cfg, run)
     assert "\n" not in str(caught.value)
     assert str(broken) in str(caught.value) or "task.data" in str(caught.value) or "another config" in str(caught.value)
+
+
+def test_a_translation_run_keeps_what_translating_needs_of_its_data(made, tmp_path, checkpoint):
+    kept = tmp_path / "run/prepared"
+
+    def content() -> dict[str, str]:
+        return {str(path.relative_to(kept)): path.read_text() for path in kept.rglob("*") if path.is_file()}
+
+    (tmp_path / "configs/bpe").mkdir()
+    (tmp_path / "configs/bpe/codes").write_text("of a start that came to nothing")
+    made()
+    (tmp_path / "configs/bpe/codes").write_text("of the run")
+    (tmp_path / "configs/settings.json").write_text("{}")
+    made()
+    dictionaries = {f"bin/{path.name}": path.read_text() for path in (tmp_path / "configs/bin").glob("dict.*.txt")}
+    of_run = {"settings.json": "{}", "bpe/codes": "of the run", **dictionaries}
+    assert content() == of_run and len(dictionaries) == 2
+    checkpoint(tmp_path / "run/checkpoints/checkpoint_last.pt", 5)
+    (tmp_path / "configs/bpe/codes").write_text("of something later")
+    made()
+    assert content() == of_run
+    assert not list((tmp_path / "run").glob(".*.part"))
+    shutil.rmtree(kept)  # a run that an early version started gets it when it goes on
+    made()
+    assert content() == of_run | {"bpe/codes": "of something later"}
+    run = RunFolder(tmp_path / "run")
+    assert run.preparation == (kept, kept / "bin")
+    shutil.rmtree(kept)
+    assert run.preparation == (tmp_path / "configs", tmp_path / "configs/bin")
+
+
+def test_a_run_of_another_kind_keeps_nothing(made, tmp_path):
+    made("task._name=language_modeling")
+    assert not (tmp_path / "run/prepared").exists()
