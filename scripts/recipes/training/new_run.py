@@ -9,10 +9,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from recipes.cli import ROOT
-from recipes.files import lock, sha256, whole_folder, write_whole
+from recipes.files import lock, whole_folder, write_whole
 from recipes.layout import copy_of_preparation
 from recipes.training.checkpoints import is_finished, mend_last_checkpoint
-from recipes.training.run_folder import RunFolder
+from recipes.training.run_folder import RunFolder, checksums
 from recipes.training.settings import differences, is_bound, read, refuse_what_breaks_a_run, setting
 
 PATIENCE = 10  # seconds that the processes of a killed run have to end
@@ -76,8 +76,7 @@ def refuse_other_run(cfg: DictConfig, run: RunFolder) -> None:
 
 def dictionaries(cfg: DictConfig) -> str:
     """Return the checksums of the dictionaries of the data, as sha256sum writes them."""
-    files = sorted((ROOT / str(setting(cfg, "task.data"))).glob("dict*.txt"))
-    return "".join(f"{sha256(file)}  {file.name}\n" for file in files)
+    return checksums(ROOT / str(setting(cfg, "task.data")))
 
 
 def open_folder(cfg: DictConfig, run: RunFolder, first_rank: int) -> list[int] | None:
