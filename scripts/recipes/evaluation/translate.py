@@ -45,7 +45,6 @@ def translator_of(args: Namespace) -> Translator:
         warn(
             f"{run.bin.parent} has no settings.json: each line is taken as the tokens or subwords that the model knows"
         )
-        encode = text = same
     else:
         preparation = Preparation(args.run.preparation[0])
         encode, text = preparation.encode(run.source), preparation.text(run.target)

@@ -45,6 +45,8 @@ class RunFolder:
         self.dictionaries = path / "dictionaries.txt"  # checksums of the dictionaries that the run is trained with
         self.train_yaml = path / "train.yaml"  # the config
         self.prepared = path / "prepared"  # what translating needs of the data
+        self.start = path / "start.pt"  # the parameters that the run started with, if --from named a model
+        self.started_from = path / "started_from.txt"  # the checksum and the path of that model's checkpoint
         self.finished = path / "finished.yaml"  # the limits of the training with which it has ended
 
     def __str__(self) -> str:
