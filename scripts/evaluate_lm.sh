@@ -2,6 +2,7 @@
 # Compute the perplexity of a language model on its validation and test text, as fairseq-eval-lm does.
 #
 # Usage: scripts/evaluate_lm.sh RUN [--average N | --average-best N] [--tokens-per-sample N] [--context-window N]
+#                               [--out DIR] [--checkpoint FILE --data BIN]
 #
 #   RUN                    a run folder of scripts/train.sh
 #   --average N            evaluate the average of the last N checkpoints (those saved by update, or else by epoch), not
@@ -14,6 +15,10 @@
 #                          least N tokens before it, except at the start of the text. N must be less than the tokens of
 #                          a sample. 0 is the fastest, and is what validation in training does.
 #                          (default: 400, as in the paper, or three quarters of a sample that is not longer)
+#   --checkpoint FILE --data BIN
+#                          in place of RUN: a checkpoint of fairseq-train, or a folder of checkpoints, and its binarized
+#                          data. The results are beside it, in evaluation/ with its name
+#   --out DIR              write the results to DIR, in place of RUN
 #
 # Each token of the text is scored once, with <unk> and the ends of lines. The text is not cut at lines, even if the
 # training cut it there. The command prints what it counted, and fails if a token was left out. With adaptive softmax

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Train one configuration into one run folder. The same command later goes on from the last checkpoint.
 #
-# Usage: scripts/train.sh CONFIG [--seed N] [--out RUN] [--gpus N | --cpu-processes N]
-#                         [--nodes N --node-rank R --master HOST:PORT] [key=value ...]
+# Usage: scripts/train.sh CONFIG [--seed N] [--out RUN] [--from RUN | --from CHECKPOINT]
+#                         [--gpus N | --cpu-processes N] [--nodes N --node-rank R --master HOST:PORT] [key=value ...]
 #
 #   CONFIG              a fairseq-hydra-train config, e.g. configs/multi30k_deen/rdrop.yaml
 #   --seed N            seed of the run (default: 1)
 #   --out RUN           run folder (default: runs/<folder and name of the config>/seed<N>, under the repository)
+#   --from RUN          start with the parameters of a trained model: the best checkpoint of another run, or a checkpoint.
+#                       It must have the architecture of the config and the dictionaries of the data
 #   --gpus N            GPUs of this machine (default: as many as can share the batch, and the CPU if there is none)
 #   --cpu-processes N   train on the CPU, with N processes
 #   --nodes N           machines that train together. Run the same command on each, in a folder that all share, with

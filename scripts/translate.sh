@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Translate raw text with a trained run: a line for a line, from files or from the standard input.
 #
-# Usage: scripts/translate.sh RUN [FILE...] [--interactive] [--nbest N] [--scores] [--beam N] [--lenpen X]
-#                             [--average N | --average-best N]
+# Usage: scripts/translate.sh RUN... [FILE...] [--interactive] [--nbest N] [--scores] [--beam N] [--lenpen X]
+#                             [--average N | --average-best N] [--checkpoint FILE --data BIN]
 #
-#   RUN               a run folder of scripts/train.sh
+#   RUN               a run folder of scripts/train.sh. Several runs translate as one model, an ensemble
 #   FILE              a text in UTF-8 with one sentence a line; - is the standard input, as is no FILE at all
 #   --interactive     ask for sentences at a prompt, and translate each at once; ^D ends it
 #   --nbest N         print the N best translations of each line, on N lines; N is at most the beam size
@@ -15,6 +15,9 @@
 #   --average N       translate with the average of the last N checkpoints (those saved by update, or else by epoch), not
 #                     with the checkpoint that is best on validation
 #   --average-best N  translate with the average of the N checkpoints that are best on validation
+#   --checkpoint FILE --data BIN
+#                     in place of RUN: a checkpoint of fairseq-train, or a folder of checkpoints, and its binarized data.
+#                     If no prepare script made the data, the lines are taken as tokens or subwords as they are
 #
 # The text becomes subwords as the data of the run did (normalization, tokens, case, BPE), and the translation becomes
 # plain text again. The run folder is enough for that: it can be moved to another machine, and its data be deleted.

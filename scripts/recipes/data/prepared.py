@@ -44,12 +44,17 @@ class Prepared:
             (folder / name).unlink(missing_ok=True)
 
 
+def is_prepared(folder: Path) -> bool:
+    """Return whether a prepare script has said in a folder how its data was prepared."""
+    return any((folder / name).is_file() for name in (SETTINGS, FORMER_SETTINGS, FORMER_TESTSETS))
+
+
 def read_prepared(folder: Path) -> Prepared:
     """Return how the data in a folder was prepared. Exit if no prepare script has written it there."""
     path = folder / SETTINGS
     if path.is_file():
         return _parse(path)
-    if any((folder / name).is_file() for name in (FORMER_SETTINGS, FORMER_TESTSETS)):
+    if is_prepared(folder):
         return _read_former(folder)
     sys.exit(f"{folder} holds no prepared data (no file {SETTINGS})")
 

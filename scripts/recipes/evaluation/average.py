@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from recipes import cli
-from recipes.evaluation.checkpoint_choice import failure_in_one_line
+from recipes.evaluation.safe_checkpoint import failure_in_one_line
 from recipes.files import whole_file
 from recipes.quiet import quiet
 

@@ -1,84 +1,145 @@
-"""Choose the checkpoint of a run that an evaluation uses, and check that it is safe to load."""
+"""Choose the checkpoints that an evaluation uses: those of a run, of several runs, or a file of fairseq's."""
 
 import argparse
-import ast
+import os
 import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256 as digest
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-from recipes.cli import Parser, positive
+from recipes.cli import Parser, check_each_once, positive
+from recipes.evaluation.bare_checkpoint import BareCheckpoint
+from recipes.evaluation.safe_checkpoint import failure_in_one_line, load, model_settings
 from recipes.files import own_folder, sha256
 from recipes.quiet import quiet
 from recipes.training.run_folder import RunFolder, check_path
-from recipes.training.settings import in_one_line
 
-# fairseq gives these settings of its models to Python's eval.
-EVALUATED = {
-    *("encoder_layers", "decoder_layers", "encoder_attention", "decoder_attention", "self_attention"),
-    *("project_input", "gated_attention", "downsample", "pretrained", "character_filters", "conv_feature_layers"),
-}
-FURTHER = re.compile(r"w2v_path|\w*pretrained_\w+")  # settings of fairseq's models that name another checkpoint
+LONGEST = 120  # characters of the name of an evaluation
 
 
-@contextmanager
-def failure_in_one_line(what: str) -> Iterator[None]:
-    """Exit with "WHAT failed: ..." in one line if fairseq fails inside a with statement. Hide what it logs."""
-    try:
-        with quiet():
-            yield
-    except Exception as error:
-        sys.exit(f"{what} failed: {in_one_line(error)}")
+class ModelParser(Parser):
+    """A parser of the arguments that say which model to use.
+
+    It gives `runs`, the run folders (or what stands in their place), `run`, the first of them, and `rest`, the words
+    after them.
+    """
+
+    several = rest = False
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return the arguments. Exit if they name no model, or name it in two ways."""
+        found = self.parse_intermixed_args(args, namespace)
+        words, files = found.words, found.checkpoint or []
+        count = len(words)
+        if self.rest:
+            count = next((number for number, word in enumerate(words) if number and not Path(word).is_dir()), count)
+            count = 0 if files else count if self.several else min(1, count)
+        runs, found.rest = words[:count], words[count:]
+        if files and runs:
+            self.error(f"--checkpoint stands in place of RUN: leave out {runs[0]}")
+        for word in runs:
+            if Path(word).is_file():
+                self.error(f"{word} is a file: give a run folder, or --checkpoint FILE --data BIN")
+        if bool(files) != (found.data is not None):
+            self.error("--checkpoint FILE and --data BIN go together")
+        if not runs and not files:
+            self.error("the following arguments are required: RUN, or --checkpoint FILE --data BIN")
+        if len(runs + files) > 1 and not self.several:
+            self.error(f"one model at a time, not {len(runs + files)}")
+        found.runs = [RunFolder(check_path(Path(word).resolve())) for word in runs]
+        found.runs += [BareCheckpoint(Path(file), found.data) for file in files]
+        check_each_once([getattr(run, "given", run.path) for run in found.runs])
+        if found.average or found.average_best:
+            for run in found.runs:
+                if isinstance(run, BareCheckpoint) and not run.is_folder:
+                    self.error(f"--average needs the folder of the checkpoints, not {run}")
+        found.run = found.runs[0]
+        return found
 
 
-def parser() -> Parser:
-    """Return a parser for the arguments that all evaluations share: the run, and which of its checkpoints to use."""
-    made = Parser()
-    made.add_argument("run", type=lambda text: RunFolder(check_path(Path(text).resolve())), metavar="RUN")
+def parser(several: bool = False, rest: bool = False, out: bool = False) -> ModelParser:
+    """Return a parser for the arguments that all evaluations share: the model, and which of its checkpoints to use.
+
+    Args:
+        several: whether several runs may be given, which decode together.
+        rest: whether other words may follow the runs. The first of them is no folder.
+        out: whether --out says where results go.
+    """
+    made = ModelParser()
+    made.several, made.rest = several, rest
+    made.add_argument("words", nargs="*", metavar="RUN")
+    made.add_argument("--checkpoint", action="append", metavar="FILE")
+    made.add_argument("--data", type=Path, metavar="BIN")
     which = made.add_mutually_exclusive_group()
     which.add_argument("--average", type=positive, metavar="N")
     which.add_argument("--average-best", type=positive, metavar="N")
+    if out:
+        made.add_argument("--out", type=lambda text: check_path(Path(text).resolve()), metavar="DIR")
     return made
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that nobody changes while it is evaluated, even if the training goes on."""
+    """Checkpoints that decode together, mostly one. Nobody changes them meanwhile, even if a training goes on."""
 
-    path: Path  # a copy of the run's checkpoint, or an average
-    origin: str  # how messages call the checkpoint
-    name: str  # "best", "average5", "average_best5", ...
-    facts: dict[str, Any]  # what the file of the scores says about the checkpoint
+    paths: tuple[Path, ...]  # copies of the runs' checkpoints, or averages
+    origin: str  # how messages call them
+    name: str  # "best", "average5", "average_best5", "ensemble_seed1+seed2", ...
+    facts: dict[str, Any]  # what the file of the scores says about them
     positions: tuple[int, int]  # how many tokens the model takes, of the source and of the target
+
+    @property
+    def path(self) -> Path:
+        """The only checkpoint."""
+        (path,) = self.paths
+        return path
+
+    @property
+    def fairseq_path(self) -> str:
+        """The checkpoints as fairseq's --path takes them."""
+        return ":".join(map(str, self.paths))
 
 
 @contextmanager
 def chosen_checkpoint(args: argparse.Namespace) -> Iterator[Checkpoint]:
-    """Give the checkpoint that the arguments of `parser` ask for. It is removed at the end."""
-    run, count = args.run, args.average or args.average_best
+    """Give the checkpoints that the arguments of `parser` ask for. They are removed at the end."""
+    count = args.average or args.average_best
     name = f"{'average' if args.average else 'average_best'}{count}" if count else "best"
-    if not count and not run.best.exists():
-        sys.exit(f"there is no {run.best}; has the run reached its first validation?")
-    with own_folder(run.path, "checkpoint") as temporary:
-        held = temporary / "checkpoint.pt"
-        origin = f"{name} of {run.checkpoints}" if count else str(run.best)
-        if count:
-            from recipes.evaluation import average  # this import takes seconds
+    for run in args.runs:
+        if not count and not run.best.exists():
+            hint = "" if isinstance(run, BareCheckpoint) else "; has the run reached its first validation?"
+            sys.exit(f"there is no {run.best}{hint}")
+    with own_folder(results_folder(args).path, "checkpoint") as temporary:
+        held = []
+        for number, run in enumerate(args.runs):
+            path = temporary / f"checkpoint{number or ''}.pt"
+            origin = f"{name} of {run.checkpoints}" if count else str(run.best)
+            if count:
+                from recipes.evaluation import average  # this import takes seconds
 
-            with quiet():
-                paths = average.choose(run.checkpoints, count, "best" if args.average_best else None)
-                average.save(average.average(paths), held)
-        else:
-            _copy(run.best, held)
-            if not zipfile.is_zipfile(held):
-                sys.exit(f"{origin} is cut short; --average N decodes without it")
-        yield _inspect(held, origin, name)
+                with quiet():
+                    paths = average.choose(run.checkpoints, count, "best" if args.average_best else None)
+                    average.save(average.average(paths), path)
+            else:
+                _copy(run.best, path)
+                if not zipfile.is_zipfile(path):
+                    hint = "" if isinstance(run, BareCheckpoint) else "; --average N decodes without it"
+                    sys.exit(f"{origin} is cut short{hint or ', or no checkpoint'}")
+            of_file = isinstance(run, BareCheckpoint) and not run.is_folder
+            held.append(_inspect(run, path, origin, run.best.stem if of_file else name))
+        yield held[0] if len(held) == 1 else _together(args.runs, held, name)
+
+
+def results_folder(args: argparse.Namespace) -> RunFolder:
+    """Return the folder for the results: --out, or else the first run, or the folder of the first checkpoint."""
+    out = getattr(args, "out", None)
+    return RunFolder(out) if out else args.run
 
 
 def _copy(source: Path, copy: Path) -> None:
@@ -91,54 +152,45 @@ def _copy(source: Path, copy: Path) -> None:
             return
 
 
-def _inspect(path: Path, origin: str, name: str) -> Checkpoint:
+def _inspect(run: RunFolder, path: Path, origin: str, name: str) -> Checkpoint:
     """Return a checkpoint with what is known about it. Exit if fairseq cannot, or must not, build its model."""
-    with failure_in_one_line(f"loading {origin}"):
-        import torch
-
-        import rdrop_fairseq.tasks  # noqa: F401  (registers all; PyTorch loads checkpoints of fairseq only after it)
-
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except UnpicklingError:
-            sys.exit(f"{origin} is not loaded: it holds more than weights and settings, which could be a program")
-        try:
-            args = state.get("args")
-            settings = _items(args if args is not None else state["cfg"]["model"])
-            updates = int(state["optimizer_history"][-1]["num_updates"])
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError):
-            settings = {}
-        if not settings:
-            sys.exit(f"{origin} is no checkpoint of fairseq")
-        for key, value in _texts(settings):
-            if "${" in value or (key in EVALUATED and not _is_arithmetic(value)):
-                sys.exit(f"{origin} is refused: fairseq could run its {key} as a program: {' '.join(value.split())}")
-            if FURTHER.fullmatch(key) and value not in ("", "None", "False"):
-                sys.exit(f"{origin} is refused: its {key} names another checkpoint, {' '.join(value.split())}")
-        source, target = (int(settings.get(f"max_{side}_positions") or 1024) for side in ("source", "target"))
-        facts = {"checkpoint": name, "updates": updates, "checkpoint_sha256": sha256(path)}
-        return Checkpoint(path, origin, name, facts, (source, target))
+    state = load(path, origin)
+    settings = model_settings(state)
+    source, target = (int(settings.get(f"max_{side}_positions") or 1024) for side in ("source", "target"))
+    if run.kind == "translation":
+        _check_vocabulary(state["model"], run, origin)
+    updates = int(state["optimizer_history"][-1]["num_updates"])
+    facts = {"checkpoint": name, "updates": updates, "checkpoint_sha256": sha256(path)}
+    return Checkpoint((path,), origin, name, facts, (source, target))
 
 
-def _items(section: Any) -> dict[str, Any]:
-    """Return the settings in a section of a checkpoint's config. fairseq stores sections in two forms."""
-    section = vars(section) if isinstance(section, argparse.Namespace) else section
-    return dict(section) if isinstance(section, Mapping) else {}
+def _check_vocabulary(model: dict[str, Any], run: RunFolder, origin: str) -> None:
+    """Exit if the embeddings of a model have another number of entries than the dictionaries of the data."""
+    for side, key in (("encoder", "source_lang"), ("decoder", "target_lang")):
+        rows = [len(value) for name, value in model.items() if name == f"{side}.embed_tokens.weight"]
+        dictionary = run.preparation[1] / f"dict.{run.setting(f'task.{key}', str)}.txt"
+        if rows and dictionary.is_file():
+            with failure_in_one_line(f"reading {dictionary}"):
+                from fairseq.data import Dictionary
+
+                entries = len(Dictionary.load(str(dictionary)))
+            if rows != [entries]:
+                sys.exit(
+                    f"{origin} was trained with other dictionaries: its {side} has {rows[0]} entries, and {dictionary} "
+                    f"{entries}; was the data prepared again?"
+                )
 
 
-def _texts(section: Any) -> Iterator[tuple[str, str]]:
-    """Yield the name and the value of each setting that is a text, in inner sections too."""
-    for key, value in _items(section).items():
-        if isinstance(value, str):
-            yield str(key), value
-        yield from _texts(value)
-
-
-def _is_arithmetic(text: str) -> bool:
-    """Return whether a Python expression holds only literals, lists, + and *, as "[(512, 3)] * 4" does."""
-    allowed = (ast.Expression, ast.List, ast.Tuple, ast.Constant, ast.BinOp, ast.Add, ast.Mult, ast.UnaryOp, ast.USub)
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return all(isinstance(node, (*allowed, ast.Load)) for node in ast.walk(tree))
+def _together(runs: list[RunFolder], held: list[Checkpoint], name: str) -> Checkpoint:
+    """Return the checkpoints of several runs as one ensemble. It is called by what tells the runs apart."""
+    given = [Path(getattr(run, "given", run.path)) for run in runs]
+    common = Path(os.path.commonpath([path.parent for path in given]))
+    parts = "+".join(re.sub(r"[^\w.-]", "-", str(path.relative_to(common)).removesuffix(".pt")) for path in given)
+    if len(parts) > LONGEST:
+        parts = f"{len(runs)}_{digest(parts.encode()).hexdigest()[:12]}"
+    called = f"ensemble_{parts}" + ("" if name == "best" else f"_{name}")
+    facts = {"checkpoint": called, "ensemble": [str(path) for path in given]}
+    facts |= {key: [checkpoint.facts[key] for checkpoint in held] for key in ("updates", "checkpoint_sha256")}
+    source, target = (min(checkpoint.positions[side] for checkpoint in held) for side in (0, 1))
+    origin = f"the ensemble of {' and '.join(checkpoint.origin for checkpoint in held)}"
+    return Checkpoint(tuple(path for one in held for path in one.paths), origin, called, facts, (source, target))

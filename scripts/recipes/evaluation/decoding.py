@@ -11,8 +11,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recipes.cli import MOST, STEEPEST
-from recipes.data.prepared import Prepared, read_prepared
-from recipes.evaluation.checkpoint_choice import Checkpoint, failure_in_one_line
+from recipes.data.prepared import Prepared, is_prepared, read_prepared
+from recipes.evaluation.checkpoint_choice import Checkpoint
+from recipes.evaluation.plain_data import PlainData
+from recipes.evaluation.safe_checkpoint import failure_in_one_line
 from recipes.files import read_lines
 from recipes.quiet import quiet
 from recipes.training.run_folder import RunFolder
@@ -46,6 +48,7 @@ class Run:
     generation: dict[str, Any]  # the settings of fairseq's GenerationConfig that the run's config sets
     post_process: str | None  # which kind of subwords to join: subword_nmt, sentencepiece, ...
     cpu: bool | None  # whether to decode without a GPU
+    plain: PlainData | None = None  # the data, if fairseq-preprocess alone has made it
 
     def references(self, kind: str, name: str) -> list[list[str]]:
         """Return the references of a text: the files NAME.LANG, NAME.LANG0, ... in the folder `kind`, "raw" or "tok".
@@ -53,6 +56,8 @@ class Run:
         These are the names that multi-bleu.perl looks for. A file of the source language is no reference, even if that
         language is called LANG0.
         """
+        if self.plain:
+            return [self.plain.reference(kind, name)]
         stem = f"{self.bin.parent}/{kind}/{name}."
         names = [f"{self.target}{number}" for number in ("", *range(10))]
         found = [path for lang in names if lang != self.source and (path := Path(stem + lang)).exists()]
@@ -98,27 +103,46 @@ class Hypothesis(NamedTuple):
 EMPTY = Hypothesis("", 0.0, 1)
 
 
-def read_run(run: RunFolder, *, of_data: bool = True) -> Run:
+def read_run(run: RunFolder, *others: RunFolder, of_data: bool = True) -> Run:
     """Return what decoding needs to know about a run. Exit if it trains no translation, or if its data is missing.
 
     Args:
+        others: runs that decode with it. Exit unless they have its languages and its dictionaries.
         of_data: whether texts of the data are decoded. For other texts the run folder holds what is needed.
     """
     folder, data = (run.data.parent, run.data) if of_data else run.preparation
+    source, target = languages(run)
+    post_process = run.setting("common_eval.post_process", str, "subword_nmt")
+    if post_process not in (None, *SUBWORDS):
+        sys.exit(f"{run.train_yaml}, common_eval.post_process: must be one of {SUBWORDS}, not '{post_process}'")
+    plain = None
+    if not is_prepared(folder) and (data / f"dict.{target}.txt").is_file():
+        told = OmegaConf.select(run.config, "common_eval.post_process") is not None
+        plain = PlainData(data, source, target, post_process if told else None)
+        prepared, post_process = plain.prepared, plain.post_process
+    else:
+        prepared = read_prepared(folder)
+        if prepared.pieces:  # whatever the config says: configs are copied from data with BPE
+            post_process = "sentencepiece"
+    run.check_dictionaries(data)
+    for other in others:
+        if languages(other) != (source, target):
+            pair = "-".join(languages(other))
+            sys.exit(f"{other} translates {pair}, and {run} {source}-{target}: they cannot decode together")
+        if other.known_dictionaries() != run.known_dictionaries():
+            sys.exit(f"{other} was trained with other dictionaries than {run}: they cannot decode together")
+    generation, cpu = run.setting("generation", dict) or {}, run.setting("common.cpu", bool)
+    return Run(run, data, prepared, source, target, generation, post_process, cpu, plain)
+
+
+def languages(run: RunFolder) -> tuple[str, str]:
+    """Return the source and the target language of a run. Exit if its config does not say them."""
     source, target = (run.setting(f"task.{side}_lang", str) for side in ("source", "target"))
     for key, language in (("source_lang", source), ("target_lang", target)):
         if not LANGUAGE.fullmatch(language or ""):
             wrong = f"must be a language as in 'de', not '{language}'; is this a run of a translation task?"
             sys.exit(f"{run.train_yaml}, task.{key}: {wrong}")
-    post_process = run.setting("common_eval.post_process", str, "subword_nmt")
-    if post_process not in (None, *SUBWORDS):
-        sys.exit(f"{run.train_yaml}, common_eval.post_process: must be one of {SUBWORDS}, not '{post_process}'")
-    prepared = read_prepared(folder)
-    if prepared.pieces:  # whatever the config says: configs are copied from data with BPE
-        post_process = "sentencepiece"
-    run.check_dictionaries(data)
-    generation, cpu = run.setting("generation", dict) or {}, run.setting("common.cpu", bool)
-    return Run(run, data, prepared, source, target, generation, post_process, cpu)
+    return source, target
 
 
 def decoding_of(run: Run, **changes: float | None) -> dict[str, Any]:
@@ -164,7 +188,7 @@ def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any],
         "source-lang": run.source,
         "target-lang": run.target,
         "gen-subset": subset,
-        "path": checkpoint.path,
+        "path": checkpoint.fairseq_path,
         # fairseq would read embeddings from these files when it builds the model, though the checkpoint holds them.
         "model-overrides": '{"embed_path": None, "encoder_embed_path": None, "decoder_embed_path": None}',
         "post-process": run.post_process or False,

@@ -40,16 +40,21 @@ def a_file(text: str) -> Path:
 
 def translator_of(args: Namespace) -> Translator:
     """Return the translator for the model that the arguments name. Exit if something of it is missing or wrong."""
-    run = decoding.read_run(args.run, of_data=False)
-    preparation = Preparation(args.run.preparation[0])
-    encode, text = preparation.encode(run.source), preparation.text(run.target)
+    run = decoding.read_run(*args.runs, of_data=False)
+    if run.plain:
+        warn(
+            f"{run.bin.parent} has no settings.json: each line is taken as the tokens or subwords that the model knows"
+        )
+    else:
+        preparation = Preparation(args.run.preparation[0])
+        encode, text = preparation.encode(run.source), preparation.text(run.target)
     how = decoding.decoding_of(run, beam=args.beam, lenpen=args.lenpen)
     if args.nbest > how["beam"]:
         sys.exit(f"--nbest {args.nbest}: must be at most the beam size, {how['beam']}")
     with chosen_checkpoint(args) as checkpoint:
         languages = run.source, run.target
         engine = FairseqEngine(
-            [checkpoint.path], checkpoint.origin, checkpoint.positions[0], run.bin, languages, bool(run.cpu)
+            checkpoint.paths, checkpoint.origin, checkpoint.positions[0], run.bin, languages, bool(run.cpu)
         )
     from fairseq.data.data_utils import post_process
 
@@ -57,6 +62,11 @@ def translator_of(args: Namespace) -> Translator:
         return text([post_process(line, run.post_process) for line in lines])
 
     return Translator(engine, encode, decode, how, args.nbest, note=warn)
+
+
+def same(lines: list[str]) -> list[str]:
+    """Return lines as they are."""
+    return lines
 
 
 def warn(message: str) -> None:
@@ -132,17 +142,16 @@ def quiet_end() -> Iterator[None]:
 
 def main() -> None:
     """Run the command translate.sh."""
-    arguments = parser()
-    arguments.add_argument("files", nargs="*", metavar="FILE")
+    arguments = parser(several=True, rest=True)
     arguments.add_argument("--interactive", action="store_true")
     arguments.add_argument("--nbest", type=cli.positive, default=1)
     arguments.add_argument("--scores", action="store_true")
     arguments.add_argument("--beam", type=cli.positive)
     arguments.add_argument("--lenpen", type=cli.penalty)
-    args = arguments.parse_intermixed_args()
-    if args.interactive and args.files:
-        arguments.error(f"--interactive reads no file: leave out {args.files[0]}")
-    files = [a_file(name) for name in args.files] or [STDIN]
+    args = arguments.parse_args()
+    if args.interactive and args.rest:
+        arguments.error(f"--interactive reads no file: leave out {args.rest[0]}")
+    files = [a_file(name) for name in args.rest] or [STDIN]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     with quiet_end():

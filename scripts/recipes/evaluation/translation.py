@@ -1,20 +1,22 @@
 """Decode the test sets of a translation run and score them: the command scripts/evaluate_translation.sh."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from recipes import cli
 from recipes.data.preparation import text_of, tokens_of
 from recipes.evaluation import decoding
-from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, parser
+from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, parser, results_folder
 from recipes.evaluation.score import describe, scores, text_metrics, write_scored
 from recipes.files import whole_folder
 from recipes.text.plain import plain_text
 
 
-def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], name: str) -> None:
-    """Decode the test sets as `decoding_of` says. Print their scores, and write all to the evaluation of that name."""
-    out = run.folder.evaluation(name)
+def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out: Path) -> None:
+    """Decode the test sets as `decoding_of` says. Print their scores, and write all to a folder."""
+    if run.plain:
+        print(run.plain)
     text_metrics(run.target, run.prepared.lowercase)  # exits before hours of decoding if it cannot score
     settings = ", ".join(f"{key} {value}" for key, value in how.items())
     with whole_folder(out) as part:
@@ -40,13 +42,13 @@ def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], nam
 
 def main() -> None:
     """Run the command evaluate_translation.sh."""
-    arguments = parser()
+    arguments = parser(several=True, out=True)
     arguments.add_argument("--beam", type=cli.positive)
     arguments.add_argument("--lenpen", type=cli.penalty)
     args = arguments.parse_args()
-    run = decoding.read_run(args.run)
+    run = decoding.read_run(*args.runs)
     changes = {"beam": args.beam, "lenpen": args.lenpen}
     how = decoding.decoding_of(run, **changes)
     with chosen_checkpoint(args) as checkpoint:
         suffix = "".join(f"_{key}{value:g}" for key, value in changes.items() if value is not None)
-        evaluate(run, checkpoint, how, checkpoint.name + suffix)
+        evaluate(run, checkpoint, how, results_folder(args).evaluation(checkpoint.name + suffix))

@@ -26,6 +26,7 @@ from recipes.training.job import TORCHRUN, Job, Options, find_job
 from recipes.training.new_run import check_data, name_of, open_folder, run_config
 from recipes.training.run_folder import RunFolder
 from recipes.training.settings import read, refuse_missing_start, setting
+from recipes.training.start_from import check_same, find_start
 
 AGAIN = "the same command goes on from the last checkpoint"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,6 +38,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("words", nargs="*", metavar="CONFIG key=value")
     parser.add_argument("--seed", type=cli.natural, default=1)
     parser.add_argument("--out", type=a_folder)
+    parser.add_argument("--from", dest="source", type=a_model)
     parser.add_argument("--gpus", type=cli.positive)
     parser.add_argument("--cpu-processes", type=cli.positive)
     parser.add_argument("--nodes", type=cli.positive)
@@ -66,6 +68,13 @@ def a_folder(text: str) -> RunFolder:
     return RunFolder(Path(text))
 
 
+def a_model(text: str) -> Path:
+    """Return the absolute path of the run folder or the checkpoint that the command line says."""
+    if not text:
+        raise argparse.ArgumentTypeError("needs a value")
+    return Path(text).resolve()
+
+
 def default_folder(config: Path, seed: int) -> RunFolder:
     """Return the run folder of a config and a seed under runs/ in the repository, as a path from the working directory.
 
@@ -76,7 +85,9 @@ def default_folder(config: Path, seed: int) -> RunFolder:
     return RunFolder(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
 
 
-def read_recipe(config: Path, run: RunFolder, seed: int, overrides: list[str]) -> tuple[DictConfig, Batch]:
+def read_recipe(
+    config: Path, run: RunFolder, seed: int, overrides: list[str], starts: bool = False
+) -> tuple[DictConfig, Batch]:
     """Return the config of a run without what only says how its batch is shared, and that batch.
 
     So another size of the batch on one GPU leaves the recipe as it is, unless update_freq is given too.
@@ -84,14 +95,14 @@ def read_recipe(config: Path, run: RunFolder, seed: int, overrides: list[str]) -
     keys = [override.split("=")[0] for override in overrides]
     if "distributed_training.distributed_world_size" in keys:
         sys.exit("distributed_training.distributed_world_size is the recipe's number of GPUs: use --gpus")
-    whole = run_config(config, run, seed, overrides)
-    if not run.last.exists():
+    whole = run_config(config, run, seed, overrides, starts)
+    if not run.last.exists() and not starts:
         refuse_missing_start(whole)
     size = size_key(read(config))
     if size not in keys or setting(whole, size) is None or "optimization.update_freq" in keys:
         return whole, find_batch(whole)
     others = [override for override, key in zip(overrides, keys, strict=True) if key != size]
-    recipe = run_config(config, run, seed, others)
+    recipe = run_config(config, run, seed, others, starts)
     return recipe, find_batch(recipe, setting(whole, size))
 
 
@@ -134,9 +145,15 @@ def announce(run: RunFolder, job: Job, batch: Batch, unused: int, arguments: lis
     print(f"fairseq's command:\n  {command_line(job, arguments)}", flush=True)
 
 
-def train(config: Path, run: RunFolder, seed: int, overrides: list[str], options: Options) -> None:
-    """Train a run to its end. Exit with the reason if that fails."""
-    recipe, batch = read_recipe(config, run, seed, overrides)
+def train(
+    config: Path, run: RunFolder, seed: int, overrides: list[str], options: Options, source: Path | None = None
+) -> None:
+    """Train a run to its end, from the parameters of the model `source` if that is given. Exit if it fails."""
+    goes_on = bool(run.saved())
+    if source and goes_on:
+        check_same(run, source)
+    starts = source is not None or (goes_on and run.started_from.exists())
+    recipe, batch = read_recipe(config, run, seed, overrides, starts)
     check_data(recipe, config)
     import torch  # takes seconds, and what is refused before should be refused at once
 
@@ -144,7 +161,8 @@ def train(config: Path, run: RunFolder, seed: int, overrides: list[str], options
     job = find_job(options, os.environ, gpus, bool(setting(recipe, "common.cpu")), batch)
     if job.cpu and setting(recipe, "common.fp16"):
         sys.exit("common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true")
-    locks = open_folder(recipe, run, job.first_rank)
+    start = find_start(source, recipe, run) if source and not goes_on and job.first_rank == 0 else None
+    locks = open_folder(recipe, run, job.first_rank, start)
     next_step = f" Next: {run.next_step}" if run.next_step else ""
     if locks is None:
         if job.first_rank == 0:
@@ -157,6 +175,8 @@ def train(config: Path, run: RunFolder, seed: int, overrides: list[str], options
     log = ranks.Log(run.log if job.first_rank == 0 else run.path / f"train.{job.first_rank}.log")
     if job.first_rank == 0:
         chosen_by_batch = job.world_size == job.local and options.gpus is None and not job.cpu
+        if start:
+            print(f"Starting from {start.path}")
         announce(run, job, batch, gpus - job.local if chosen_by_batch else 0, arguments)
     problem = ranks.train(job, arguments, batch, log, locks)
     if problem:
@@ -188,4 +208,4 @@ def main() -> None:
     args = parse()
     options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
     run = args.out or default_folder(args.config, args.seed)
-    train(args.config, run, args.seed, args.overrides, options)
+    train(args.config, run, args.seed, args.overrides, options, args.source)

@@ -5,15 +5,17 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from recipes.cli import ROOT
-from recipes.files import lock, sha256, whole_folder, write_whole
+from recipes.files import lock, whole_folder, write_whole
 from recipes.layout import copy_of_preparation
 from recipes.training.checkpoints import is_finished, mend_last_checkpoint
-from recipes.training.run_folder import RunFolder
-from recipes.training.settings import differences, is_bound, read, refuse_what_breaks_a_run, setting
+from recipes.training.run_folder import RunFolder, checksums
+from recipes.training.settings import STARTS, differences, is_bound, read, refuse_what_breaks_a_run, setting
+from recipes.training.start_from import Start, forget
 
 PATIENCE = 10  # seconds that the processes of a killed run have to end
 WAIT_FOR_RANK_0 = 300  # seconds that rank 0 has to make the run folder
@@ -25,13 +27,17 @@ def name_of(run: RunFolder) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def run_config(config: Path, run: RunFolder, seed: int, overrides: list[str]) -> DictConfig:
-    """Return the config of a run: the file, the overrides (KEY=VALUE), and where the run keeps its files."""
+def run_config(config: Path, run: RunFolder, seed: int, overrides: list[str], starts: bool = False) -> DictConfig:
+    """Return the config of a run: the file, the overrides (KEY=VALUE), and where the run keeps its files.
+
+    Args:
+        starts: whether the run starts with the parameters that the run folder holds.
+    """
     name = name_of(run)
     for sign in (":", "${"):
         if sign in name:
             sys.exit(f"{name}: fairseq cannot use a run folder with '{sign}' in its path; use another --out")
-    fixed = {
+    fixed: dict[str, Any] = {
         "common": {"seed": seed, "user_dir": "rdrop_fairseq", "tensorboard_logdir": f"{name}/tensorboard"},
         "checkpoint": {"save_dir": f"{name}/checkpoints"},
         # fairseq's working directory stays the same. train.sh keeps the log, and with it what is printed at a crash.
@@ -43,6 +49,11 @@ def run_config(config: Path, run: RunFolder, seed: int, overrides: list[str]) ->
     }
     cfg = read(config, overrides)
     refuse_what_breaks_a_run(cfg, fixed)
+    if starts:
+        for key in STARTS:
+            if setting(cfg, key):
+                sys.exit(f"{key}={setting(cfg, key)}: leave it out: --from says what the run starts from")
+        fixed["checkpoint"]["finetune_from_model"] = f"{name}/{run.start.name}"
     cfg.merge_with(fixed)
     return cfg
 
@@ -76,12 +87,13 @@ def refuse_other_run(cfg: DictConfig, run: RunFolder) -> None:
 
 def dictionaries(cfg: DictConfig) -> str:
     """Return the checksums of the dictionaries of the data, as sha256sum writes them."""
-    files = sorted((ROOT / str(setting(cfg, "task.data"))).glob("dict*.txt"))
-    return "".join(f"{sha256(file)}  {file.name}\n" for file in files)
+    return checksums(ROOT / str(setting(cfg, "task.data")))
 
 
-def open_folder(cfg: DictConfig, run: RunFolder, first_rank: int) -> list[int] | None:
+def open_folder(cfg: DictConfig, run: RunFolder, first_rank: int, start: Start | None = None) -> list[int] | None:
     """Lock the run folder, and make it or check it. A process without rank 0 waits until rank 0 has done so.
+
+    A new run keeps the parameters from which it starts, if `start` holds some.
 
     Returns:
         The file descriptors that the processes of the training must keep open: they hold the lock. None if the run is
@@ -100,6 +112,10 @@ def open_folder(cfg: DictConfig, run: RunFolder, first_rank: int) -> list[int] |
     mend_last_checkpoint(run)
     if is_finished(cfg, run):  # once the checkpoint is mended, or by the training that held the lock
         return None
+    if not run.saved():
+        forget(run)
+        if start:
+            start.write(run)
     make_folder(cfg, run)
     return [held]
 

@@ -24,6 +24,11 @@ def check_path(path: Path) -> Path:
     return path
 
 
+def checksums(data: Path) -> str:
+    """Return the checksums of the dictionaries of binarized data, as sha256sum writes them."""
+    return "".join(f"{sha256(file)}  {file.name}\n" for file in sorted(data.glob("dict*.txt")))
+
+
 class RunFolder:
     """The folder of one training run. What is wrong in it ends the program with one line that names the file.
 
@@ -40,6 +45,8 @@ class RunFolder:
         self.dictionaries = path / "dictionaries.txt"  # checksums of the dictionaries that the run is trained with
         self.train_yaml = path / "train.yaml"  # the config
         self.prepared = path / "prepared"  # what translating needs of the data
+        self.start = path / "start.pt"  # the parameters that the run started with, if --from named a model
+        self.started_from = path / "started_from.txt"  # the checksum and the path of that model's checkpoint
         self.finished = path / "finished.yaml"  # the limits of the training with which it has ended
 
     def __str__(self) -> str:
@@ -109,6 +116,15 @@ class RunFolder:
         if self.prepared.is_dir():
             return check_path(self.prepared), check_path(self.prepared / "bin")
         return self.data.parent, self.data
+
+    def known_dictionaries(self) -> str:
+        """Return the checksums of the dictionaries that the run was trained with, as sha256sum writes them.
+
+        If the folder does not say them, they are those of the data.
+        """
+        if self.dictionaries.exists():
+            return self.dictionaries.read_text(encoding="utf-8", errors="replace")
+        return checksums(self.data)
 
     def check_dictionaries(self, folder: Path) -> None:
         """Exit if a dictionary in a folder is not that with which the run was trained, if the run folder says which."""

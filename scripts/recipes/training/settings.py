@@ -31,9 +31,7 @@ FREE = re.compile(
 ENDS_AT_MAX_UPDATE = {"cosine": "max_update", "polynomial_decay": "total_num_update", "tri_stage": "max_update"}
 
 # Settings that would break a run, or would be overruled without a message, and what to use instead.
-RESTART = (
-    "checkpoint.finetune_from_model=FILE starts a run from a model, and checkpoint.continue_once=FILE from its state"
-)
+RESTART = "--from RUN_OR_CHECKPOINT starts a run from a model, and checkpoint.continue_once=FILE from its whole state"
 REFUSED = {
     r"common\.seed": "--seed sets it",
     r"common\.user_dir": "it is the plugin's, rdrop_fairseq",
@@ -47,6 +45,7 @@ REFUSED = {
     r"distributed_training\.(device_id|nprocs_per_node"
     r"|distributed_(init_method|no_spawn|num_procs|port|rank))": "--gpus, --cpu-processes, --nodes and --master set it",
 }
+STARTS = ("checkpoint.continue_once", "checkpoint.finetune_from_model")  # they name a checkpoint to start from
 HARMLESS = (None, False, "", "checkpoint_last.pt")  # the values of these settings that are fairseq's defaults
 
 
@@ -102,7 +101,7 @@ def refuse_what_breaks_a_run(cfg: DictConfig, fixed: dict[str, Any]) -> None:
 
 def refuse_missing_start(cfg: DictConfig) -> None:
     """Exit if the checkpoint from which a new run is to start does not exist. fairseq would start from nothing."""
-    for key in ("checkpoint.continue_once", "checkpoint.finetune_from_model"):
+    for key in STARTS:
         file = setting(cfg, key)
         if isinstance(file, str) and file and "://" not in file and not (ROOT / file).is_file():
             sys.exit(f"{key}={file}: there is no such file")

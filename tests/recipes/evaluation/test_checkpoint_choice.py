@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipes.evaluation import checkpoint_choice, translation
+from recipes.evaluation import safe_checkpoint, translation
 from support.in_process import refused
 from support.learned_run import chosen, tree
 
@@ -72,7 +72,7 @@ def _model(**settings: object):
     def change_model(run_folder: Path) -> None:
         path = run_folder / "checkpoints/checkpoint_best.pt"
         state = torch.load(path, weights_only=True)
-        state["cfg"]["model"] = checkpoint_choice._items(state["cfg"]["model"]) | settings
+        state["cfg"]["model"] = safe_checkpoint.items(state["cfg"]["model"]) | settings
         torch.save(state, path)
 
     return change_model
@@ -111,6 +111,6 @@ def test_a_checkpoint_that_cannot_or_must_not_be_loaded_is_refused(changed, spoi
 
 def test_arithmetic_of_literals_is_no_program():
     for text in ("[(512, 3)] * 4 + [(768, 3)]", "True", "-1", "3", " [(512, 10, 5)] + [(512,2,2)]*2 "):
-        assert checkpoint_choice._is_arithmetic(text)
+        assert safe_checkpoint.is_arithmetic(text)
     for text in ("print(1)", "a", "[].__class__", "(x for x in [])", "f'{1}'", "[1][0]", "lambda: 1", "1 +", "\0", ""):
-        assert not checkpoint_choice._is_arithmetic(text)
+        assert not safe_checkpoint.is_arithmetic(text)

@@ -11,7 +11,7 @@ import torch
 import yaml
 from fairseq import checkpoint_utils
 from fairseq.data import data_utils
-from recipes.evaluation import checkpoint_choice, language_model, report
+from recipes.evaluation import language_model, report, safe_checkpoint
 from support import command_line, toy_run
 from support.in_process import call, printed, refused
 from support.learned_run import contents, train_run, tree
@@ -158,7 +158,7 @@ def _spoil_model(state: dict) -> None:
 
 
 def _spoil_filters(state: dict) -> None:
-    state["cfg"]["model"] = checkpoint_choice._items(state["cfg"]["model"]) | {"character_filters": "print(1)"}
+    state["cfg"]["model"] = safe_checkpoint.items(state["cfg"]["model"]) | {"character_filters": "print(1)"}
 
 
 @pytest.mark.parametrize("run_folder", ["plain"], indirect=True)

@@ -94,8 +94,8 @@ def evaluated(changed, monkeypatch):
         decoded = [[decoding.Hypothesis(line, -1.0, 9)] for line in tokens]
         monkeypatch.setattr(decoding, "generate", lambda *_: decoded)
         monkeypatch.setattr(decoding.Run, "testsets", ["made_up"])
-        unused = checkpoint_choice.Checkpoint(Path("unused.pt"), "unused", "best", {}, (9, 9))
-        translation.evaluate(decoding.read_run(RunFolder(changed)), unused, {"beam": 5}, "best")
+        unused = checkpoint_choice.Checkpoint((Path("unused.pt"),), "unused", "best", {}, (9, 9))
+        translation.evaluate(decoding.read_run(RunFolder(changed)), unused, {"beam": 5}, changed / "evaluation/best")
         return json.loads((changed / "evaluation/best/made_up.json").read_text())
 
     return evaluate

@@ -90,7 +90,7 @@ def test_the_folder_of_a_run_has_the_names_of_config_and_seed(configs, monkeypat
         ("hydra.verbose=true", "hydra.verbose=True: leave it out"),
         (
             "checkpoint.restore_file=/mine.pt",
-            "would start from that file each time; checkpoint.finetune_from_model=FILE",
+            "would start from that file each time; --from RUN_OR_CHECKPOINT starts",
         ),
         ("checkpoint.continue_once=/none.pt", "checkpoint.continue_once=/none.pt: there is no such file"),
         ("checkpoint.finetune_from_model=/none.pt", "checkpoint.finetune_from_model=/none.pt: there is no such file"),
