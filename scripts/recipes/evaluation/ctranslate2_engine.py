@@ -4,28 +4,29 @@ import logging
 import math
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from recipes import cli
 from recipes.data.options import cores
 from recipes.evaluation.decoding import MAX_TOKENS, Hypothesis
 from recipes.evaluation.exported import ExportFolder
 from recipes.training.settings import in_one_line
 
-# Settings of fairseq's GenerationConfig that CTranslate2 knows as well, and the values with which the others do nothing.
+# Settings of fairseq's GenerationConfig that CTranslate2 knows too, and values with which the others do nothing.
 KNOWN = {"beam", "lenpen", "unnormalized", "max_len_a", "max_len_b", "min_len", "no_repeat_ngram_size"}
 WITHOUT_EFFECT = {
-    **{"temperature": 1, "sampling": False, "sampling_topk": -1, "sampling_topp": -1, "unkpen": 0},
-    **{"diverse_beam_groups": -1, "diverse_beam_strength": 0.5, "diversity_rate": -1, "match_source_len": False},
+    "temperature": 1,
+    "sampling": False,
+    "sampling_topk": -1,
+    "sampling_topp": -1,
+    "unkpen": 0,
+    "diverse_beam_groups": -1,
+    "diverse_beam_strength": 0.5,
+    "diversity_rate": -1,
+    "match_source_len": False,
 }
 SPECIAL = {"<s>", "</s>", "<blank>"}  # fairseq does not print them, either
-
-
-def check_installed() -> None:
-    """Exit if CTranslate2 is not installed."""
-    if find_spec("ctranslate2") is None:
-        sys.exit("not installed: ctranslate2; run make install, or pip install ctranslate2")
 
 
 def check_settings(how: dict[str, Any], where: str) -> None:
@@ -45,7 +46,7 @@ class CTranslate2Engine:
             cpu: whether to use no GPU.
             threads: how many threads the CPU's matrices take, in place of those that are said above.
         """
-        check_installed()
+        cli.need(["ctranslate2"])
         import ctranslate2
 
         self.path, self.facts = export.path, export.facts
@@ -68,7 +69,7 @@ class CTranslate2Engine:
     def translate(self, lines: list[str], how: dict[str, Any], nbest: int) -> list[list[Hypothesis]]:
         """Return the hypotheses of each line. See `Engine`. CTranslate2 itself puts lines of like length together.
 
-        Exit if it does not know a setting. A hypothesis that has no end when it is as long as `how` allows is cut there.
+        Exit if it does not know a setting. A hypothesis without an end is cut where it is as long as `how` allows.
         """
         check_settings(how, "decoding")
         sources = [line.split() for line in lines]

@@ -1,4 +1,4 @@
-"""Convert a checkpoint of fairseq to CTranslate2 with that library's own converter, if its format can hold the model."""
+"""Convert a checkpoint of fairseq to CTranslate2 with that library's own converter, if it can hold the model."""
 
 import re
 import sys
@@ -18,6 +18,7 @@ _LAYER = (
     r"(self_attn|encoder_attn)\.((in|out|k|v|q)_proj\.(weight|bias)|in_proj_(weight|bias))"
     r"|(self_attn_layer_norm|encoder_attn_layer_norm|final_layer_norm|fc1|fc2|layer_norms\.\d)\.(weight|bias)"
 )
+LONGEST = 300  # characters of a message; fairseq names each of a hundred parameters
 READ = re.compile(
     r"(encoder|decoder)\.(version|embed_positions\.(_float_tensor|weights)"
     rf"|(embed_tokens|embed_positions|layer_norm|layernorm_embedding)\.(weight|bias)|layers\.\d+\.({_LAYER}))"
@@ -33,6 +34,8 @@ UNKNOWN = {
     "no_decoder_final_norm": "a decoder without a last normalization",
     "quant_noise_scalar": "weights that are rounded in each forward (quant_noise.scalar)",
 }
+INNER = ("encoder", "decoder", "quant_noise")  # sections
+SIDES = ("input", "output")
 TRANSFORMERS = ("transformer", "transformer_align")  # whose architectures fairseq counts to these models
 
 
@@ -51,37 +54,38 @@ def settings_of(given: Mapping[str, Any]) -> Namespace:
     arch = given.get("arch") or given.get("_name")
     if ARCH_MODEL_NAME_REGISTRY.get(arch) not in TRANSFORMERS:
         sys.exit(f"CTranslate2 cannot hold this model: it is '{arch}', and no Transformer for translation")
-    whole = Namespace(**given)
-    if "encoder" not in given and "decoder" not in given:
+    # What stands beside an inner section for the same, such as encoder_layers, has no effect in the training.
+    inner = [section for section in INNER if given.get(section) is not None]
+    outside = tuple(f"{section}_" for section in inner)
+    whole = Namespace(**{key: value for key, value in given.items() if not key.startswith(outside)})
+    if not inner:
         ARCH_CONFIG_REGISTRY.get(arch, lambda _: None)(whole)
     flat: dict[str, Any] = {}
     for name, value in asdict(TransformerConfig.from_namespace(whole)).items():
         flat |= {f"{name}_{inner}": part for inner, part in value.items()} if isinstance(value, dict) else {name: value}
     files = {key: None for key in flat if key.endswith("embed_path")}  # the checkpoint itself holds the embeddings
-    return Namespace(**vars(whole) | flat | files | {"arch": arch, "task": "translation"})
+    # Without the name and the inner sections, by which fairseq would build the model in another way.
+    outer = {key: value for key, value in vars(whole).items() if key not in ("_name", *INNER)}
+    return Namespace(**outer | flat | files | {"arch": arch, "task": "translation"})
 
 
 def refuse_what_it_cannot_hold(settings: Namespace, parameters: Mapping[str, Any]) -> None:
     """Exit, saying why, if CTranslate2 or its converter does not know a part of the model."""
     own = vars(settings)
     reasons = [reason for name, reason in UNKNOWN.items() if own.get(name)]
-    for side in ("input", "output"):
-        if own[f"decoder_{side}_dim"] != own["decoder_embed_dim"]:
-            reasons.append(f"an {side} of the decoder of another size than its layers (decoder.{side}_dim)")
+    sizes = {f"decoder_{side}_dim": f"another size of the decoder's {side} than of its layers" for side in SIDES}
+    reasons += [reason for name, reason in sizes.items() if own[name] != own["decoder_embed_dim"]]
     if not reasons:
         reasons = [f"the parameters {name}" for name in parameters if not READ.fullmatch(name)][:1]
     if reasons:
         sys.exit(f"CTranslate2 cannot hold this model: it has {' and '.join(reasons)}")
 
 
-def convert(
-    state: Mapping[str, Any], given: Mapping[str, Any], dictionaries: Path, langs: tuple[str, str], out: Path, to: str
-) -> None:
+def convert(checkpoint: Path, dictionaries: Path, langs: tuple[str, str], out: Path, to: str) -> None:
     """Write the model of a checkpoint as CTranslate2 reads it. Exit if it cannot hold the model.
 
     Args:
-        state: the checkpoint, loaded.
-        given: the settings of its model.
+        checkpoint: a file that is safe to load.
         dictionaries: the folder with dict.LANG.txt of the source and of the target language, which `langs` names.
         out: a folder that does not exist.
         to: how the weights are stored, such as "int8"; one of `quantizations()`.
@@ -90,7 +94,11 @@ def convert(
     from ctranslate2.converters import FairseqConverter
 
     with quiet():
-        settings = settings_of(given)
+        import rdrop_fairseq  # noqa: F401  (PyTorch loads checkpoints of fairseq only after this import)
+
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        args = state.get("args")
+        settings = settings_of(state["cfg"]["model"] if args is None else vars(args))
         refuse_what_it_cannot_hold(settings, state["model"])
         with tempfile.TemporaryDirectory() as folder:
             file = f"{folder}/checkpoint.pt"
@@ -99,7 +107,7 @@ def convert(
                 FairseqConverter(file, str(dictionaries), *langs).convert(str(out), quantization=to)
             except Exception as error:  # of many kinds: the library, fairseq and PyTorch have their own
                 reasons = re.findall(r"^- (.*)", str(error), re.MULTILINE)
-                sys.exit(f"CTranslate2 cannot hold this model: {' and '.join(reasons) or in_one_line(error)}")
+                sys.exit(f"CTranslate2 cannot hold this model: {' and '.join(reasons) or in_one_line(error)[:LONGEST]}")
 
 
 def quantizations() -> tuple[str, ...]:

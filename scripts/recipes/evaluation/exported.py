@@ -19,7 +19,6 @@ class Exported:
     source: str  # language
     target: str
     generation: dict[str, Any]  # how to decode: settings of fairseq's GenerationConfig by name
-    post_process: str | None  # which kind of subwords to join: subword_nmt, sentencepiece, ...
     positions: list[int]  # how many subwords the model takes, of the source and of the target, with the end of sentence
     quantization: str  # how the weights are stored
     checkpoint: dict[str, Any]  # which checkpoint it was, its update and its SHA-256

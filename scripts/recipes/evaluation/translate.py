@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -16,6 +16,8 @@ from recipes import cli
 from recipes.data.preparation import Preparation
 from recipes.evaluation import decoding, line_stream
 from recipes.evaluation.checkpoint_choice import chosen_checkpoint, parser
+from recipes.evaluation.ctranslate2_engine import CTranslate2Engine
+from recipes.evaluation.exported import ExportFolder, is_export
 from recipes.evaluation.fairseq_engine import FairseqEngine
 from recipes.evaluation.line_stream import STDIN
 from recipes.evaluation.translator import Translation, Translator
@@ -40,12 +42,13 @@ def a_file(text: str) -> Path:
 
 def translator_of(args: Namespace) -> Translator:
     """Return the translator for the model that the arguments name. Exit if something of it is missing or wrong."""
+    if is_export(args.run.path):
+        return exported_translator(args)
     run = decoding.read_run(args.run, of_data=False)
     preparation = Preparation(args.run.preparation[0])
     encode, text = preparation.encode(run.source), preparation.text(run.target)
     how = decoding.decoding_of(run, beam=args.beam, lenpen=args.lenpen)
-    if args.nbest > how["beam"]:
-        sys.exit(f"--nbest {args.nbest}: must be at most the beam size, {how['beam']}")
+    check_nbest(args, how)
     with chosen_checkpoint(args) as checkpoint:
         languages = run.source, run.target
         engine = FairseqEngine(
@@ -57,6 +60,25 @@ def translator_of(args: Namespace) -> Translator:
         return text([post_process(line, run.post_process) for line in lines])
 
     return Translator(engine, encode, decode, how, args.nbest, note=warn)
+
+
+def exported_translator(args: Namespace) -> Translator:
+    """Return the translator for a folder of scripts/export.sh."""
+    if args.average or args.average_best:
+        sys.exit(f"{args.run} is an exported model: its checkpoints were averaged when it was exported, if at all")
+    export = ExportFolder(args.run.path)
+    facts, preparation = export.facts, Preparation(export.prepared)
+    changes = {"beam": args.beam, "lenpen": args.lenpen}
+    how = facts.generation | {key: value for key, value in changes.items() if value is not None}
+    check_nbest(args, how)
+    encode, decode = preparation.encode(facts.source), preparation.decode(facts.target)
+    return Translator(CTranslate2Engine(export), encode, decode, how, args.nbest, note=warn)
+
+
+def check_nbest(args: Namespace, how: dict[str, Any]) -> None:
+    """Exit if more translations of a line are asked for than the search keeps."""
+    if args.nbest > how["beam"]:
+        sys.exit(f"--nbest {args.nbest}: must be at most the beam size, {how['beam']}")
 
 
 def warn(message: str) -> None:
