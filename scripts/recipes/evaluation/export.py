@@ -39,7 +39,7 @@ def write_export(run: decoding.Run, checkpoint: Checkpoint, quantization: str, o
     export.prepared.mkdir()
     layout.copy_of_preparation(run.bin, export.prepared)
     Preparation(export.prepared).encode(run.source)  # exits if the subwords are missing
-    made_with = [*versions().splitlines(), f"ctranslate2 {_version()}"]
+    made_with = versions().splitlines()
     positions = list(checkpoint.positions)
     facts = Exported(run.source, run.target, how, positions, quantization, checkpoint.facts, None, made_with)
     facts.write(out)
@@ -47,12 +47,6 @@ def write_export(run: decoding.Run, checkpoint: Checkpoint, quantization: str, o
     facts.write(out)
     export_readme.write(out, facts)
     return facts
-
-
-def _version() -> str:
-    import ctranslate2
-
-    return str(ctranslate2.__version__)
 
 
 def _check(run: decoding.Run, checkpoint: Checkpoint, export: ExportFolder, lines: list[str]) -> dict[str, int] | None:
