@@ -4,7 +4,8 @@
 # Usage: scripts/translate.sh RUN... [FILE...] [--interactive] [--nbest N] [--scores] [--beam N] [--lenpen X]
 #                             [--average N | --average-best N] [--checkpoint FILE --data BIN]
 #
-#   RUN               a run folder of scripts/train.sh. Several runs translate as one model, an ensemble
+#   RUN               a run folder of scripts/train.sh, or one of scripts/export.sh. Several runs of train.sh translate
+#                     as one model, an ensemble
 #   FILE              a text in UTF-8 with one sentence a line; - is the standard input, as is no FILE at all
 #   --interactive     ask for sentences at a prompt, and translate each at once; ^D ends it
 #   --nbest N         print the N best translations of each line, on N lines; N is at most the beam size
