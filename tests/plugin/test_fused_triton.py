@@ -27,7 +27,7 @@ def facts(tokens):
 
 
 def settings_of(alpha, kind="symmetric", with_grad=True):
-    return Settings(alpha, 0.9, 1e-3, kind, with_grad, torch.float32, (1.0, 1.0))
+    return Settings(alpha, 0.9, 1e-3, kind, with_grad, torch.float32, (1.0, 0.3))
 
 
 @pytest.mark.parametrize("kind", KL_DIVERGENCES)
