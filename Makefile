@@ -19,7 +19,7 @@ demo: install
 
 # One thread a process: the tests run in several, and threads that outnumber the cores slow each other down. More processes
 # than cores: many tests wait for programs. In the order of the files: the longest are not last.
-PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 test: install
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(PYTEST_ARGS)
 

@@ -18,6 +18,7 @@ from unittest import mock
 from recipes import cli
 from recipes.data import translation, wikitext
 from support.places import BIN, SCRIPTS
+from support.preprocess import fairseq_in_a_fork
 from support.waiting import HANG, wait_until
 
 WITHOUT_BPE = ("prepare_demo.sh", "prepare_wikitext2.sh", "prepare_wikitext103.sh")
@@ -51,7 +52,8 @@ def run(script: str, *options: object, plain: bool = False, fairseq: bool = Fals
 
     Args:
         plain: give it only the options given.
-        fairseq: whether the last step runs fairseq-preprocess. Without that it makes an empty folder in no time.
+        fairseq: whether the last step runs fairseq-preprocess, in a fork of this process if `limit` is None. Without
+            that it makes an empty folder in no time.
         limit: size in KiB that no file may outgrow. It stands in for a full disk.
     """
     stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
@@ -60,7 +62,9 @@ def run(script: str, *options: object, plain: bool = False, fairseq: bool = Fals
     with ExitStack() as stack:
         stack.enter_context(_as_before())
         stack.enter_context(mock.patch.object(sys, "argv", [script]))
-        if not fairseq:
+        if fairseq and limit is None:
+            stack.enter_context(fairseq_in_a_fork())
+        elif not fairseq:
             for module in (translation, wikitext):
                 stack.enter_context(mock.patch.object(module, "binarize"))
         stack.enter_context(redirect_stdout(stdout))

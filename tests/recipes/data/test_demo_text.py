@@ -8,7 +8,7 @@ import pytest
 from fairseq.data import Dictionary
 from recipes.data.demo import TEXT
 from recipes.data.prepared import read_prepared
-from support.prepare import content, lines, prepared_by_script
+from support.prepare import content, lines, prepared
 
 CHECKSUMS = {  # of what the grammar gave that the text was generated with
     "test.de": "3dbb8a1185d1328574921d00c2d1f10a7e280afa85aecb256bc4422746aafa51",
@@ -46,7 +46,7 @@ def test_sentences_look_like_sentences(split: str) -> None:
 
 def test_from_the_text_to_binarized_data(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    printed = prepared_by_script("prepare_demo.sh", "--out", out)
+    printed = prepared("prepare_demo.sh", "--out", out, fairseq=True)
     assert re.findall(r"(\w+): done in \d+ s\n", printed) == ["raw", "tok", "bpe", "bin"]
     assert content(out / "raw") == content(TEXT)
     made = read_prepared(out)

@@ -166,7 +166,7 @@ def test_french(tmp_path: Path) -> None:
 def test_chinese(tmp_path: Path) -> None:
     archive = pack(tmp_path / "zh-en.tgz", modern("zh-en", "我来到北京清华大学 & {}。"))
     out = tmp_path / "out"
-    prepared_by_script(IWSLT17, "zh-en", "--from", archive, "--out", out)
+    prepared(IWSLT17, "zh-en", "--from", archive, "--out", out, fairseq=True)
     assert lines(out / "tok" / "train.zh")[0] == "我 来到 北京 清华大学 &amp; 0 。"
     assert lines(out / "raw" / "train.zh")[0] == "我来到北京清华大学 & 0。"
     assert {path.name for path in (out / "bpe").glob("codes*")} == {"codes.zh", "codes.en"}

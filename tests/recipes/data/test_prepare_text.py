@@ -47,7 +47,7 @@ def test_without_a_test_set_and_without_the_pairs_that_have_an_empty_side(tmp_pa
     options = ("--from", source, "--pair", "en0-en", "--out", out)
     assert f"{source} has no test.en0; --no-test prepares train and valid alone" in refused(SCRIPT, *options)
     assert "train.en: nothing on line 7" in refused(SCRIPT, *options, "--no-test")
-    printed = prepared_by_script(SCRIPT, *options, "--no-test", "--drop-empty")
+    printed = prepared(SCRIPT, *options, "--no-test", "--drop-empty", fairseq=True)
     assert "train: 6 pairs; 1 of 7 left out, for they had nothing on a side\n" in printed
     assert "train.en: the byte order mark at its start is left out\n" in printed
     made = read_prepared(out)

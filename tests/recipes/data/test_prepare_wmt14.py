@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from recipes.data import wmt14
 from recipes.data.prepared import read_prepared
-from support.prepare import content, lines, prepared, prepared_by_script, refused
+from support.prepare import content, lines, prepared, refused
 from support.sources import ADDRESSES, CRAWL, EUROPARL, GIGA, NEWS, PUNCTUATED, TEST, pack, write_wmt
 
 SCRIPT = "prepare_wmt14.sh"
@@ -28,7 +28,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     return (
         archives,
         folder / "out",
-        prepared_by_script(SCRIPT, "en-de", "--from", archives, "--out", folder / "out", *MERGES),
+        prepared(SCRIPT, "en-de", "--from", archives, "--out", folder / "out", *MERGES, fairseq=True),
     )
 
 

@@ -70,8 +70,7 @@ def run_folder(request: pytest.FixtureRequest, data: Path) -> Path:
         return train_run(folder / "seed1", config)
     folder.mkdir()
     (folder / "rdrop.yaml").write_text(yaml.safe_dump(config))
-    result = toy_run.run("train.sh", folder / "rdrop.yaml", "--out", folder / "seed1")
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr
+    result = command_line.run("support.forked_training", folder / "rdrop.yaml", "--out", folder / "seed1")
     assert f"Next: scripts/evaluate_lm.sh {folder}/seed1" in result.stdout
     return folder / "seed1"
 

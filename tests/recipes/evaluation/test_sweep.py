@@ -10,7 +10,6 @@ from recipes.files import read_lines
 from recipes.training.run_folder import RunFolder
 from support.in_process import printed, refused
 from support.learned_run import chosen, contents, tree
-from support.toy_run import run
 
 LENPENS = (-1.0, 0.0, 0.6, 1.0, 3.0)
 
@@ -36,13 +35,12 @@ def test_one_pass_reranked_equals_decoding_again_with_each_length_penalty(learne
 
 def test_validation_chooses_and_the_choice_is_tested(learned, tmp_path):
     before = tree(learned.parent)
-    result = run("sweep_decoding.sh", learned, "--beams", "1,4", "--lenpens", "0,3")
-    assert result.returncode == 0 and result.stderr == "", result.stdout + result.stderr
+    text = printed(sweep.main, learned, "--beams", "1,4", "--lenpens", "0,3")
     swept = json.loads((learned / "sweep/best/valid.json").read_text())
     assert [(row["beam"], row["lenpen"]) for row in swept["tried"]] == [(b, x) for b in (1, 4) for x in (0, 3)]
     best = max(swept["tried"], key=lambda row: row["bleu"])
     assert swept["chosen"] == best and best["bleu"] > min(row["bleu"] for row in swept["tried"])
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines() if line[0] == "|"]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[0] == "|"]
     chosen = [row for row in rows if row[-1] == "chosen"]
     assert chosen == [[str(best["beam"]), f"{best['lenpen']:g}", best["line"].removeprefix("BLEU = "), "chosen"]]
     folder = learned / f"evaluation/best_beam{best['beam']}_lenpen{best['lenpen']:g}"
@@ -50,7 +48,7 @@ def test_validation_chooses_and_the_choice_is_tested(learned, tmp_path):
     added = {f"{folder.relative_to(learned.parent)}/{name}" for name in contents(folder)}
     after = tree(learned.parent)
     assert before.items() <= after.items() and after.keys() - before.keys() == added | {"run/sweep/best/valid.json"}
-    assert printed(sweep.main, learned, "--beams", "1,4", "--lenpens", "0,3") == result.stdout
+    assert printed(sweep.main, learned, "--beams", "1,4", "--lenpens", "0,3") == text
     assert tree(learned.parent) == after
     # made_up is the validation set: decoded again with a setting, it gets the score that the sweep gave
     references = [read_lines(learned.parent / "data/tok/made_up.en")]
