@@ -13,13 +13,14 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from recipes import cli
-from recipes.data.preparation import Preparation
+from recipes.data.preparation import Preparation, text_of
 from recipes.evaluation import decoding, line_stream
 from recipes.evaluation.checkpoint_choice import chosen_checkpoint, parser
 from recipes.evaluation.fairseq_engine import FairseqEngine
 from recipes.evaluation.line_stream import STDIN
 from recipes.evaluation.translator import Translation, Translator
 from recipes.files import progress
+from recipes.text.moses import Lines
 
 WINDOW = 1000  # lines that are read before they are sorted by length and translated
 CLOSED_PIPE = 128 + signal.SIGPIPE  # the exit status of a program that a closed pipe ends
@@ -42,12 +43,10 @@ def translator_of(args: Namespace) -> Translator:
     """Return the translator for the model that the arguments name. Exit if something of it is missing or wrong."""
     run = decoding.read_run(*args.runs, of_data=False)
     if run.plain:
-        warn(
-            f"{run.bin.parent} has no settings.json: each line is taken as the tokens or subwords that the model knows"
-        )
+        warn(f"{run.bin.parent} has no settings.json: each line is taken as words of {run.bin}/dict.{run.source}.txt")
+        encode: Lines = same
     else:
-        preparation = Preparation(args.run.preparation[0])
-        encode, text = preparation.encode(run.source), preparation.text(run.target)
+        encode = Preparation(args.run.preparation[0]).encode(run.source)
     how = decoding.decoding_of(run, beam=args.beam, lenpen=args.lenpen)
     if args.nbest > how["beam"]:
         sys.exit(f"--nbest {args.nbest}: must be at most the beam size, {how['beam']}")
@@ -59,7 +58,7 @@ def translator_of(args: Namespace) -> Translator:
     from fairseq.data.data_utils import post_process
 
     def decode(lines: list[str]) -> list[str]:
-        return text([post_process(line, run.post_process) for line in lines])
+        return text_of([post_process(line, run.post_process) for line in lines], run.target, run.prepared)
 
     return Translator(engine, encode, decode, how, args.nbest, note=warn)
 
