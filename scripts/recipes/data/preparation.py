@@ -80,14 +80,9 @@ class Preparation:
         """Return the lines of tokens, or of text if the subwords are pieces of text, whose subwords the lines hold."""
         return list(subwords_of(self.prepared).join(lines))
 
-    def text(self, lang: str) -> Lines:
-        """Return the function from lines of a language that `join` returns to plain text."""
-        return lambda joined: text_of(joined, lang, self.prepared)
-
     def decode(self, lang: str) -> Lines:
         """Return the function from lines of subwords of a language to plain text."""
-        text = self.text(lang)
-        return lambda lines: text(self.join(lines))
+        return lambda lines: text_of(self.join(lines), lang, self.prepared)
 
     def _codes(self, lang: str) -> Path:
         """Return the codes of a language's subwords: those of both languages together, or its own."""

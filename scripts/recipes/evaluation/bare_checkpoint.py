@@ -52,6 +52,11 @@ class BareCheckpoint(RunFolder):
         return self.given_data
 
     @property
+    def preparation(self) -> tuple[Path, Path]:
+        """The folder that says how the data was prepared, if there is one, and that of the dictionaries."""
+        return self.data.parent, self.data
+
+    @property
     def next_step(self) -> str:
         """No command follows from the folder alone."""
         return ""

@@ -38,7 +38,9 @@ def write_export(run: decoding.Run, checkpoint: Checkpoint, quantization: str, o
     export = ExportFolder(out)
     export.prepared.mkdir()
     layout.copy_of_preparation(run.bin, export.prepared)
-    if not run.plain:
+    if run.plain:
+        run.prepared.write(export.prepared)
+    else:
         Preparation(export.prepared).encode(run.source)  # exits if the subwords are missing
     made_with = versions().splitlines()
     positions = list(checkpoint.positions)

@@ -89,35 +89,26 @@ def _add_tokens(program: Program, prepared: Prepared, source: str) -> None:
         program.subwords.append(f"line = tokenizer.tokenize(line, {options})")
 
 
-def plain_program(kind: str) -> Program:
-    """Return the program for text that is subwords already, which are joined as fairseq's --post-process KIND does."""
-    program = Program()
-    program.subwords.append("return line.split()")
-    if kind == "sentencepiece":
-        program.text.append('return "".join(words).replace("\\u2581", " ").strip()')
-    elif kind in ("subword_nmt", "@@ ", "@@"):
-        program.text.append('return (" ".join(words) + " ").replace("@@ ", "").strip()')
-    else:
-        program.text.append('return " ".join(words)')
-    return program
-
-
 def program_of(prepared: Prepared, facts: Exported) -> Program:
     """Return the program for a preparation, without its last part."""
     program = Program()
-    if not (prepared.pieces or prepared.tokenized):
+    if not (prepared.pieces or prepared.tokenized or facts.post_process):
         _add_tokens(program, prepared, facts.source)
     if prepared.lowercase:
         program.subwords.append("line = line.lower()")
-    if prepared.pieces:
+    if facts.post_process:
+        program.subwords.append("return line.split()")
+    elif prepared.pieces:
         made = 'pieces = sentencepiece.SentencePieceProcessor(model_file="prepared/bpe/sentencepiece.model")'
         program.use("sentencepiece", "import sentencepiece", made)
         program.subwords.append("return pieces.encode(line, out_type=str)")
-        program.text.append('line = "".join(words).replace("\\u2581", " ").strip()')
     else:
         made = 'bpe = BPE(open("prepared/bpe/CODES", encoding="utf-8"))'
         program.use("subword-nmt", "from subword_nmt.apply_bpe import BPE", made)
         program.subwords.append("return bpe.process_line(line).split()")
+    if prepared.pieces:
+        program.text.append('line = "".join(words).replace("\\u2581", " ").strip()')
+    else:
         program.text.append('line = (" ".join(words) + " ").replace("@@ ", "").strip()')
     if base(facts.target) in SEGMENTERS and not prepared.pieces:
         program.text.append('return line.replace(" ", "")')
@@ -132,8 +123,7 @@ def program_of(prepared: Prepared, facts: Exported) -> Program:
 
 def write(out: Path, facts: Exported) -> None:
     """Write the README.md of an exported model, whose folder holds everything else."""
-    kind = facts.post_process
-    program = plain_program(kind) if kind else program_of(read_prepared(out / "prepared"), facts)
+    program = program_of(read_prepared(out / "prepared"), facts)
     how, most = facts.generation, facts.positions[1] - 1
     longest = f"min({how.get('max_len_b', 200)}, {most})"
     if how.get("max_len_a"):

@@ -1,7 +1,6 @@
 """Translate lines of subwords with the models of fairseq's checkpoints, as fairseq-interactive does."""
 
 import math
-import re
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ from recipes.evaluation.decoding import MAX_TOKENS, Hypothesis
 
 # fairseq would read embeddings from these files when it builds a model, though its checkpoint holds them.
 WITHOUT_EMBEDDINGS = dict.fromkeys(("embed_path", "encoder_embed_path", "decoder_embed_path"))
-OTHER_SIZE = re.compile(r"size mismatch for \w+\.embed_tokens\.weight: .*?\[(\d+),.*?\[(\d+),")
 
 
 class FairseqEngine:
@@ -49,14 +47,7 @@ class FairseqEngine:
             config = TranslationConfig(data=str(dictionaries), source_lang=source, target_lang=target)
             self._task = TranslationTask.setup_task(config)
             paths = [str(path) for path in checkpoints]
-            try:
-                self.models, _ = load_model_ensemble(paths, arg_overrides=WITHOUT_EMBEDDINGS, task=self._task)
-            except RuntimeError as error:
-                if found := OTHER_SIZE.search(str(error)):
-                    trained, given = found.groups()
-                    others = f"{trained} entries, those of {dictionaries} have {given}"
-                    sys.exit(f"{origin} was trained with other dictionaries: its dictionary had {others}")
-                raise
+            self.models, _ = load_model_ensemble(paths, arg_overrides=WITHOUT_EMBEDDINGS, task=self._task)
             self._cuda = torch.cuda.is_available() and not cpu
             for model in self.models:
                 if self._cuda:

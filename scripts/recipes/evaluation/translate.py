@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from recipes import cli
-from recipes.data.preparation import Preparation
+from recipes.data.preparation import Preparation, text_of
+from recipes.data.prepared import Prepared, read_prepared
 from recipes.evaluation import decoding, line_stream
 from recipes.evaluation.checkpoint_choice import chosen_checkpoint, parser
 from recipes.evaluation.ctranslate2_engine import CTranslate2Engine
@@ -24,7 +25,7 @@ from recipes.evaluation.translator import Translation, Translator
 from recipes.files import progress
 from recipes.text.moses import Lines
 
-AS_GIVEN = "each line is taken as the tokens or subwords that the model knows"
+AS_GIVEN = "{} had no settings.json: each line is taken as words of {}"
 WINDOW = 1000  # lines that are read before they are sorted by length and translated
 CLOSED_PIPE = 128 + signal.SIGPIPE  # the exit status of a program that a closed pipe ends
 
@@ -48,12 +49,10 @@ def translator_of(args: Namespace) -> Translator:
         return exported_translator(args)
     run = decoding.read_run(*args.runs, of_data=False)
     encode: Lines = same
-    text: Lines = same
     if run.plain:
-        warn(f"{run.bin.parent} has no settings.json: {AS_GIVEN}")
+        warn(AS_GIVEN.format(run.bin.parent, f"{run.bin}/dict.{run.source}.txt"))
     else:
-        preparation = Preparation(args.run.preparation[0])
-        encode, text = preparation.encode(run.source), preparation.text(run.target)
+        encode = Preparation(args.run.preparation[0]).encode(run.source)
     how = decoding.decoding_of(run, beam=args.beam, lenpen=args.lenpen)
     check_nbest(args, how)
     with chosen_checkpoint(args) as checkpoint:
@@ -61,8 +60,8 @@ def translator_of(args: Namespace) -> Translator:
         engine = FairseqEngine(
             checkpoint.paths, checkpoint.origin, checkpoint.positions[0], run.bin, languages, bool(run.cpu)
         )
-    join = joined_by(run.post_process)
-    return Translator(engine, encode, lambda lines: text(join(lines)), how, args.nbest, note=warn)
+    decode = joined_text(run.post_process, run.target, run.prepared)
+    return Translator(engine, encode, decode, how, args.nbest, note=warn)
 
 
 def same(lines: list[str]) -> list[str]:
@@ -70,11 +69,11 @@ def same(lines: list[str]) -> list[str]:
     return lines
 
 
-def joined_by(kind: str | None) -> Lines:
-    """Return the function that joins the subwords of lines; the kind is one of fairseq's --post-process."""
+def joined_text(kind: str | None, lang: str, prepared: Prepared) -> Lines:
+    """Return the function from lines of subwords to plain text. The kind of subwords is one of fairseq's --post-process."""
     from fairseq.data.data_utils import post_process
 
-    return lambda lines: [post_process(line, kind) for line in lines]
+    return lambda lines: text_of([post_process(line, kind) for line in lines], lang, prepared)
 
 
 def exported_translator(args: Namespace) -> Translator:
@@ -90,8 +89,9 @@ def exported_translator(args: Namespace) -> Translator:
     check_nbest(args, how)
     engine = CTranslate2Engine(export)
     if facts.post_process:
-        warn(f"{args.run} has no prepared/settings.json: {AS_GIVEN}")
-        return Translator(engine, same, joined_by(facts.post_process), how, args.nbest, note=warn)
+        warn(AS_GIVEN.format("its data", f"{export.prepared}/bin/dict.{facts.source}.txt"))
+        decode = joined_text(facts.post_process, facts.target, read_prepared(export.prepared))
+        return Translator(engine, same, decode, how, args.nbest, note=warn)
     preparation = Preparation(export.prepared)
     encode, decode = preparation.encode(facts.source), preparation.decode(facts.target)
     return Translator(engine, encode, decode, how, args.nbest, note=warn)

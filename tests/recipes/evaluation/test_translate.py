@@ -145,6 +145,29 @@ def test_a_checkpoint_that_could_hold_a_program(spoiled, text):
     assert "is cut short" in refused(translate.main, spoiled, text)
 
 
+def test_several_runs_translate_together(with_codes, moved, text, spoiled, tmp_path):
+    early = min(moved.glob("checkpoints/checkpoint_*_*.pt"), key=lambda path: int(path.stem.split("_")[-1]))
+    shutil.copy(early, spoiled / "checkpoints/checkpoint_best.pt")
+    shutil.copytree(with_codes.parent / "data", RunFolder(spoiled).data.parent)
+    try:
+        printed(translation.main, with_codes, spoiled, "--out", tmp_path / "out")
+    finally:
+        shutil.rmtree(RunFolder(spoiled).data.parent)
+    (expected,) = (tmp_path / "out/evaluation").glob("*/made_up.txt")
+    assert printed(translate.main, moved, spoiled, text) == expected.read_text()
+
+
+def test_a_checkpoint_and_data_that_no_script_prepared(with_codes, moved, text, tmp_path):
+    """Its lines are words of the dictionary. What is called "prepared" beside the checkpoint is not of it."""
+    data = shutil.copytree(with_codes.parent / "data/bin", tmp_path / "binarized")
+    (tmp_path / "prepared").mkdir()
+    shutil.copy(with_codes / "checkpoints/checkpoint_best.pt", tmp_path / "mine.pt")
+    result = call(translate.main, "--checkpoint", tmp_path / "mine.pt", "--data", data, text, "--beam", 2)
+    assert (result.status, result.stdout) == (0, printed(translate.main, moved, text, "--beam", 2, "--lenpen", 1))
+    taken = f"each line is taken as words of {data}/dict.de.txt"
+    assert result.stderr == f"command: {tmp_path} has no settings.json: {taken}\n"
+
+
 def test_the_subwords_are_joined_as_the_config_says(spoiled, text):
     usual = printed(translate.main, spoiled, text)
     config = yaml.safe_load((spoiled / "train.yaml").read_text())
