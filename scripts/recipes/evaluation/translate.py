@@ -42,9 +42,7 @@ def translator_of(args: Namespace) -> Translator:
     """Return the translator for the model that the arguments name. Exit if something of it is missing or wrong."""
     run = decoding.read_run(*args.runs, of_data=False)
     if run.plain:
-        warn(
-            f"{run.bin.parent} has no settings.json: each line is taken as the tokens or subwords that the model knows"
-        )
+        warn(f"{run.bin.parent} has no settings.json: each line is taken as tokens or subwords as it is")
     else:
         preparation = Preparation(args.run.preparation[0])
         encode, text = preparation.encode(run.source), preparation.text(run.target)
