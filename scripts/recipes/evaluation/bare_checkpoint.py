@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from recipes.evaluation.safe_checkpoint import config_of, load
+from recipes.quiet import quiet
 from recipes.training.run_folder import RunFolder, check_path
 
 
@@ -42,6 +43,11 @@ class BareCheckpoint(RunFolder):
             # fairseq-train has no such setting. With --eval-bleu-remove-bpe the training says how to join subwords.
             joined = config.get("task", {}).get("eval_bleu_remove_bpe")
             config["common_eval"] = {"post_process": joined} if joined else {}
+        if "translation" in str(config.get("task", {}).get("_name")) and not config.task.get("source_lang"):
+            # fairseq-train takes the languages from the names of the data if no flag says them.
+            with quiet():
+                from fairseq.data.data_utils import infer_language_pair
+            config.task.source_lang, config.task.target_lang = infer_language_pair(str(self.data))
         return config
 
     @property

@@ -1,5 +1,6 @@
 """Binarized data that fairseq-preprocess made of text that no prepare script knows: its test sets and references."""
 
+import re
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from recipes.data.preparation import text_of, tokens_of
 from recipes.data.prepared import Prepared
 from recipes.evaluation.safe_checkpoint import failure_in_one_line
 
-ENTITIES = {"&apos;", "&quot;", "&amp;", "&#91;", "&#93;"}  # tokens that Moses writes for ' " & [ ]
+ENTITY = re.compile("&(?:amp|apos|quot|lt|gt|#91|#93|#124);")  # as Moses writes & ' " < > [ ] |
 PIECE = "▁"  # how a word begins in SentencePiece
 
 
@@ -31,7 +32,7 @@ class PlainData:
             script="",
             options={"subwords": "sentencepiece"} if self.post_process == "sentencepiece" else {},
             testsets=self.testsets(),
-            escaped=bool(symbols & ENTITIES),
+            escaped=any(ENTITY.search(symbol) for symbol in symbols),
         )
 
     @cached_property

@@ -142,9 +142,8 @@ def compare(found: dict[str, Any], expected: dict[str, Any], given: Path, cfg: D
     name = differing[0]
     there, here = found.get(name), expected.get(name)
     if there is None or here is None:
-        sys.exit(
-            f"--from {given}: it has another architecture: {name} is only in the {'config' if here else 'checkpoint'}"
-        )
+        owner = "config" if here else "checkpoint"
+        sys.exit(f"--from {given}: it has another architecture: only the {owner} has {name}")
     if name.endswith("embed_tokens.weight") and there[1:] == here[1:]:
         data = setting(cfg, "task.data")
         sys.exit(f"--from {given}: it was trained with {there[0]} entries in its dictionary, and {data} has {here[0]}")

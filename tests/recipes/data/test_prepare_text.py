@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from recipes.data.preparation import Preparation
 from recipes.data.prepared import read_prepared
-from support.prepare import content, lines, prepared, prepared_by_script, refused, run
+from support.prepare import content, lines, prepared, refused, run
 from support.sources import GREEK, write_text
 
 SCRIPT = "prepare_text.sh"

@@ -13,7 +13,7 @@ from support import command_line
 from support.in_process import printed, refused
 from support.learned_run import fairseq_hypotheses, tree
 
-import rdrop_fairseq  # noqa: F401  (makes fairseq's checkpoints loadable)
+import rdrop_fairseq.tasks  # noqa: F401  (makes fairseq's checkpoints loadable)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,9 @@ def test_bad_input_is_refused_in_one_line(bare, learned, options, words):
 
 def test_a_model_of_another_kind_is_refused(bare, learned):
     where = ("--checkpoint", bare[0], "--data", bare[1])
-    assert "mine.pt is no run of a language model: its task is translation" in refused(language_model.main, *where)
+    assert "mine.pt is no run of a language model: its task is rdrop_translation" in refused(
+        language_model.main, *where
+    )
     assert "one model at a time, not 2" in refused(language_model.main, learned, learned)
 
 

@@ -12,7 +12,7 @@ from recipes.training.job import Options
 from recipes.training.run_folder import RunFolder
 from support import command_line, toy_run
 
-import rdrop_fairseq  # noqa: F401
+import rdrop_fairseq.tasks  # noqa: F401  (makes fairseq's checkpoints loadable)
 
 TRAIN = "support.forked_training"
 
