@@ -33,6 +33,7 @@ setup(
             "triton; sys_platform == 'linux' and platform_machine == 'x86_64'",  # interpreted: the kernel of the loss
         ],
         "plots": ["matplotlib", "tensorboard"],  # curves of runs, by scripts/report.py and by TensorBoard
+        "examples": ["accelerate", "timm", "transformers>=5.24"],
         "zh": ["jieba"],  # words of Chinese: IWSLT17 Zh-En
     },
 )

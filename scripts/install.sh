@@ -87,6 +87,8 @@ if [[ ! -e .venv/bin/activate ]] || ! compgen -G '.venv/lib/python3*/site-packag
 fi
 torch=$(.venv/bin/python -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null) || torch=
 sed "${torch:+s/^torch==.*/torch==$torch/}" constraints.txt >.venv/constraints.txt
+# torchvision goes with one version of torch: with another pip looks for the one that fits.
+[[ -z $torch ]] || grep -qx "torch==${torch%+*}" constraints.txt || sed -i '/^torchvision==/d' .venv/constraints.txt
 pip=(.venv/bin/python -m pip --disable-pip-version-check install -c .venv/constraints.txt)
 
 # fairseq is compiled against the torch that is installed, so without isolation: with it pip would fetch a second torch.
@@ -106,7 +108,7 @@ trap 'kill $fairseq 2>/dev/null || true' EXIT
 wait "$fairseq" || { cat .venv/fairseq.log >&2; die "fairseq could not be installed; the log above says why"; }
 trap - EXIT
 stage "the plugin itself"
-"${pip[@]}" -q --no-build-isolation -e '.[test,plots]'
+"${pip[@]}" -q --no-build-isolation -e '.[test,plots,examples]'
 
 depends >"$stamp"
 echo "Installed in $((SECONDS - start)) s"

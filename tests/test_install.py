@@ -47,13 +47,22 @@ def test_a_line_for_each_stage_and_nothing_the_second_time(clone: Path) -> None:
     assert first.startswith("Installing into .venv: Python 3.12")
     assert [stage[:6] for stage in stages] == ["[1/3] ", "[2/3] ", "[3/3] "]
     assert last.startswith("Installed in ")
-    assert "-e .[test,plots]" in (clone / "pip.log").read_text().splitlines()[-1]
+    assert "-e .[test,plots,examples]" in (clone / "pip.log").read_text().splitlines()[-1]
     assert (install(clone).stdout, len((clone / "pip.log").read_text().splitlines())) == ("", 4)
 
 
 def test_a_torch_that_is_there_is_named_and_kept(clone: Path) -> None:
     assert "[1/3] PyTorch 2.6.0, which is there" in install(clone, TORCH="2.6.0").stdout
-    assert "\ntorch==2.6.0\n" in (clone / ".venv/constraints.txt").read_text()
+    constraints = (clone / ".venv/constraints.txt").read_text()
+    assert "\ntorch==2.6.0\n" in constraints
+    assert "torchvision==" not in constraints  # the one that is pinned wants another torch
+
+
+def test_torchvision_is_pinned_for_the_pinned_torch_in_any_build(clone: Path) -> None:
+    install(clone, TORCH="2.13.0+cpu")
+    constraints = (clone / ".venv/constraints.txt").read_text()
+    assert "\ntorch==2.13.0+cpu\n" in constraints
+    assert "\ntorchvision==" in constraints
 
 
 def test_a_stage_that_fails_ends_it_and_says_why(clone: Path) -> None:

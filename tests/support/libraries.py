@@ -1,0 +1,27 @@
+"""Import the libraries of the examples also where torchvision or torchaudio was built for another PyTorch."""
+
+import sys
+from unittest import mock
+
+import torch
+
+
+def import_what_is_there() -> None:
+    """Make torchvision importable, and hide torchaudio, where their compiled parts do not load.
+
+    PyPI's builds need CUDA's libraries and say so at the first import, beside a PyTorch for the CPU alone. The examples
+    use nothing of them, but timm imports torchvision, and transformers imports whatever it finds of both.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:  # it describes operators that are missing
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        with mock.patch.object(torch.library, "register_fake", lambda *_, **__: lambda function: function):
+            import torchvision  # noqa: F401
+    try:
+        import torchaudio  # noqa: F401
+    except OSError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
+            del sys.modules[name]
+        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # then find_spec finds none
