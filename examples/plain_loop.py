@@ -73,8 +73,8 @@ def train(alpha: float, epochs: int = 10) -> dict[str, float]:
             divergences.append(kl)
         kl_loss = sum(divergences) / len(divergences)
         print(f"alpha {alpha:g}, epoch {epoch + 1}: loss of the last batch {loss.item():.3f}, KL {kl_loss:.4f}")
-    loss, accuracy = evaluate(model, stripes(512, seed=2))
-    return {"loss": loss, "accuracy": accuracy, "kl_loss": kl_loss}
+    test_loss, accuracy = evaluate(model, stripes(512, seed=2))
+    return {"loss": test_loss, "accuracy": accuracy, "kl_loss": kl_loss}
 
 
 def main() -> None:

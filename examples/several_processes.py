@@ -1,6 +1,6 @@
 """R-Drop in several processes, by accelerate: a small classifier, with gradient accumulation, on the CPU.
 
-    accelerate launch --cpu --num_processes 2 --num_machines 1 examples/several_processes.py
+    ACCELERATE_USE_CPU=1 torchrun --nproc_per_node 2 examples/several_processes.py
 
 Any number of processes makes the same updates from the same data: the batch is divided among them.
 """

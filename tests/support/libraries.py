@@ -1,5 +1,6 @@
 """Import the libraries of the examples also where torchvision or torchaudio was built for another PyTorch."""
 
+import importlib
 import sys
 from unittest import mock
 
@@ -13,15 +14,15 @@ def import_what_is_there() -> None:
     use nothing of them, but timm imports torchvision, and transformers imports whatever it finds of both.
     """
     try:
-        import torchvision  # noqa: F401
+        importlib.import_module("torchvision")
     except RuntimeError:  # it describes operators that are missing
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
         with mock.patch.object(torch.library, "register_fake", lambda *_, **__: lambda function: function):
-            import torchvision  # noqa: F401
+            importlib.import_module("torchvision")
     try:
-        import torchaudio  # noqa: F401
-    except OSError:
+        importlib.import_module("torchaudio")
+    except (ImportError, OSError):
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
             del sys.modules[name]
         sys.modules["torchaudio"] = None  # type: ignore[assignment]  # then find_spec finds none
