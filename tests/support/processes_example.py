@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from accelerate import debug_launcher
 from accelerate.state import AcceleratorState, GradientState, PartialState
-
 from support.examples import load_example
 from support.fixed_dropout import fix_dropout
 
