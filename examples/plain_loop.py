@@ -1,6 +1,8 @@
 """R-Drop in a plain PyTorch loop: a vision transformer of timm, with random weights, on generated images.
 
-python examples/plain_loop.py
+    python examples/plain_loop.py
+
+It runs on a GPU if there is one.
 """
 
 import timm

@@ -173,8 +173,8 @@ def test_examples_fit_on_a_page() -> None:
 
 def test_readme_has_the_commands_of_the_programs() -> None:
     command = re.compile(r"^    (.*(?:python|torchrun) .*examples/\w+\.py)$", re.M)
-    headers = [command.findall((ROOT / f"examples/{name}.py").read_text()) for name in EXAMPLES]
-    assert sorted(command.findall((ROOT / "examples/README.md").read_text())) == sorted(sum(headers, []))
+    headers = [line for name in EXAMPLES for line in command.findall((ROOT / f"examples/{name}.py").read_text())]
+    assert sorted(command.findall((ROOT / "examples/README.md").read_text())) == sorted(headers)
 
 
 def test_fixed_dropout_makes_two_passes_differ() -> None:
