@@ -70,7 +70,7 @@ def same(lines: list[str]) -> list[str]:
 
 
 def joined_text(kind: str | None, lang: str, prepared: Prepared) -> Lines:
-    """Return the function from lines of subwords to plain text. The kind of subwords is one of fairseq's --post-process."""
+    """Return the function from lines of subwords, of a kind of fairseq's --post-process, to plain text."""
     from fairseq.data.data_utils import post_process
 
     return lambda lines: text_of([post_process(line, kind) for line in lines], lang, prepared)
