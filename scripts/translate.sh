@@ -5,6 +5,7 @@
 #                             [--average N | --average-best N] [--checkpoint FILE --data BIN]
 #
 #   RUN               a run folder of scripts/train.sh. Several runs translate as one model, an ensemble
+#                     RUN may also be a folder of scripts/export.sh, alone
 #   FILE              a text in UTF-8 with one sentence a line; - is the standard input, as is no FILE at all
 #   --interactive     ask for sentences at a prompt, and translate each at once; ^D ends it
 #   --nbest N         print the N best translations of each line, on N lines; N is at most the beam size

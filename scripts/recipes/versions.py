@@ -9,7 +9,10 @@ import torch
 
 from recipes.cli import ROOT
 
-PACKAGES = ("torch", "fairseq-fixed", "numpy", "hydra-core", "omegaconf", "sacrebleu", "sacremoses", "subword-nmt")
+PACKAGES = (
+    *("torch", "fairseq-fixed", "numpy", "hydra-core", "omegaconf", "sacrebleu"),
+    *("sacremoses", "subword-nmt", "ctranslate2"),
+)
 
 
 def commit() -> str:

@@ -50,7 +50,7 @@ class FairseqEngine:
             self._task = TranslationTask.setup_task(config)
             paths = [str(path) for path in checkpoints]
             try:
-                self._models, _ = load_model_ensemble(paths, arg_overrides=WITHOUT_EMBEDDINGS, task=self._task)
+                self.models, _ = load_model_ensemble(paths, arg_overrides=WITHOUT_EMBEDDINGS, task=self._task)
             except RuntimeError as error:
                 if found := OTHER_SIZE.search(str(error)):
                     trained, given = found.groups()
@@ -58,7 +58,7 @@ class FairseqEngine:
                     sys.exit(f"{origin} was trained with other dictionaries: its dictionary had {others}")
                 raise
             self._cuda = torch.cuda.is_available() and not cpu
-            for model in self._models:
+            for model in self.models:
                 if self._cuda:
                     model.cuda()
                 model.prepare_for_inference_(Namespace(generation=Namespace()))
@@ -75,7 +75,7 @@ class FairseqEngine:
             from omegaconf import OmegaConf
 
             settings = OmegaConf.merge(OmegaConf.structured(GenerationConfig), how)
-            generator = self._task.build_generator(self._models, settings)
+            generator = self._task.build_generator(self.models, settings)
             words = self._task.source_dictionary
             tokens = [words.encode_line(line, add_if_not_exist=False).long() for line in lines]
             lengths = numpy.array([len(line) for line in tokens])
@@ -85,7 +85,7 @@ class FairseqEngine:
             for batch in data.batch_by_size(by_length, max_tokens=max(MAX_TOKENS, *lengths)):
                 sample = data.collater([data[index] for index in batch])
                 sample = move_to_cuda(sample) if self._cuda else sample
-                results = self._task.inference_step(generator, self._models, sample)
+                results = self._task.inference_step(generator, self.models, sample)
                 for index, of_line in zip(sample["id"].tolist(), results, strict=True):
                     found[index] = [self._hypothesis(hypothesis) for hypothesis in of_line[:nbest]]
         return [found[index] for index in range(len(lines))]

@@ -1,5 +1,6 @@
 """Translate raw text with a trained run: the command scripts/translate.sh."""
 
+import functools
 import io
 import os
 import signal
@@ -8,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -16,10 +17,13 @@ from recipes import cli
 from recipes.data.preparation import Preparation
 from recipes.evaluation import decoding, line_stream
 from recipes.evaluation.checkpoint_choice import chosen_checkpoint, parser
+from recipes.evaluation.ctranslate2_engine import CTranslate2Engine
+from recipes.evaluation.exported import ExportFolder, is_export
 from recipes.evaluation.fairseq_engine import FairseqEngine
 from recipes.evaluation.line_stream import STDIN
 from recipes.evaluation.translator import Translation, Translator
 from recipes.files import progress
+from recipes.text.moses import Lines
 
 WINDOW = 1000  # lines that are read before they are sorted by length and translated
 CLOSED_PIPE = 128 + signal.SIGPIPE  # the exit status of a program that a closed pipe ends
@@ -40,7 +44,11 @@ def a_file(text: str) -> Path:
 
 def translator_of(args: Namespace) -> Translator:
     """Return the translator for the model that the arguments name. Exit if something of it is missing or wrong."""
+    if any(is_export(run.path) for run in args.runs):
+        return exported_translator(args)
     run = decoding.read_run(*args.runs, of_data=False)
+    encode: Lines = same
+    text: Lines = same
     if run.plain:
         warn(
             f"{run.bin.parent} has no settings.json: each line is taken as the tokens or subwords that the model knows"
@@ -49,24 +57,54 @@ def translator_of(args: Namespace) -> Translator:
         preparation = Preparation(args.run.preparation[0])
         encode, text = preparation.encode(run.source), preparation.text(run.target)
     how = decoding.decoding_of(run, beam=args.beam, lenpen=args.lenpen)
-    if args.nbest > how["beam"]:
-        sys.exit(f"--nbest {args.nbest}: must be at most the beam size, {how['beam']}")
+    check_nbest(args, how)
     with chosen_checkpoint(args) as checkpoint:
         languages = run.source, run.target
         engine = FairseqEngine(
             checkpoint.paths, checkpoint.origin, checkpoint.positions[0], run.bin, languages, bool(run.cpu)
         )
-    from fairseq.data.data_utils import post_process
 
     def decode(lines: list[str]) -> list[str]:
-        return text([post_process(line, run.post_process) for line in lines])
+        return text(join(lines, run.post_process))
 
     return Translator(engine, encode, decode, how, args.nbest, note=warn)
+
+
+def join(lines: list[str], kind: str | None) -> list[str]:
+    """Return lines of subwords of a kind with these joined, as fairseq joins them."""
+    from fairseq.data.data_utils import post_process
+
+    return [post_process(line, kind) for line in lines]
 
 
 def same(lines: list[str]) -> list[str]:
     """Return lines as they are."""
     return lines
+
+
+def exported_translator(args: Namespace) -> Translator:
+    """Return the translator for a folder of scripts/export.sh."""
+    if args.average or args.average_best:
+        sys.exit(f"{args.run} is an exported model: its checkpoints were averaged when it was exported, if at all")
+    if len(args.runs) > 1:
+        sys.exit("an exported model translates alone, and not with others as an ensemble")
+    export = ExportFolder(args.run.path)
+    facts = export.facts
+    changes = {"beam": args.beam, "lenpen": args.lenpen}
+    how = facts.generation | {key: value for key, value in changes.items() if value is not None}
+    check_nbest(args, how)
+    encode: Lines = same
+    decode: Lines = functools.partial(join, kind=facts.joined)
+    if not facts.joined:
+        preparation = Preparation(export.prepared)
+        encode, decode = preparation.encode(facts.source), preparation.decode(facts.target)
+    return Translator(CTranslate2Engine(export), encode, decode, how, args.nbest, note=warn)
+
+
+def check_nbest(args: Namespace, how: dict[str, Any]) -> None:
+    """Exit if more translations of a line are asked for than the search keeps."""
+    if args.nbest > how["beam"]:
+        sys.exit(f"--nbest {args.nbest}: must be at most the beam size, {how['beam']}")
 
 
 def warn(message: str) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from recipes.text import bpe
 from support.learned_run import copy_of, learned_once
 
 
@@ -10,6 +11,15 @@ from support.learned_run import copy_of, learned_once
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with checkpoints by update, by epoch, and the two best; the tests of a file may add evaluations."""
     return copy_of(learned_once(tmp_path_factory) / "run", tmp_path_factory.mktemp("learned"))
+
+
+@pytest.fixture(scope="module")
+def with_codes(learned: Path) -> Path:
+    """The run, whose data has codes that make one subword of each word. The run folder holds no copy of them."""
+    data = learned.parent / "data"
+    (data / "bpe").mkdir()
+    bpe.learn(data / "bpe/codes", 100, [data / "tok/train.de", data / "tok/train.en"], 1)
+    return learned
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import yaml
 from recipes.evaluation import translate, translation
 from recipes.files import read_lines
 from recipes.layout import copy_of_preparation
-from recipes.text import bpe
 from recipes.training.run_folder import RunFolder
 from support import command_line
 from support.in_process import call, printed, refused
@@ -19,15 +18,6 @@ from support.learned_run import copy_of
 from support.places import SCRIPTS
 from support.toy_run import settings
 from support.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def with_codes(learned: Path) -> Path:
-    """The run, whose data has codes that make one subword of each word. The run folder holds no copy of them."""
-    data = learned.parent / "data"
-    (data / "bpe").mkdir()
-    bpe.learn(data / "bpe/codes", 100, [data / "tok/train.de", data / "tok/train.en"], 1)
-    return learned
 
 
 @pytest.fixture(scope="module")

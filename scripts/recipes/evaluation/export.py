@@ -1,0 +1,126 @@
+"""Export the model of a run for use without fairseq: the command scripts/export.sh."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from recipes import cli, layout
+from recipes.data.preparation import Preparation
+from recipes.evaluation import decoding, export_readme
+from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, failure_in_one_line, parser
+from recipes.evaluation.ctranslate2_engine import CTranslate2Engine, check_settings, device_lacks
+from recipes.evaluation.ctranslate2_model import convert, quantizations
+from recipes.evaluation.exported import Exported, ExportFolder
+from recipes.evaluation.fairseq_engine import FairseqEngine
+from recipes.files import whole_folder
+from recipes.versions import versions
+
+DEFAULT = "float32"
+LINES = 200  # of the validation set that are translated to check the export
+
+
+def write_export(run: decoding.Run, checkpoint: Checkpoint, quantization: str, out: Path, lines: list[str]) -> Exported:
+    """Write the model of a checkpoint, and all that translating needs, to an existing folder.
+
+    Exit if CTranslate2 cannot hold the model, or if it translates fewer than half of the lines as fairseq does.
+
+    Args:
+        lines: subwords that both translate. Without any, nothing is checked.
+    """
+    how = decoding.decoding_of(run)
+    check_settings(how, f"{run.folder}")
+    model = out / "model"
+    convert(checkpoint.path, run.bin, (run.source, run.target), model, quantization)
+    for file in model.iterdir():
+        file.rename(out / file.name)
+    model.rmdir()
+    export = ExportFolder(out)
+    export.prepared.mkdir()
+    layout.copy_of_preparation(run.bin, export.prepared)
+    if not run.plain:
+        Preparation(export.prepared).encode(run.source)  # exits if the subwords are missing
+    made_with = versions().splitlines()
+    positions, joined = list(checkpoint.positions), run.post_process if run.plain else None
+    facts = Exported(run.source, run.target, how, positions, joined, quantization, checkpoint.facts, None, made_with)
+    facts.write(out)
+    facts = replace(facts, check=_check(run, checkpoint, export, lines))
+    facts.write(out)
+    export_readme.write(out, facts)
+    return facts
+
+
+def _check(run: decoding.Run, checkpoint: Checkpoint, export: ExportFolder, lines: list[str]) -> dict[str, int] | None:
+    """Return how many lines both translate alike; None without lines. Exit if it is less than half of them."""
+    if not lines:
+        return None
+    engine = CTranslate2Engine(export, cpu=True)
+    languages = run.source, run.target
+    fairseq = FairseqEngine(checkpoint.paths, checkpoint.origin, checkpoint.positions[0], run.bin, languages, cpu=True)
+    how = decoding.decoding_of(run)
+    texts = [[of_line[0].text for of_line in model.translate(lines, how, 1)] for model in (fairseq, engine)]
+    equal = sum(one == other for one, other in zip(*texts, strict=True))
+    if 2 * equal < len(lines):
+        alike = f"{equal} of {len(lines)} lines of the validation set as fairseq does"
+        sys.exit(f"not exported: CTranslate2 translates only {alike} (--check 0 exports without this check)")
+    return {"lines": len(lines), "equal": equal}
+
+
+def source_lines(run: decoding.Run, subset: str, longest: int) -> list[str]:
+    """Return the source lines of a binarized text such as "valid", as subwords; none if the text is gone.
+
+    Empty lines, and lines that the model does not take, are left out.
+    """
+    data = run.folder.data
+    for pair in (f"{run.source}-{run.target}", f"{run.target}-{run.source}"):
+        stem = f"{data}/{subset}.{pair}.{run.source}"
+        if Path(f"{stem}.idx").is_file():
+            with failure_in_one_line(f"reading {stem}"):
+                from fairseq.data import Dictionary
+                from fairseq.data.data_utils import load_indexed_dataset
+
+                words = Dictionary.load(f"{run.bin}/dict.{run.source}.txt")
+                return [words.string(line) for line in load_indexed_dataset(stem, words) if 1 < len(line) <= longest]
+    return []
+
+
+def megabytes(folder: Path) -> float:
+    """Return how large the model in the folder of an export is, in MB of a million bytes."""
+    return (folder / "model.bin").stat().st_size / 1e6
+
+
+def read_arguments() -> argparse.Namespace:
+    """Return the arguments. Exit if one is wrong, before anything takes time."""
+    arguments = parser(rest=True)
+    arguments.add_argument("--to", choices=["ctranslate2"], default="ctranslate2")
+    arguments.add_argument("--quantization", default=DEFAULT)
+    arguments.add_argument("--check", type=cli.natural, default=LINES)
+    args = arguments.parse_args()
+    if len(args.rest) != 1:
+        arguments.error(f"one OUT is needed, not {len(args.rest)}")
+    args.folder = Path(args.rest[0]).resolve()
+    cli.need(["ctranslate2"])
+    if args.quantization not in quantizations():
+        arguments.error(f"--quantization must be one of {', '.join(quantizations())}, not '{args.quantization}'")
+    if args.folder.exists():
+        sys.exit(f"{args.folder} exists: choose another OUT, or remove it")
+    return args
+
+
+def main() -> None:
+    """Run the command export.sh."""
+    args = read_arguments()
+    run = decoding.read_run(args.run, of_data=False)
+    with chosen_checkpoint(args) as checkpoint, whole_folder(args.folder) as part:
+        lines = source_lines(run, "valid", checkpoint.positions[0])[: args.check] if args.check else []
+        facts = write_export(run, checkpoint, args.quantization, part, lines)
+        if facts.check:
+            equal, count = facts.check["equal"], facts.check["lines"]
+            print(f"CTranslate2 translates {equal} of {count} lines of the validation set as fairseq does")
+        elif args.check:
+            print(f"Not checked: there is no validation set in {run.folder.data}")
+        if computed := device_lacks(args.quantization, part):
+            print(f"This CPU lacks {args.quantization}: CTranslate2 computes in {computed} here")
+    print(
+        f"{args.folder}: {megabytes(args.folder):.1f} MB, {args.quantization}. Next: scripts/translate.sh {args.folder}"
+    )
