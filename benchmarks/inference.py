@@ -38,7 +38,7 @@ def engines_of(run: decoding.Run, given: str, threads: list[int]) -> Iterator[tu
     languages = run.source, run.target
     with chosen_checkpoint(parser().parse_args([given])) as checkpoint, tempfile.TemporaryDirectory() as folder:
         positions, origin = checkpoint.positions[0], checkpoint.origin
-        engine = FairseqEngine([checkpoint.path], origin, positions, run.bin, languages, cpu=True)
+        engine = FairseqEngine(checkpoint.paths, origin, positions, run.bin, languages, cpu=True)
         engines: dict[str, Engine] = {FAIRSEQ: engine}
         parameters = {id(value): value for value in engine.models[0].parameters()}.values()
         sizes = {FAIRSEQ: sum(value.numel() * value.itemsize for value in parameters) / 1e6}
@@ -129,7 +129,7 @@ def main() -> None:
     parser = arguments(__doc__, 3, "results/inference")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders of scripts/train.sh")
     parser.add_argument("--lines", type=cli.positive, default=300, help="of the test set (default: %(default)s)")
-    parser.add_argument("--threads", type=cli.list_of(cli.positive), default=[1, 2], help="a list (default: 1,2)")
+    parser.add_argument("--threads", type=cli.positive, nargs="+", default=[1, 2], help="numbers (default: 1 2)")
     args = parser.parse_args()
     if args.quick:
         args.lines, args.threads = min(args.lines, 5), args.threads[:1]

@@ -2,6 +2,7 @@
 # Export the model of a trained run for CTranslate2, which translates without fairseq and PyTorch, and faster on a CPU.
 #
 # Usage: scripts/export.sh RUN OUT [--to ctranslate2] [--quantization TYPE] [--check N] [--average N | --average-best N]
+#                          [--checkpoint FILE --data BIN]
 #
 #   RUN                  a run folder of scripts/train.sh that trains a Transformer
 #   OUT                  the folder to make; it must not exist
@@ -13,6 +14,9 @@
 #   --average N          export the average of the last N checkpoints (those saved by update, or else by epoch), not the
 #                        checkpoint that is best on validation
 #   --average-best N     export the average of the N checkpoints that are best on validation
+#   --checkpoint FILE --data BIN
+#                        in place of RUN: a checkpoint of fairseq-train, or a folder of checkpoints, and its binarized
+#                        data. If no prepare script made the data, OUT takes tokens or subwords, as the data has them
 #
 # OUT is enough to translate raw text: it holds the model, the vocabularies, the subwords and the settings of the
 # preparation, and a README.md with the Python lines that use it. scripts/translate.sh takes OUT in place of RUN. OUT is

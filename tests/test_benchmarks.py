@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fp16_training
+import inference
 import loss
 import measure
 import pytest
@@ -20,6 +21,8 @@ import redraw
 import step
 import throughput
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from recipes.text import bpe
+from support.learned_run import copy_of, learned_once
 from support.places import BENCHMARKS, ROOT
 from support.toy_run import make_configs, settings
 
@@ -186,6 +189,21 @@ def test_throughput(run, tmp_path):
     assert found["values"] == ["dataset.batch_size=3"]
     assert found["updates"] == 10 and found["words_per_second"] > 0
     assert {"model, forward", "backward", "optimizer"} <= found["seconds"].keys()
+
+
+def test_inference(run, tmp_path, tmp_path_factory, monkeypatch):
+    learned = copy_of(learned_once(tmp_path_factory) / "run", tmp_path)
+    (tmp_path / "data/bpe").mkdir()
+    bpe.learn(tmp_path / "data/bpe/codes", 100, [tmp_path / "data/tok/train.de"], 1)
+    monkeypatch.setattr(inference, "start", lambda _: ThreadPoolExecutor(1))  # instead of a process
+    printed = run(inference, learned, "--quick", "--rounds", 1, "--out", tmp_path / "out")
+    assert (tmp_path / "out/inference.md").read_text() in printed and "| CTranslate2 int8 " in printed
+    (found,) = json.loads((tmp_path / "out/inference.json").read_text())["measured"]
+    ways = {"fairseq, 1", "float32, 1", "int8, 1"}
+    assert found["lines"] == 5 and ways == found["seconds"].keys() == found["bleu"].keys()
+    assert all(len(spent) == 1 and min(spent) > 0 for spent in found["seconds"].values())
+    assert found["equal"]["float32, 1"] == 5 and found["bleu"]["float32, 1"] == found["bleu"]["fairseq, 1"]
+    assert found["megabytes"]["int8"] < found["megabytes"]["float32"]
 
 
 def test_fp16_training(run, tmp_path, monkeypatch):

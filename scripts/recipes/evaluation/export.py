@@ -43,9 +43,8 @@ def write_export(run: decoding.Run, checkpoint: Checkpoint, quantization: str, o
     else:
         Preparation(export.prepared).encode(run.source)  # exits if the subwords are missing
     made_with = versions().splitlines()
-    positions = list(checkpoint.positions)
-    joined = run.post_process if run.plain else None
-    facts = Exported(run.source, run.target, how, positions, quantization, checkpoint.facts, None, made_with, joined)
+    positions, joined = list(checkpoint.positions), run.post_process if run.plain else None
+    facts = Exported(run.source, run.target, how, positions, joined, quantization, checkpoint.facts, None, made_with)
     facts.write(out)
     facts = replace(facts, check=_check(run, checkpoint, export, lines))
     facts.write(out)
@@ -59,7 +58,7 @@ def _check(run: decoding.Run, checkpoint: Checkpoint, export: ExportFolder, line
         return None
     engine = CTranslate2Engine(export, cpu=True)
     languages = run.source, run.target
-    fairseq = FairseqEngine([checkpoint.path], checkpoint.origin, checkpoint.positions[0], run.bin, languages, cpu=True)
+    fairseq = FairseqEngine(checkpoint.paths, checkpoint.origin, checkpoint.positions[0], run.bin, languages, cpu=True)
     how = decoding.decoding_of(run)
     texts = [[of_line[0].text for of_line in model.translate(lines, how, 1)] for model in (fairseq, engine)]
     equal = sum(one == other for one, other in zip(*texts, strict=True))
@@ -94,17 +93,19 @@ def megabytes(folder: Path) -> float:
 
 def read_arguments() -> argparse.Namespace:
     """Return the arguments. Exit if one is wrong, before anything takes time."""
-    arguments = parser()
-    arguments.add_argument("out", type=lambda text: Path(text).resolve(), metavar="OUT")
+    arguments = parser(rest=True)
     arguments.add_argument("--to", choices=["ctranslate2"], default="ctranslate2")
     arguments.add_argument("--quantization", default=DEFAULT)
     arguments.add_argument("--check", type=cli.natural, default=LINES)
     args = arguments.parse_args()
+    if len(args.rest) != 1:
+        arguments.error(f"one OUT is needed, not {len(args.rest)}")
+    args.folder = Path(args.rest[0]).resolve()
     cli.need(["ctranslate2"])
     if args.quantization not in quantizations():
         arguments.error(f"--quantization must be one of {', '.join(quantizations())}, not '{args.quantization}'")
-    if args.out.exists():
-        sys.exit(f"{args.out} exists: choose another OUT, or remove it")
+    if args.folder.exists():
+        sys.exit(f"{args.folder} exists: choose another OUT, or remove it")
     return args
 
 
@@ -112,7 +113,7 @@ def main() -> None:
     """Run the command export.sh."""
     args = read_arguments()
     run = decoding.read_run(args.run, of_data=False)
-    with chosen_checkpoint(args) as checkpoint, whole_folder(args.out) as part:
+    with chosen_checkpoint(args) as checkpoint, whole_folder(args.folder) as part:
         lines = source_lines(run, "valid", checkpoint.positions[0])[: args.check] if args.check else []
         facts = write_export(run, checkpoint, args.quantization, part, lines)
         if facts.check:
@@ -122,4 +123,6 @@ def main() -> None:
             print(f"Not checked: there is no validation set in {run.folder.data}")
         if computed := device_lacks(args.quantization, part):
             print(f"This CPU lacks {args.quantization}: CTranslate2 computes in {computed} here")
-    print(f"{args.out}: {megabytes(args.out):.1f} MB, {args.quantization}. Next: scripts/translate.sh {args.out}")
+    print(
+        f"{args.folder}: {megabytes(args.folder):.1f} MB, {args.quantization}. Next: scripts/translate.sh {args.folder}"
+    )

@@ -15,7 +15,7 @@ This is a Transformer that fairseq trained: the checkpoint "{checkpoint[checkpoi
 
     pip install {packages}
 
-These lines translate raw text from the standard input. They are run in this folder.
+These lines translate {text} from the standard input. They are run in this folder.
 
 {code}
 `scripts/translate.sh` of rdrop_fairseq takes this folder in place of a run. It splits text into tokens exactly as the
@@ -27,6 +27,10 @@ training did, while the packages above differ from that in a few lines.
 | `prepared/` | how text becomes subwords |
 | `export.json` | what the model was made of, and how it decodes |
 """
+
+# What makes text of a list of words, in Python.
+BPE = '(" ".join(words) + " ").replace("@@ ", "").strip()'
+PIECES = '"".join(words).replace("\\u2581", " ").strip()'
 
 
 class Program:
@@ -92,24 +96,25 @@ def _add_tokens(program: Program, prepared: Prepared, source: str) -> None:
 def program_of(prepared: Prepared, facts: Exported) -> Program:
     """Return the program for a preparation, without its last part."""
     program = Program()
-    if not (prepared.pieces or prepared.tokenized or facts.post_process):
+    if facts.joined:
+        joined = {"subword_nmt": BPE, "sentencepiece": PIECES}.get(facts.joined, '" ".join(words)')
+        program.subwords.append("return line.split()")
+        program.text.append(f"return {joined}")
+        return program
+    if not (prepared.pieces or prepared.tokenized):
         _add_tokens(program, prepared, facts.source)
     if prepared.lowercase:
         program.subwords.append("line = line.lower()")
-    if facts.post_process:
-        program.subwords.append("return line.split()")
-    elif prepared.pieces:
+    if prepared.pieces:
         made = 'pieces = sentencepiece.SentencePieceProcessor(model_file="prepared/bpe/sentencepiece.model")'
         program.use("sentencepiece", "import sentencepiece", made)
         program.subwords.append("return pieces.encode(line, out_type=str)")
+        program.text.append(f"line = {PIECES}")
     else:
         made = 'bpe = BPE(open("prepared/bpe/CODES", encoding="utf-8"))'
         program.use("subword-nmt", "from subword_nmt.apply_bpe import BPE", made)
         program.subwords.append("return bpe.process_line(line).split()")
-    if prepared.pieces:
-        program.text.append('line = "".join(words).replace("\\u2581", " ").strip()')
-    else:
-        program.text.append('line = (" ".join(words) + " ").replace("@@ ", "").strip()')
+        program.text.append(f"line = {BPE}")
     if base(facts.target) in SEGMENTERS and not prepared.pieces:
         program.text.append('return line.replace(" ", "")')
     elif prepared.pieces and not prepared.tokenized:
@@ -139,6 +144,7 @@ def write(out: Path, facts: Exported) -> None:
         checked = f"{facts.check['equal']} of {facts.check['lines']} lines came out as with fairseq."
     text = README.format(
         source=facts.source,
+        text="tokens or subwords, as the training's data has them," if facts.joined else "raw text",
         target=facts.target,
         checkpoint=facts.checkpoint,
         quantization=facts.quantization,

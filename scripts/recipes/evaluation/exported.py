@@ -20,13 +20,11 @@ class Exported:
     target: str
     generation: dict[str, Any]  # how to decode: settings of fairseq's GenerationConfig by name
     positions: list[int]  # how many subwords the model takes, of the source and of the target, with the end of sentence
+    joined: str | None  # if no prepare script made the data: as which kind of subwords fairseq joins the translations
     quantization: str  # how the weights are stored
     checkpoint: dict[str, Any]  # which checkpoint it was, its update and its SHA-256
     check: dict[str, int] | None  # lines that fairseq and the exported model decoded, and how many came out equal
     versions: list[str]  # with which it was made
-    post_process: str | None = (
-        None  # how to join subwords, as in fairseq, where no settings say how the text was prepared
-    )
 
     def write(self, folder: Path) -> None:
         """Write the file to the folder of the export."""

@@ -25,7 +25,6 @@ from recipes.evaluation.translator import Translation, Translator
 from recipes.files import progress
 from recipes.text.moses import Lines
 
-AS_GIVEN = "{} had no settings.json: each line is taken as words of {}"
 WINDOW = 1000  # lines that are read before they are sorted by length and translated
 CLOSED_PIPE = 128 + signal.SIGPIPE  # the exit status of a program that a closed pipe ends
 
@@ -45,12 +44,12 @@ def a_file(text: str) -> Path:
 
 def translator_of(args: Namespace) -> Translator:
     """Return the translator for the model that the arguments name. Exit if something of it is missing or wrong."""
-    if is_export(args.run.path):
+    if any(is_export(run.path) for run in args.runs):
         return exported_translator(args)
     run = decoding.read_run(*args.runs, of_data=False)
     encode: Lines = same
     if run.plain:
-        warn(AS_GIVEN.format(run.bin.parent, f"{run.bin}/dict.{run.source}.txt"))
+        warn(f"{run.bin.parent} has no settings.json: each line is taken as words of {run.bin}/dict.{run.source}.txt")
     else:
         encode = Preparation(args.run.preparation[0]).encode(run.source)
     how = decoding.decoding_of(run, beam=args.beam, lenpen=args.lenpen)
@@ -62,6 +61,13 @@ def translator_of(args: Namespace) -> Translator:
         )
     decode = joined_text(run.post_process, run.target, run.prepared)
     return Translator(engine, encode, decode, how, args.nbest, note=warn)
+
+
+def join(lines: list[str], kind: str | None) -> list[str]:
+    """Return lines of subwords of a kind with these joined, as fairseq joins them."""
+    from fairseq.data.data_utils import post_process
+
+    return [post_process(line, kind) for line in lines]
 
 
 def same(lines: list[str]) -> list[str]:
@@ -79,7 +85,7 @@ def joined_text(kind: str | None, lang: str, prepared: Prepared) -> Lines:
 def exported_translator(args: Namespace) -> Translator:
     """Return the translator for a folder of scripts/export.sh."""
     if len(args.runs) > 1:
-        sys.exit(f"{args.run} is an exported model, which translates alone: leave out {args.runs[1]}")
+        sys.exit("an exported model translates alone, and not with others as an ensemble")
     if args.average or args.average_best:
         sys.exit(f"{args.run} is an exported model: its checkpoints were averaged when it was exported, if at all")
     export = ExportFolder(args.run.path)
@@ -87,14 +93,13 @@ def exported_translator(args: Namespace) -> Translator:
     changes = {"beam": args.beam, "lenpen": args.lenpen}
     how = facts.generation | {key: value for key, value in changes.items() if value is not None}
     check_nbest(args, how)
-    engine = CTranslate2Engine(export)
-    if facts.post_process:
-        warn(AS_GIVEN.format("its data", f"{export.prepared}/bin/dict.{facts.source}.txt"))
-        decode = joined_text(facts.post_process, facts.target, read_prepared(export.prepared))
-        return Translator(engine, same, decode, how, args.nbest, note=warn)
-    preparation = Preparation(export.prepared)
-    encode, decode = preparation.encode(facts.source), preparation.decode(facts.target)
-    return Translator(engine, encode, decode, how, args.nbest, note=warn)
+    encode: Lines = same
+    if facts.joined:
+        decode = joined_text(facts.joined, facts.target, read_prepared(export.prepared))
+    else:
+        preparation = Preparation(export.prepared)
+        encode, decode = preparation.encode(facts.source), preparation.decode(facts.target)
+    return Translator(CTranslate2Engine(export), encode, decode, how, args.nbest, note=warn)
 
 
 def check_nbest(args: Namespace, how: dict[str, Any]) -> None:

@@ -45,9 +45,11 @@ def test_it_translates_as_the_run_does_with_run_and_data_gone(made, with_codes):
     assert said.startswith("CTranslate2 translates 9 of 9 lines of the validation set as fairseq does\n")
     names = {path.name for path in out.iterdir()}
     assert names == {"model.bin", "config.json", "shared_vocabulary.json", "prepared", "export.json", "README.md"}
-    for options in ((), ("--nbest", 2, "--beam", 2)):
-        expected = printed(translate.main, with_codes, text_of(with_codes), *options)
-        assert printed(translate.main, out, text_of(with_codes), *options) == expected
+    expected = printed(translate.main, with_codes, text_of(with_codes))
+    assert printed(translate.main, out, text_of(with_codes)) == expected
+    rows = printed(translate.main, out, text_of(with_codes), "--nbest", 2, "--scores").splitlines()
+    assert [row.split("\t")[1] for row in rows[::2]] == expected.splitlines()
+    assert len(rows) == 2 * len(rows[::2]) and len(set(rows)) == len(rows)
     facts = json.loads((out / "export.json").read_text())
     assert facts["check"] == {"lines": 9, "equal": 9} and facts["generation"]["lenpen"] == 0.6
 
@@ -100,6 +102,17 @@ def test_quantized_average_of_a_run_without_its_validation_set(with_codes, tmp_p
     assert "It was not compared" in (tmp_path / "new/out/README.md").read_text()
 
 
+def test_a_checkpoint_with_data_that_no_prepare_script_made(learned, tmp_path):
+    shutil.copytree(learned.parent / "data/bin", tmp_path / "bin")
+    checkpoint = learned / "checkpoints/checkpoint_best.pt"
+    model = ("--checkpoint", checkpoint, "--data", tmp_path / "bin")
+    assert "translates 9 of 9 lines" in printed(export.main, *model, tmp_path / "out")
+    tokens = learned.parent / "data/tok/made_up.de"
+    expected = call(translate.main, *model, tokens, "--beam", 3).stdout
+    assert printed(translate.main, tmp_path / "out", tokens, "--beam", 3) == expected
+    assert "return line.split()" in (tmp_path / "out/README.md").read_text()
+
+
 def test_a_check_that_fails_leaves_nothing(with_codes, tmp_path, monkeypatch):
     monkeypatch.setattr(CTranslate2Engine, "translate", lambda _, lines, *__: [[decoding.EMPTY]] * len(lines))
     line = refused(export.main, with_codes, tmp_path / "out", "--check", 4)
@@ -112,6 +125,8 @@ def test_what_is_refused_before_anything_is_loaded(with_codes, made, tmp_path, m
     assert refused(export.main, with_codes, made[0]) == f"{made[0]} exists: choose another OUT, or remove it"
     assert "invalid choice: 'onnx'" in refused(export.main, with_codes, tmp_path / "out", "--to", "onnx")
     assert "exported model" in refused(translate.main, made[0], "--average", 2)
+    assert "not with others" in refused(translate.main, made[0], with_codes)
+    assert refused(export.main, with_codes) == "one OUT is needed, not 0 (see --help)"
     assert "must be at most the beam size, 3" in refused(translate.main, made[0], "--nbest", 4)
     monkeypatch.setattr("recipes.cli.find_spec", lambda name: None)
     for command in (export.main, translate.main):
@@ -179,9 +194,9 @@ def test_settings_in_sections_win_over_those_beside_them():
 
 def readme_functions(prepared: Prepared, source: str, target: str, folder: Path) -> Namespace:
     """Return the functions of a README for a preparation, without the model."""
-    facts = Exported(source, target, {"beam": 5, "lenpen": 1.0}, [9, 9], "int8", {}, None, [])
+    facts = Exported(source, target, {"beam": 5, "lenpen": 1.0}, [9, 9], None, "int8", {}, None, [])
     program = program_of(prepared, facts)
-    (folder / "codes").write_text("#version: 0.2\n")
+    (folder / "codes").write_text("#version: 0.2\nq z\n")
     program.loaded = [line.replace("prepared/bpe/CODES", str(folder / "codes")) for line in program.loaded]
     code = program.write([])
     names: dict = {}
@@ -191,7 +206,7 @@ def readme_functions(prepared: Prepared, source: str, target: str, folder: Path)
 
 def test_the_readme_undoes_what_the_preparation_did(tmp_path):
     one = readme_functions(Prepared("prepare_wmt14.sh", {}, escaped=True), "en", "de", tmp_path)
-    assert "".join(one.subwords("“a-b”")).replace("@@", "") == "&quot;a-b&quot;"
+    assert "".join(one.subwords("“a-b”")).replace("@@", "") == "&quot;a@-@b&quot;"
     assert one.text(["Das", "ist", "&apos;", "gut", "&apos;", "."]) == "Das ist 'gut'."
     lower = readme_functions(Prepared("prepare_text.sh", {}, lowercase=True), "en", "zh", tmp_path)
     assert lower.subwords("Ab .") == ["a@@", "b", "."]

@@ -163,7 +163,7 @@ def test_a_checkpoint_and_data_that_no_script_prepared(with_codes, moved, text, 
     (tmp_path / "prepared").mkdir()
     shutil.copy(with_codes / "checkpoints/checkpoint_best.pt", tmp_path / "mine.pt")
     result = call(translate.main, "--checkpoint", tmp_path / "mine.pt", "--data", data, text, "--beam", 2)
-    assert (result.status, result.stdout) == (0, printed(translate.main, moved, text, "--beam", 2, "--lenpen", 1))
+    assert (result.status, result.stdout) == (0, printed(translate.main, moved, text, "--beam", 2))
     taken = f"each line is taken as words of {data}/dict.de.txt"
     assert result.stderr == f"command: {tmp_path} has no settings.json: {taken}\n"
 
