@@ -167,15 +167,13 @@ def test_several_runs_translate_together(with_codes, moved, text, spoiled, tmp_p
     assert printed(translate.main, moved, spoiled, text) == expected.read_text()
 
 
-def test_a_checkpoint_and_data_that_no_script_prepared(with_codes, spoiled, text, tmp_path):
+def test_a_checkpoint_and_data_that_no_script_prepared(with_codes, moved, text, tmp_path):
     """Its lines are words of the dictionary. What is called "prepared" beside the checkpoint is not of it."""
-    config = yaml.safe_load((spoiled / "train.yaml").read_text())
-    (spoiled / "train.yaml").write_text(yaml.safe_dump(config | {"generation": {}}))  # the checkpoint has no settings
     data = shutil.copytree(with_codes.parent / "data/bin", tmp_path / "binarized")
     (tmp_path / "prepared").mkdir()
     shutil.copy(with_codes / "checkpoints/checkpoint_best.pt", tmp_path / "mine.pt")
     result = call(translate.main, "--checkpoint", tmp_path / "mine.pt", "--data", data, text, "--beam", 2)
-    assert (result.status, result.stdout) == (0, printed(translate.main, spoiled, text, "--beam", 2))
+    assert (result.status, result.stdout) == (0, printed(translate.main, moved, text, "--beam", 2))
     taken = f"each line is taken as words of {data}/dict.de.txt"
     assert result.stderr == f"command: {tmp_path} has no settings.json: {taken}\n"
 
