@@ -86,9 +86,10 @@ def count(files: Sequence[Path]) -> int | None:
     """Return how many lines the files have together, None if one of them is a pipe or a terminal."""
     lines = 0
     for file in files:
+        state = os.fstat(sys.stdin.fileno()) if file == STDIN else file.stat()
+        if not stat.S_ISREG(state.st_mode):  # to open a pipe twice would end the program that writes to it
+            return None
         with opened(file) as descriptor:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
             place, last = os.lseek(descriptor, 0, os.SEEK_CUR), b"\n"
             while block := os.pread(descriptor, BLOCK, place):
                 lines += block.count(b"\n")

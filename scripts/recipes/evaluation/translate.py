@@ -38,8 +38,9 @@ def a_file(text: str) -> Path:
         sys.exit(f"there is no file {text}")
     if path.is_dir():
         sys.exit(f"{text} is a folder, and no text")
-    with path.open("rb"):  # whether it can be read
-        return path
+    if not os.access(path, os.R_OK):  # to open a pipe for a try would end the program that writes to it
+        sys.exit(f"{text} cannot be read")
+    return path
 
 
 def translator_of(args: Namespace) -> Translator:
