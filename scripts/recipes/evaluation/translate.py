@@ -20,6 +20,7 @@ from recipes.evaluation.fairseq_engine import FairseqEngine
 from recipes.evaluation.line_stream import STDIN
 from recipes.evaluation.translator import Translation, Translator
 from recipes.files import progress
+from recipes.text.moses import Lines
 
 WINDOW = 1000  # lines that are read before they are sorted by length and translated
 CLOSED_PIPE = 128 + signal.SIGPIPE  # the exit status of a program that a closed pipe ends
@@ -41,6 +42,8 @@ def a_file(text: str) -> Path:
 def translator_of(args: Namespace) -> Translator:
     """Return the translator for the model that the arguments name. Exit if something of it is missing or wrong."""
     run = decoding.read_run(*args.runs, of_data=False)
+    encode: Lines = same
+    text: Lines = same
     if run.plain:
         warn(f"{run.bin.parent} has no settings.json: each line is taken as tokens or subwords as it is")
     else:
