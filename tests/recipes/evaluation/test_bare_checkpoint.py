@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipes.evaluation import checkpoint_choice, decoding, language_model, safe_checkpoint, sweep, translation
+from recipes.evaluation import (
+    checkpoint_choice,
+    decoding,
+    language_model,
+    safe_checkpoint,
+    sweep,
+    translate,
+    translation,
+)
 from recipes.files import read_lines
 from support import command_line
-from support.in_process import printed, refused
+from support.in_process import call, printed, refused
 from support.learned_run import fairseq_hypotheses, tree
 
 import rdrop_fairseq.tasks  # noqa: F401  (makes fairseq's checkpoints loadable)
@@ -41,6 +49,13 @@ def test_the_scores_are_those_of_the_run(bare, scored, learned):
         assert result == of_run | {"checkpoint": "mine"} and result["bleu"] > 10
     expected = [of_line[0].text for of_line in fairseq_hypotheses(learned, "test", "--beam", 3, "--lenpen", 0.6)]
     assert len(read_lines(bare[0].parent / "evaluation/mine/test.tok")) == len(expected)
+
+
+def test_its_tokens_are_translated_as_they_are(bare, scored, learned):
+    where = ("--checkpoint", bare[0], "--data", bare[1])
+    result = call(translate.main, *where, learned.parent / "data/tok/another.de")
+    assert result.stdout == (bare[0].parent / "evaluation/mine/test1.tok").read_text()
+    assert result.stderr.endswith("has no settings.json: each line is taken as tokens or subwords as it is\n")
 
 
 def test_data_of_a_prepare_script_has_its_own_references(bare, learned, tmp_path):

@@ -2,10 +2,11 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
-from recipes.evaluation import checkpoint_choice, decoding, translation
+from recipes.evaluation import checkpoint_choice, decoding, translate, translation
 from recipes.training.run_folder import RunFolder
 from support import command_line
 from support.in_process import printed, refused
@@ -36,6 +37,13 @@ def test_two_runs_decode_as_fairseqs_ensemble(learned, second, tmp_path):
     command_line.run(command_line.GENERATE, *where, *flags)
     expected = decoding.read_generated(tmp_path / "generated/generate-test.txt")
     assert (folder / "made_up.tok").read_text().splitlines() == [of_line[0].text for of_line in expected.values()]
+
+
+def test_two_runs_translate_as_they_are_evaluated(learned, second, tmp_path, monkeypatch):
+    monkeypatch.setattr(translate, "Preparation", lambda _: SimpleNamespace(encode=lambda _: list, text=lambda _: list))
+    printed(translation.main, learned, second, "--out", tmp_path)
+    (expected,) = tmp_path.glob("evaluation/*/another.tok")
+    assert printed(translate.main, learned, second, learned.parent / "data/tok/another.de") == expected.read_text()
 
 
 def test_results_are_named_after_the_runs_and_lie_in_the_first(learned, second):

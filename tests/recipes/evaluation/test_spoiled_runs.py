@@ -63,7 +63,7 @@ def _testsets(text: str):
         (_testsets(""), "data was prepared without a test set: there is nothing to evaluate on"),
         (_no_reference, "there is no reference"),
         (_short_reference, "made_up: 9 hypotheses, and a reference of 1 lines; was the data changed?"),
-        (_other_dictionary, "decoding test with"),
+        (_other_dictionary, "was trained with other dictionaries: its decoder has "),
         (_no_bin, "was prepared with 2 test sets, "),
         (_testsets("made_up\n"), "was prepared with 1 test sets, "),
         (_testsets("made_up\nmade_up\n"), "must have a name of its own, which is no path; one is 'made_up'"),
