@@ -32,6 +32,7 @@ UNKNOWN = {
     "cross_self_attention": "attention to source and target in one",
     "no_token_positional_embeddings": "no positions",
     "no_decoder_final_norm": "a decoder without a last normalization",
+    "quant_noise_pq": "a layer for quantization noise (quant_noise.pq)",
     "quant_noise_scalar": "weights that are rounded in each forward (quant_noise.scalar)",
 }
 INNER = ("encoder", "decoder", "quant_noise")  # sections

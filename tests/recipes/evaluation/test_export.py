@@ -113,6 +113,30 @@ def test_a_checkpoint_with_data_that_no_prepare_script_made(learned, tmp_path):
     assert "return line.split()" in (tmp_path / "out/README.md").read_text()
 
 
+def with_model_settings(run_folder: Path, place: Path, **settings: object) -> Path:
+    """A copy of a run whose best checkpoint says other settings of its model; sections are merged."""
+    copy = copy_of(run_folder, place)
+    checkpoint = copy / "checkpoints/checkpoint_best.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    model = state["cfg"]["model"]
+    for key, value in settings.items():
+        model[key] = {**(model.get(key) or {}), **value} if isinstance(value, dict) else value
+    torch.save(state, checkpoint)
+    return copy
+
+
+def test_layer_drop_acts_in_training_alone(with_codes, tmp_path):
+    run = with_model_settings(with_codes, tmp_path, encoder={"layerdrop": 0.9}, decoder={"layerdrop": 0.9})
+    assert "translates 9 of 9 lines" in printed(export.main, run, tmp_path / "out")
+
+
+def test_a_model_that_it_cannot_hold_leaves_nothing(with_codes, tmp_path):
+    run = with_model_settings(with_codes, tmp_path, adaptive_softmax_cutoff="5,8")
+    line = refused(export.main, run, tmp_path / "out")
+    assert line == "CTranslate2 cannot hold this model: it has an adaptive softmax"
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "run"}
+
+
 def test_a_check_that_fails_leaves_nothing(with_codes, tmp_path, monkeypatch):
     monkeypatch.setattr(CTranslate2Engine, "translate", lambda _, lines, *__: [[decoding.EMPTY]] * len(lines))
     line = refused(export.main, with_codes, tmp_path / "out", "--check", 4)
@@ -167,6 +191,7 @@ ARCH = {"arch": "transformer_iwslt_de_en", "dropout": 0.1}
         ({"no_cross_attention": True}, "a decoder without attention to the source"),
         ({"no_token_positional_embeddings": True}, "no positions"),
         ({"quant_noise_scalar": 0.1}, "weights that are rounded in each forward (quant_noise.scalar)"),
+        ({"quant_noise_pq": 0.1}, "a layer for quantization noise (quant_noise.pq)"),
         ({"decoder_output_dim": 8}, "another size of the decoder's output than of its layers"),
         ({}, "the parameters decoder.layers.0.attn_ln.weight"),
     ],
