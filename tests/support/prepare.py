@@ -52,8 +52,7 @@ def run(script: str, *options: object, plain: bool = False, fairseq: bool = Fals
 
     Args:
         plain: give it only the options given.
-        fairseq: whether the last step runs fairseq-preprocess, in a fork of this process if `limit` is None. Without
-            that it makes an empty folder in no time.
+        fairseq: whether the last step runs fairseq-preprocess. Without that it makes an empty folder in no time.
         limit: size in KiB that no file may outgrow. It stands in for a full disk.
     """
     stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
@@ -62,9 +61,7 @@ def run(script: str, *options: object, plain: bool = False, fairseq: bool = Fals
     with ExitStack() as stack:
         stack.enter_context(_as_before())
         stack.enter_context(mock.patch.object(sys, "argv", [script]))
-        if fairseq and limit is None:
-            stack.enter_context(fairseq_in_a_fork())
-        elif not fairseq:
+        if not fairseq:
             for module in (translation, wikitext):
                 stack.enter_context(mock.patch.object(module, "binarize"))
         stack.enter_context(redirect_stdout(stdout))
@@ -103,8 +100,9 @@ def _no_file_above(limit: int) -> Iterator[None]:
 
 
 def prepared(script: str, *options: object, plain: bool = False, fairseq: bool = False) -> str:
-    """Run, check that it succeeds without a word on stderr, and return what it printed."""
-    result = run(script, *options, plain=plain, fairseq=fairseq)
+    """Run, check that it succeeds without a word on stderr, and return what it printed; fairseq runs in a fork."""
+    with fairseq_in_a_fork():
+        result = run(script, *options, plain=plain, fairseq=fairseq)
     assert (result.returncode, result.stderr) == (0, ""), result
     return result.stdout
 
