@@ -13,12 +13,12 @@
 #                     divided by its length in subwords to the power of the length penalty
 #   --beam N          the beam size (default: generation.beam in the run's config, or else 5)
 #   --lenpen X        the length penalty (default: generation.lenpen in the run's config, or else 1)
-#   --average N       translate with the average of the last N checkpoints (those saved by update, or else by epoch), not
-#                     with the checkpoint that is best on validation
+#   --average N       translate with the average of the last N checkpoints (those saved by update, or else by epoch),
+#                     not with the checkpoint that is best on validation
 #   --average-best N  translate with the average of the N checkpoints that are best on validation
 #   --checkpoint FILE --data BIN
-#                     in place of RUN: a checkpoint of fairseq-train, or a folder of checkpoints, and its binarized data.
-#                     If no prepare script made the data, the lines are taken as tokens or subwords as they are
+#                     in place of RUN: a checkpoint of fairseq-train, or a folder of checkpoints, and its binarized
+#                     data. If no prepare script made the data, the lines are taken as tokens or subwords as they are
 #
 # The text becomes subwords as the data of the run did (normalization, tokens, case, BPE), and the translation becomes
 # plain text again. The run folder is enough for that: it can be moved to another machine, and its data be deleted.
