@@ -55,7 +55,7 @@ def test_its_tokens_are_translated_as_they_are(bare, scored, learned):
     where = ("--checkpoint", bare[0], "--data", bare[1])
     result = call(translate.main, *where, learned.parent / "data/tok/another.de")
     assert result.stdout == (bare[0].parent / "evaluation/mine/test1.tok").read_text()
-    assert result.stderr.endswith("has no settings.json: each line is taken as tokens or subwords as it is\n")
+    assert result.stderr.endswith(f"has no settings.json: each line is taken as words of {bare[1]}/dict.de.txt\n")
 
 
 def test_data_of_a_prepare_script_has_its_own_references(bare, learned, tmp_path):
