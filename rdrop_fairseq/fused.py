@@ -148,10 +148,11 @@ def linear_rdrop_loss(
     if torch.is_autocast_enabled(device) and dtype != torch.float64:  # which autocast leaves alone everywhere
         dtype = torch.get_autocast_dtype(device)
     epsilon = label_smoothing if vocab > 1 else 0.0  # where there is one word, there is no other to spread it over
-    uniform = epsilon / max(1, vocab - (label_smoothing_impl == "fairseq"))
+    only_others = label_smoothing_impl == "fairseq"
+    uniform = epsilon / max(1, vocab - only_others)
     with_grad = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
     weights = weights_of_passes(pass_weights, len(hidden))
-    settings = Settings(alpha, 1 - vocab * uniform, uniform, divergence, with_grad, dtype, weights)
+    settings = Settings(alpha, 1 - epsilon - only_others * uniform, uniform, divergence, with_grad, dtype, weights)
     with torch.autocast(device, enabled=False):
         result = RDropLoss(*_LinearRDropLoss.apply(hidden, weight, bias, target, kept, settings, count_correct))
     if check and may_look(result.loss) and result.loss.isnan():
@@ -194,7 +195,7 @@ class _LinearRDropLoss(torch.autograd.Function):
         summed_matrix = matrix.sum(0, dtype=dtype)
         task = hidden.new_tensor(settings.pass_weights, dtype=dtype)
         minus = uniform * task.unsqueeze(-1) * summed_matrix
-        summed_states = hidden.new_zeros(passes, width, dtype=dtype)
+        summed_states = hidden.new_zeros(width, dtype=dtype)  # each state times the weight of its pass
         shift = None
         if bias is not None:  # -inf as a number, so that the logits of a forbidden word have a difference
             shift = bias.to(hidden.dtype).clamp_min(torch.finfo(hidden.dtype).min / 2)
@@ -219,7 +220,7 @@ class _LinearRDropLoss(torch.autograd.Function):
             factor = elementwise.loss_and_gradient(logits, target[chunk], settings, known)
             # A state's summed logits are its product with the summed weights.
             known.summed_logits.copy_((states.to(dtype) @ summed_matrix).view(-1, passes))
-            summed_states.add_(states.view(-1, passes, width).sum(0, dtype=dtype))
+            summed_states.add_((states.view(-1, passes, width) * task.unsqueeze(-1)).view(-1, width).sum(0))
             if grad_hidden is not None:
                 product = _product(rows, matrix, factor).view(-1, passes, width)
                 grad_hidden.transpose(0, 1).index_copy_(0, kept[chunk], product.sub_(minus))
@@ -235,7 +236,7 @@ class _LinearRDropLoss(torch.autograd.Function):
             grad_weight.zero_()
 
         known = Facts(*facts)
-        nll_losses = (known.log_sum - known.target_logit).sum(0)
+        nll_losses = known.log_sum - known.target_logit
         kl_loss = known.divergence.sum()
         loss = settings.at_target * (task * nll_losses).sum() + settings.alpha * kl_loss
         if uniform:  # the sum over the words of -l
@@ -244,8 +245,11 @@ class _LinearRDropLoss(torch.autograd.Function):
             loss += uniform * (task * (vocab * known.log_sum - known.summed_logits)).sum()
         n_correct = known.correct.sum()
         ctx.grads = grad_hidden, grad_weight, grad_bias
-        of_states = uniform * (task.unsqueeze(-1) * summed_states).sum(0)
-        ctx.uniform = 0.0, of_states, uniform * sum(settings.pass_weights) * tokens  # backward subtracts these
+        ctx.uniform = (
+            0.0,
+            uniform * summed_states,
+            uniform * sum(settings.pass_weights) * tokens,
+        )  # backward subtracts these
         nll_loss = nll_losses.sum()
         ctx.mark_non_differentiable(nll_loss, kl_loss, n_correct)
         return loss, nll_loss, kl_loss, n_correct
