@@ -15,17 +15,16 @@ from pathlib import Path
 from statistics import median
 
 import ratios
-from measure import TRAIN_SH, Facts, arguments, by_step, malloc_settings, one_round, say, start, write
+from measure import TRAIN_SH, Facts, arguments, ask, by_step, one_round, say, write
 from recipes import cli
 from recipes.data.preparation import Preparation
 from recipes.evaluation import decoding
-from recipes.evaluation.checkpoint_choice import chosen_checkpoint, parser
+from recipes.evaluation.checkpoint_choice import ModelParser, chosen_checkpoint
 from recipes.evaluation.ctranslate2_engine import CTranslate2Engine
-from recipes.evaluation.engine import Engine
 from recipes.evaluation.export import source_lines, write_export
-from recipes.evaluation.exported import ExportFolder
 from recipes.evaluation.fairseq_engine import FairseqEngine
 from recipes.evaluation.score import text_metrics
+from recipes.evaluation.translator import Engine
 from recipes.table import markdown_table
 
 FAIRSEQ = "fairseq"
@@ -35,20 +34,18 @@ TYPES = ("float32", "int8")
 @contextlib.contextmanager
 def engines_of(run: decoding.Run, given: str, threads: list[int]) -> Iterator[tuple[dict[str, Engine], Facts]]:
     """Give the engines by name, and the sizes of their models in MB. An engine of CTranslate2 has its own threads."""
-    languages = run.source, run.target
-    with chosen_checkpoint(parser().parse_args([given])) as checkpoint, tempfile.TemporaryDirectory() as folder:
-        positions, origin = checkpoint.positions[0], checkpoint.origin
-        engine = FairseqEngine(checkpoint.paths, origin, positions, run.bin, languages, cpu=True)
+    with chosen_checkpoint(ModelParser().parse_args([given])) as checkpoint, tempfile.TemporaryDirectory() as folder:
+        engine = FairseqEngine(run, checkpoint, cpu=True)
         engines: dict[str, Engine] = {FAIRSEQ: engine}
         parameters = {id(value): value for value in engine.models[0].parameters()}.values()
         sizes = {FAIRSEQ: sum(value.numel() * value.itemsize for value in parameters) / 1e6}
         for kind in TYPES:
             out = Path(folder, kind)
             out.mkdir()
-            write_export(run, checkpoint, kind, out, [])
+            facts = write_export(run, checkpoint, kind, out, [])
             sizes[kind] = (out / "model.bin").stat().st_size / 1e6
             for number in threads:
-                engines[f"{kind} {number}"] = CTranslate2Engine(ExportFolder(out), cpu=True, threads=number)
+                engines[f"{kind} {number}"] = CTranslate2Engine(out, facts, cpu=True, threads=number)
         yield engines, sizes
 
 
@@ -56,7 +53,7 @@ def measure_run(given: str, count: int, threads: list[int], rounds: int) -> Fact
     """Return the times of a run's engines, their BLEU and their sizes."""
     import torch
 
-    run = decoding.read_run(parser().parse_args([given]).run)
+    run = decoding.read_run(ModelParser().parse_args([given]).run)
     how, name = decoding.decoding_of(run), run.testsets[0]
     references = [lines[:count] for lines in run.references("raw", name)]
     with engines_of(run, given, threads) as (engines, sizes):
@@ -134,10 +131,9 @@ def main() -> None:
     if args.quick:
         args.lines, args.threads = min(args.lines, 5), args.threads[:1]
     measured = []
-    with start(malloc_settings(TRAIN_SH)) as process:
-        for run in args.runs:
-            say(run)
-            measured.append(process.submit(measure_run, run, args.lines, args.threads, args.rounds).result())
+    for run in args.runs:
+        say(run)
+        measured.append(ask(TRAIN_SH, measure_run, run, args.lines, args.threads, args.rounds))
     text = "\n".join(table(entry) for entry in measured)
     text += f"\nMedians of {args.rounds} rounds, with the least and the greatest; ratios are medians over the rounds.\n"
     write(args.out, "inference", text, {"measured": measured})

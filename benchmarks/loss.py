@@ -62,12 +62,7 @@ def memory_table(memory: list[Facts], names: list[str]) -> str:
 def draw(facts: Facts) -> Any:
     """Return the figure of a result."""
     heads = {"head": facts.get("times"), "head with adaptive softmax": facts.get("adaptive", {}).get("times")}
-    return draw_ratios([(title, times, BARE, in_two_lines) for title, times in heads.items() if times])
-
-
-def in_two_lines(size: Facts) -> str:
-    """Return the name of a size for a picture."""
-    return label(size).replace(", ", "\n", 1)
+    return draw_ratios([(title, times, BARE, label) for title, times in heads.items() if times])
 
 
 def fits(tokens: int, vocab: int) -> bool:
