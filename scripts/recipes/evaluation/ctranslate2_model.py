@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.quiet import quiet
+from recipes.training.checkpoints import load_state
 from recipes.training.settings import in_one_line
 
 # The parameters that the converter reads, and what old versions of fairseq saved besides. It would leave out others
@@ -95,9 +96,7 @@ def convert(checkpoint: Path, dictionaries: Path, langs: tuple[str, str], out: P
     from ctranslate2.converters import FairseqConverter
 
     with quiet():
-        import rdrop_fairseq  # noqa: F401  (PyTorch loads checkpoints of fairseq only after this import)
-
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        state = load_state(checkpoint)
         args = state.get("args")
         settings = settings_of(state["cfg"]["model"] if args is None else vars(args))
         refuse_what_it_cannot_hold(settings, state["model"])

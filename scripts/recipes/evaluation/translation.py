@@ -10,7 +10,7 @@ from recipes.evaluation import decoding
 from recipes.evaluation.checkpoint_choice import Checkpoint, ModelParser, chosen_checkpoint
 from recipes.evaluation.score import describe, scores, text_metrics, write_scored
 from recipes.files import whole_folder
-from recipes.text.plain import plain_text
+from recipes.text.moses import plain_text
 
 
 def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out: Path) -> None:
