@@ -79,14 +79,12 @@ def train(runs: dict[str, RunFolder], seed: int) -> None:
 
 def run_script(name: str, *arguments: str) -> None:
     """Run a script of this folder in the repository. Exit with its status if it fails; it says why itself."""
-    process = subprocess.Popen([str(ROOT / "scripts" / name), *arguments], cwd=ROOT)
-    try:
-        if process.wait():
-            sys.exit(process.returncode)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+    with subprocess.Popen([str(ROOT / "scripts" / name), *arguments], cwd=ROOT) as process:
+        try:
+            if process.wait():
+                sys.exit(process.returncode)
+        finally:
+            process.terminate()  # which does nothing if it has ended
 
 
 def print_translations(runs: dict[str, RunFolder]) -> None:
