@@ -7,10 +7,11 @@ round has another order. BLEU is sacreBLEU of these lines, so it compares within
 """
 
 import contextlib
+import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -33,10 +34,10 @@ TYPES = ("float32", "int8")
 
 @contextlib.contextmanager
 def engines_of(run: decoding.Run, given: str, threads: list[int]) -> Iterator[tuple[dict[str, Engine], Facts]]:
-    """Give the engines by name, and the sizes of their models in MB. An engine of CTranslate2 has its own threads."""
+    """Give the engines by kind and number of threads, as in "int8, 2", and the sizes of their models in MB by kind."""
     with chosen_checkpoint(ModelParser().parse_args([given])) as checkpoint, tempfile.TemporaryDirectory() as folder:
         engine = FairseqEngine(run, checkpoint, cpu=True)
-        engines: dict[str, Engine] = {FAIRSEQ: engine}
+        engines: dict[str, Engine] = {f"{FAIRSEQ}, {number}": engine for number in threads}
         parameters = {id(value): value for value in engine.models[0].parameters()}.values()
         sizes = {FAIRSEQ: sum(value.numel() * value.itemsize for value in parameters) / 1e6}
         for kind in TYPES:
@@ -45,7 +46,7 @@ def engines_of(run: decoding.Run, given: str, threads: list[int]) -> Iterator[tu
             facts = write_export(run, checkpoint, kind, out, [])
             sizes[kind] = (out / "model.bin").stat().st_size / 1e6
             for number in threads:
-                engines[f"{kind} {number}"] = CTranslate2Engine(out, facts, cpu=True, threads=number)
+                engines[f"{kind}, {number}"] = CTranslate2Engine(out, facts, cpu=True, threads=number)
         yield engines, sizes
 
 
@@ -57,30 +58,25 @@ def measure_run(given: str, count: int, threads: list[int], rounds: int) -> Fact
     how, name = decoding.decoding_of(run), run.testsets[0]
     references = [lines[:count] for lines in run.references("raw", name)]
     with engines_of(run, given, threads) as (engines, sizes):
-        lines = source_lines(run, "test", engines[FAIRSEQ].longest)[:count]
+        fairseq = f"{FAIRSEQ}, {threads[0]}"
+        lines = source_lines(run, "test", engines[fairseq].longest)[:count]
         if len(lines) != len(references[0]):
             sys.exit(f"{given}: the first {count} lines of its test set must not be empty, or too long for its model")
         found: dict[str, list[str]] = {}
 
-        def step(key: str, kind: str, number: int) -> Callable[[], None]:
-            engine = engines[kind if kind == FAIRSEQ else f"{kind} {number}"]
+        def translate(key: str) -> None:
+            kind, number = key.split(", ")
+            if kind == FAIRSEQ:  # an engine of CTranslate2 has its own threads
+                torch.set_num_threads(int(number))
+            found[key] = [of_line[0].text for of_line in engines[key].translate(lines, how, 1)]
 
-            def translate() -> None:
-                if kind == FAIRSEQ:
-                    torch.set_num_threads(number)
-                found[key] = [of_line[0].text for of_line in engine.translate(lines, how, 1)]
-
-            return translate
-
-        keys = {f"{kind}, {number}": (kind, number) for number in threads for kind in (FAIRSEQ, *TYPES)}
-        steps = {key: step(key, *both) for key, both in keys.items()}
+        steps = {key: functools.partial(translate, key) for key in engines}
         times = []
         for number in range(-1, rounds):
             times.append(one_round(steps, number))
             say(f"  {given}: round {number + 1} of {rounds}, load {os.getloadavg()[0]:.1f}")
     decode = Preparation(run.bin.parent).decode(run.target)
     bleu, _ = text_metrics(run.target, run.prepared.lowercase)
-    same = found[f"{FAIRSEQ}, {threads[0]}"]
     return {
         "run": given,
         "model": run.folder.setting("model._name", str),
@@ -91,7 +87,7 @@ def measure_run(given: str, count: int, threads: list[int], rounds: int) -> Fact
         "seconds": by_step(times),
         "bleu": {key: bleu.corpus_score(decode(texts), references).score for key, texts in found.items()},
         "bleu_signature": str(bleu.get_signature()),
-        "equal": {key: sum(map(str.__eq__, texts, same)) for key, texts in found.items()},
+        "equal": {key: sum(map(str.__eq__, texts, found[fairseq])) for key, texts in found.items()},
         "megabytes": sizes,
         "load": os.getloadavg()[0],
     }

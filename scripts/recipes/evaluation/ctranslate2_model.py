@@ -89,7 +89,7 @@ def convert(checkpoint: Path, dictionaries: Path, langs: tuple[str, str], out: P
     Args:
         checkpoint: a file that is safe to load.
         dictionaries: the folder with dict.LANG.txt of the source and of the target language, which `langs` names.
-        out: a folder that does not exist.
+        out: a folder, which is replaced if it exists.
         to: how the weights are stored, such as "int8"; one of `quantizations()`.
     """
     import torch
@@ -104,7 +104,7 @@ def convert(checkpoint: Path, dictionaries: Path, langs: tuple[str, str], out: P
             file = f"{folder}/checkpoint.pt"
             torch.save({"args": settings, "model": state["model"]}, file)
             try:
-                FairseqConverter(file, str(dictionaries), *langs).convert(str(out), quantization=to)
+                FairseqConverter(file, str(dictionaries), *langs).convert(str(out), quantization=to, force=True)
             except Exception as error:  # of many kinds: the library, fairseq and PyTorch have their own
                 reasons = re.findall(r"^- (.*)", str(error), re.MULTILINE)
                 sys.exit(f"CTranslate2 cannot hold this model: {' and '.join(reasons) or in_one_line(error)[:LONGEST]}")

@@ -21,7 +21,7 @@ LINES = 200  # of the validation set that are translated to check the export
 
 
 def write_export(run: decoding.Run, checkpoint: Checkpoint, quantization: str, out: Path, lines: list[str]) -> Exported:
-    """Write the model of a checkpoint, and all that translating needs, to an existing folder.
+    """Write the model of a checkpoint, and all that translating needs, to an empty folder.
 
     Exit if CTranslate2 cannot hold the model, or if it translates fewer than half of the lines as fairseq does.
 
@@ -30,11 +30,7 @@ def write_export(run: decoding.Run, checkpoint: Checkpoint, quantization: str, o
     """
     how = decoding.decoding_of(run)
     check_settings(how, f"{run.folder}")
-    model = out / "model"
-    convert(checkpoint.path, run.bin, (run.source, run.target), model, quantization)
-    for file in model.iterdir():
-        file.rename(out / file.name)
-    model.rmdir()
+    convert(checkpoint.path, run.bin, (run.source, run.target), out, quantization)
     prepared = out / "prepared"
     prepared.mkdir()
     layout.copy_of_preparation(run.bin, prepared)
