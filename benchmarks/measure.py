@@ -1,5 +1,8 @@
 """What the benchmarks share: times in rounds, peak memory, and results as Markdown, JSON and PNG.
 
+python benchmarks/measure.py FILE.json ... draws pictures of results again, from the JSON that a benchmark left. A
+file's name begins with that of its benchmark, as in step_cpu.json; the picture goes beside it.
+
 On a CPU, the time of a step depends on how glibc hands out memory, most of all if the step allocates much. So times are
 taken both with the settings that train.sh trains with and with glibc's own. glibc reads its settings when a process
 starts, so there is a process for each, and the processes take turns, round by round.
@@ -8,6 +11,7 @@ starts, so there is a process for each, and the processes take turns, round by r
 import ctypes
 import functools
 import gc
+import importlib
 import json
 import logging
 import os
@@ -203,8 +207,22 @@ def write(out: Path, name: str, text: str, facts: Facts, draw: Callable[[Facts],
 
 
 @quiet()
-def write_picture(file: Path, draw: Callable[[Facts], Any]) -> Path:
-    """Write the figure that a function draws of a JSON file into a PNG beside it, and return that one's path."""
+def write_picture(file: Path, draw: Callable[[Facts], Any]) -> None:
+    """Write the figure that a function draws of a JSON file into a PNG beside it."""
     figure = draw(json.loads(file.read_text(encoding="utf-8")))
     figure.savefig(file.with_suffix(".png"), dpi=100)
-    return file.with_suffix(".png")
+
+
+def main() -> None:
+    parser = cli.Parser(__doc__)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE.json")
+    for file in parser.parse_args().files:
+        benchmark = file.stem.split("_")[0]
+        if benchmark not in ("loss", "step", "throughput", "prepare") or not file.is_file():
+            parser.error(f"{file}: no JSON file of a benchmark")
+        write_picture(file, importlib.import_module(benchmark).draw)
+        say(f"Written: {file.with_suffix('.png')}")
+
+
+if __name__ == "__main__":
+    main()

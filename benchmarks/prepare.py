@@ -34,6 +34,7 @@ from recipes.table import markdown_table
 from recipes.text import bpe, moses
 from recipes.text.binarize import binarize
 from recipes.text.clean import clean
+from recipes.text.line_pool import map_files
 from recipes.text.parallel import join, side
 
 TARGETS = {"En-De, 4.5 million pairs": 4_500_000, "En-Fr, 36 million pairs": 36_000_000}
@@ -58,7 +59,7 @@ class Corpus:
         moses.tokenize((folder / "raw").iterdir(), folder / "tok", 2, PLAIN)
         if not codes.exists():
             bpe.learn(codes, merges, self.files("tok"), 2)
-        bpe.apply(codes, (folder / "tok").iterdir(), folder / "bpe", 2)
+        map_files(functools.partial(bpe.applier, codes), (folder / "tok").iterdir(), folder / "bpe", 2)
 
     def files(self, name: str) -> list[Path]:
         """Return the files of the training set in raw, tok or bpe."""
@@ -77,7 +78,7 @@ STEPS: dict[str, Callable[[Corpus, Path, int], Any]] = {
     "lower-case": lambda text, out, n: moses.lowercase(text.files("tok"), out, n),
     "count words": lambda text, out, n: bpe.learn(out / "codes", 1, text.files("tok"), n),
     "learn merges": lambda text, out, n: bpe.learn(out / "codes", text.merges, text.files("tok"), n),
-    "apply BPE": lambda text, out, n: bpe.apply(text.codes, text.files("tok"), out, n),
+    "apply BPE": lambda text, out, n: map_files(functools.partial(bpe.applier, text.codes), text.files("tok"), out, n),
     "clean": lambda text, out, n: clean(text.folder / "bpe" / "train", text.langs, out, 250),
     "binarize": lambda text, out, n: binarize(
         text.folder / "bpe", out, text.langs, ["train", "valid"], joint=True, workers=n, log=text.folder / "log"

@@ -90,8 +90,8 @@ def bars(axes: Any, groups: dict[str, list[float]], labels: list[str], fmt: str)
 def draw_ratios(rows: Sequence[tuple[str, list[Facts], str, Label]]) -> Any:
     """Return a figure of ratios: a row of panels for each (title, times, peer, label), a panel for each allocator.
 
-    Each entry of the times is a group of bars, named by the label, with a bar for each of its steps but the peer, whose
-    time is 1.
+    Each entry of the times is a group of bars, named by the label in two lines, with a bar for each of its steps but
+    the peer, whose time is 1.
     """
     heights = [sum(len(entry["seconds"]) for entry in times) / len(by_allocator(times)) for _, times, _, _ in rows]
     figure = new_figure(12, 1.5 * len(rows) + 0.24 * sum(heights))
@@ -101,7 +101,7 @@ def draw_ratios(rows: Sequence[tuple[str, list[Facts], str, Label]]) -> Any:
         panels = part.subplots(1, len(by_allocator(times)), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (allocator, entries) in zip(panels, by_allocator(times).items(), strict=True):
             found = {name: [ratio(entry, name, peer) or math.nan for entry in entries] for name in names}
-            bars(axes, found, list(map(label, entries)), "%.2f")
+            bars(axes, found, [label(entry).replace(", ", "\n", 1) for entry in entries], "%.2f")
             axes.axvline(1, color="black", linewidth=1, zorder=0.5)
             axes.set_title(allocator, fontsize=10)
         panels[0].invert_yaxis()

@@ -1,12 +1,12 @@
 """Measure time and memory of a whole training step (forward, backward, optimizer) of R-Drop and of plain cross-entropy.
 
-python benchmarks/step.py [--out DIR] [--quick] [--rounds N] [--memory GB]
+python benchmarks/step.py [--out DIR] [--quick] [--rounds N]
 
 All see the same sentences twice: fairseq's cross-entropy on the batch doubled, fairseq's own R-Drop criterion (for
 translation; it has none for language models), and ours, plain and fused. It prints times, each also as a multiple of
 plain cross-entropy in the same round, on a CPU for both ways to allocate memory (measure.py). For translation it prints
-the peak memory beyond the model's too (of the big model only on a GPU), and how many tokens would fit into --memory,
-from a line through two measured sizes.
+the peak memory beyond the model's too (of the big model only on a GPU), and how many tokens would fit into MEMORY, from
+a line through two measured sizes.
 """
 
 import functools
@@ -37,17 +37,14 @@ PLAIN_CE, OF_FAIRSEQ = "cross-entropy, doubled batch", "R-Drop, fairseq's criter
 PLAIN, FUSED = "R-Drop, plain", "R-Drop, fused"
 NAMES = (PLAIN_CE, OF_FAIRSEQ, PLAIN, FUSED)
 TRANSLATION, LM, ADAPTIVE_LM = "translation", "language model", "language model with adaptive softmax"
-PARENTS: dict[str, tuple[str, dict[str, Any]]] = {  # the criterion of each, and its settings
-    TRANSLATION: ("label_smoothed_cross_entropy", {"label_smoothing": 0.1}),
-    LM: ("cross_entropy", {}),
-    ADAPTIVE_LM: ("adaptive_loss", {"ddp_backend": "legacy_ddp"}),
-}
+SHARED = {"share_all_embeddings": True, "dropout": 0.3}
 BLOCKS = {"decoder_layers_to_keep": None, "max_target_positions": WORDS_A_BLOCK}
-MODELS: dict[str, Facts] = {
-    TRANSLATION: {"share_all_embeddings": True, "dropout": 0.3},
-    LM: BLOCKS,
-    ADAPTIVE_LM: BLOCKS,
+KINDS: dict[str, tuple[str, Facts, Facts]] = {  # the criterion of each, its settings, and those of the model
+    TRANSLATION: ("label_smoothed_cross_entropy", {"label_smoothing": 0.1}, SHARED),
+    LM: ("cross_entropy", {}, BLOCKS),
+    ADAPTIVE_LM: ("adaptive_loss", {"ddp_backend": "legacy_ddp"}, BLOCKS),
 }
+MEMORY = 8  # gigabytes
 IWSLT, BIG = "transformer_iwslt_de_en", "transformer_vaswani_wmt_en_de_big"
 GPT, WIKI103 = "transformer_lm_gpt", "transformer_lm_wiki103"
 # Architecture, vocabulary, tokens, and what differs from the architecture.
@@ -74,7 +71,7 @@ def make_criterion(task: Any, registered: str, **settings: Any) -> FairseqCriter
 
 def criterions(kind: str, task: Any) -> dict[str, FairseqCriterion]:
     """Return the criterions for a kind of model: the parent, ours of the same name in both ways, and fairseq's own."""
-    parent, settings = PARENTS[kind]
+    parent, settings, _ = KINDS[kind]
     made = {PLAIN_CE: make_criterion(task, parent, **settings)}
     for name, loss in ((PLAIN, "plain"), (FUSED, "fused")):
         made[name] = make_criterion(task, f"rdrop_{parent}", rdrop_loss=loss, **settings)
@@ -128,14 +125,14 @@ def memory_of(setting: Facts) -> int:
     return peak_bytes(step)
 
 
-def memory_table(memory: list[Facts], limit: float) -> str:
-    """Return a table of the peaks, and of the tokens that fit into a number of gigabytes."""
+def memory_table(memory: list[Facts]) -> str:
+    """Return a table of the peaks, and of the tokens that fit into MEMORY."""
     rows = [["", "model, vocabulary", "peak MB at tokens", "tokens that fit"]]
     for entry in memory:
         (less, low), (more, high) = entry["points"]
         cells = ["not run", "not run"]
         if low and high and high > low:
-            fit = (limit * 1e9 - low) * (more - less) / (high - low) + less
+            fit = (MEMORY * 1e9 - low) * (more - less) / (high - low) + less
             cells = [f"{low / 1e6:,.0f} at {less:,}, {high / 1e6:,.0f} at {more:,}", f"{fit:,.0f}"]
         rows.append([entry["method"], f"{entry['label']}, {entry['vocab']:,}", *cells])
     return markdown_table(rows)
@@ -148,19 +145,12 @@ def label(setting: Facts) -> str:
 
 def draw(facts: Facts) -> Any:
     """Return the figure of a result."""
-
-    def lines(entry: Facts) -> str:
-        return label({**entry, "label": entry["arch"]}).replace(", ", "\n", 1)
-
-    return draw_ratios([("whole training step", facts["times"], PLAIN_CE, lines)])
+    times = [{**entry, "label": entry["arch"]} for entry in facts["times"]]
+    return draw_ratios([("whole training step", times, PLAIN_CE, label)])
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=3)
-    parser.add_argument("--memory", type=float, default=8.0, help="gigabytes for the tokens that fit (default: 8)")
-    args = parser.parse_args()
-    if args.memory <= 0:
-        parser.error(f"--memory {args.memory}: must be above 0")
+    args = arguments(__doc__, rounds=3).parse_args()
     times: list[Facts] = []
     memory: list[Facts] = []
     grid = QUICK if args.quick else GRID[DEVICE]
@@ -168,7 +158,7 @@ def main() -> None:
         kind = {GPT: LM, WIKI103: ADAPTIVE_LM}.get(arch, TRANSLATION)
         name = ", ".join([f"{arch} but" if changes else arch, *(f"{key} {changes[key]}" for key in changes)])
         dtype = "bfloat16" if DEVICE == "cuda" else "float32"
-        setting: Facts = {"kind": kind, "arch": arch, "label": name, "model": {**MODELS[kind], **changes}}
+        setting: Facts = {"kind": kind, "arch": arch, "label": name, "model": {**KINDS[kind][-1], **changes}}
         setting |= {"vocab": vocab, "tokens": tokens, "dtype": dtype}
         say(f"[{number}/{len(grid)}] {label(setting)}")
         times += measure_times(training_steps, setting, args.rounds)
@@ -186,8 +176,7 @@ def main() -> None:
         "Whole training step; dropout 0.3 in translation, the architecture's in language models.\n\n"
         f"{times_tables(times, NAMES, label, unit, 'has none', last)}\n"
         f"Memory beyond the model's, its gradients' and the optimizer's, and the target tokens a batch that fit into "
-        f"{args.memory:g} GB of it (each seen twice), estimated from a line through the two sizes:\n\n"
-        f"{memory_table(memory, args.memory)}"
+        f"{MEMORY} GB of it (each seen twice), estimated from a line through the two sizes:\n\n{memory_table(memory)}"
     )
     write(args.out, f"step_{DEVICE}", text, {"times": times, "memory": memory}, draw)
 

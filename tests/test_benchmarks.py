@@ -17,7 +17,6 @@ import inference
 import loss
 import measure
 import pytest
-import redraw
 import step
 import throughput
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -83,7 +82,7 @@ def test_loss(run, tmp_path, monkeypatch):
     printed = run(loss, "--quick", "--rounds", 2, "--out", tmp_path)
     found = facts(tmp_path, f"loss_{measure.DEVICE}", printed)
     check_times(found["times"], {"bare products", "R-Drop, fused", "R-Drop, plain", "R-Drop, published formula"})
-    check_times(found["adaptive"]["times"], {"bare products", "R-Drop, adaptive, fused", "R-Drop, adaptive, plain"})
+    check_times(found["adaptive"]["times"], {"bare products", "R-Drop, fused", "R-Drop, plain"})
     (fused,) = found["memory"]
     assert 0 < fused["bytes"] < memory(loss.memory_of, {**fused, "loss": "R-Drop, published formula"})
 
@@ -136,7 +135,7 @@ def test_nothing_lies_on_another_in_a_picture_drawn_from_a_result(picture, run, 
     benchmark = importlib.import_module(picture.stem.split("_")[0])
     figures, draw = [], benchmark.draw
     monkeypatch.setattr(benchmark, "draw", lambda facts: figures.append(draw(facts)) or figures[0])
-    run(redraw, shutil.copy(picture.with_suffix(".json"), tmp_path))
+    run(measure, shutil.copy(picture.with_suffix(".json"), tmp_path))
     assert (tmp_path / picture.name).read_bytes().startswith(b"\x89PNG")
     (figure,) = figures
     FigureCanvasAgg(figure)
@@ -195,7 +194,7 @@ def test_inference(run, tmp_path, tmp_path_factory, monkeypatch):
     learned = copy_of(learned_once(tmp_path_factory) / "run", tmp_path)
     (tmp_path / "data/bpe").mkdir()
     bpe.learn(tmp_path / "data/bpe/codes", 100, [tmp_path / "data/tok/train.de"], 1)
-    monkeypatch.setattr(inference, "start", lambda _: ThreadPoolExecutor(1))  # instead of a process
+    monkeypatch.setattr(measure, "worker", lambda _: ThreadPoolExecutor(1))  # instead of a process
     printed = run(inference, learned, "--quick", "--rounds", 1, "--out", tmp_path / "out")
     assert (tmp_path / "out/inference.md").read_text() in printed and "| CTranslate2 int8 " in printed
     (found,) = json.loads((tmp_path / "out/inference.json").read_text())["measured"]
@@ -226,6 +225,6 @@ def test_what_is_refused(run, tmp_path):
     with pytest.raises(SystemExit, match=r"none\.yaml"):
         run(throughput, tmp_path / "none.yaml", "--out", tmp_path)
     with pytest.raises(SystemExit, match=r"step_cpu\.json: no JSON file of a benchmark"):
-        run(redraw, tmp_path / "step_cpu.json")
+        run(measure, tmp_path / "step_cpu.json")
     result = report(python="echo False", path=tmp_path)
     assert result.returncode != 0 and result.stderr == "gpu_report.sh: PyTorch sees no GPU here\n"

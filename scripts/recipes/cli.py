@@ -20,13 +20,9 @@ STEEPEST = 50  # of a length penalty: a length to this power is still a number
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, without the usage above it."""
 
-    def __init__(self, description: str | None = None, **settings: object) -> None:
-        super().__init__(
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-            **settings,  # type: ignore[arg-type]
-        )
+    def __init__(self, description: str | None = None) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         sys.exit(f"{message} (see --help)")

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,20 +34,16 @@ class Training:
 
     def __init__(self, config: Path, run: RunFolder, seed: int) -> None:
         self.run = run
-        self.said, says = FORK.Pipe(duplex=False)
-        self.process = FORK.Process(target=_train, args=(config, run, seed, os.getpid(), says), daemon=True)
+        self.said = FORK.SimpleQueue()
+        self.process = FORK.Process(target=_train, args=(config, run, seed, os.getpid(), self.said.put), daemon=True)
         with children.interrupts_wait():
             self.process.start()
-        says.close()
 
     def is_running(self) -> bool:
         """Return whether the training goes on. Exit with the reason if it has failed."""
         running = self.process.is_alive()
-        if self.said.poll():
-            try:
-                sys.exit(self.said.recv())
-            except EOFError:  # it has ended without a word
-                self.process.join()
+        if not self.said.empty():
+            sys.exit(self.said.get())
         if self.process.exitcode:
             sys.exit(f"the training of {self.run} ended with status {self.process.exitcode}")
         return running
@@ -59,15 +55,15 @@ class Training:
         return f"update {''.join(update)}, validation BLEU {''.join(bleu)}"
 
 
-def _train(config: Path, run: RunFolder, seed: int, parent: int, says: Connection) -> None:
-    """Train in this process. What train.sh would say of a failure goes to `says`; it prints nothing else."""
+def _train(config: Path, run: RunFolder, seed: int, parent: int, say: Callable[[str], None]) -> None:
+    """Train in this process. What train.sh would say of a failure goes to `say`; it prints nothing else."""
     launch.handle_signals()
     children.end_with(parent)
     with open(os.devnull, "w", encoding="utf-8") as nothing, redirect_stdout(nothing):
         try:
             launch.train(config, run, seed, [], Options())
         except (SystemExit, OSError) as problem:
-            says.send(str(problem))
+            say(str(problem))
 
 
 def train(runs: dict[str, RunFolder], seed: int) -> None:
@@ -83,14 +79,12 @@ def train(runs: dict[str, RunFolder], seed: int) -> None:
 
 def run_script(name: str, *arguments: str) -> None:
     """Run a script of this folder in the repository. Exit with its status if it fails; it says why itself."""
-    process = subprocess.Popen([str(ROOT / "scripts" / name), *arguments], cwd=ROOT)
-    try:
-        if process.wait():
-            sys.exit(process.returncode)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+    with subprocess.Popen([str(ROOT / "scripts" / name), *arguments], cwd=ROOT) as process:
+        try:
+            if process.wait():
+                sys.exit(process.returncode)
+        finally:
+            process.terminate()  # which does nothing if it has ended
 
 
 def print_translations(runs: dict[str, RunFolder]) -> None:

@@ -113,7 +113,7 @@ def copy_of(run_folder: Path, place: Path, name: str = "run") -> Path:
 @contextmanager
 def chosen(run_folder: Path) -> Iterator[checkpoint_choice.Checkpoint]:
     """The best checkpoint of a run, as an evaluation takes it."""
-    args = checkpoint_choice.parser().parse_args([str(run_folder)])
+    args = checkpoint_choice.ModelParser().parse_args([str(run_folder)])
     with checkpoint_choice.chosen_checkpoint(args) as checkpoint:
         yield checkpoint
 

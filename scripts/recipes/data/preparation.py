@@ -9,8 +9,7 @@ from typing import Any
 from recipes.cli import need
 from recipes.data.prepared import Prepared, read_prepared
 from recipes.text import bpe, moses, segment
-from recipes.text.moses import Lines
-from recipes.text.plain import plain_text
+from recipes.text.moses import Lines, plain_text
 
 WMT14 = "prepare_wmt14.sh"
 # What a script does beyond the settings that it writes down, in the training text. prepare_wmt14.sh leaves the
@@ -66,28 +65,20 @@ class Preparation:
 
         Exit if the codes of the subwords are missing.
         """
-        codes = self._codes(lang)
+        names = ("sentencepiece.model",) if self.prepared.pieces else ("codes", f"codes.{lang}")  # of both, or its own
+        codes = [path for name in names if (path := self.folder / "bpe" / name).is_file()]
+        if not codes:
+            sys.exit(f"{self.folder / 'bpe'} has no codes of the subwords: {' or '.join(names)}")
         stages: list[Lines]
         if self.prepared.pieces:
             stages = [moses.lower] if self.prepared.lowercase else []
         else:
             need(segment.MODULES.get(segment.base(lang), ()) if not self.prepared.tokenized else ())
             stages = [moses.tokenizer(lang, rules_of(self.prepared))]
-        stages.append(subwords_of(self.prepared).applier(codes))
+        stages.append(subwords_of(self.prepared).applier(codes[0]))
         return lambda lines: functools.reduce(lambda made, stage: stage(made), stages, lines)
-
-    def join(self, lines: list[str]) -> list[str]:
-        """Return the lines of tokens, or of text if the subwords are pieces of text, whose subwords the lines hold."""
-        return list(subwords_of(self.prepared).join(lines))
 
     def decode(self, lang: str) -> Lines:
         """Return the function from lines of subwords of a language to plain text."""
-        return lambda lines: text_of(self.join(lines), lang, self.prepared)
-
-    def _codes(self, lang: str) -> Path:
-        """Return the codes of a language's subwords: those of both languages together, or its own."""
-        names = ("sentencepiece.model",) if self.prepared.pieces else ("codes", f"codes.{lang}")
-        found = [path for name in names if (path := self.folder / "bpe" / name).is_file()]
-        if not found:
-            sys.exit(f"{self.folder / 'bpe'} has no codes of the subwords: {' or '.join(dict.fromkeys(names))}")
-        return found[0]
+        join = subwords_of(self.prepared).join
+        return lambda lines: text_of(join(lines), lang, self.prepared)

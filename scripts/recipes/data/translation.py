@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from recipes.data.pipeline import Step
@@ -9,6 +10,7 @@ from recipes.data.preparation import rules_of, subwords_of
 from recipes.data.prepared import Prepared, read_prepared
 from recipes.text import moses
 from recipes.text.binarize import binarize
+from recipes.text.line_pool import map_files
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Translation:
         """Write the subwords of the texts in a folder to the folder `target`."""
         for name, langs in self._codes():
             texts = [text for text in self.texts(folder) if text.suffix[1:] in langs]
-            subwords_of(self.prepared).apply(codes / name, texts, target, self.workers)
+            map_files(partial(subwords_of(self.prepared).applier, codes / name), texts, target, self.workers)
 
     @property
     def prepared(self) -> Prepared:

@@ -24,13 +24,28 @@ LONGEST = 120  # characters of the name of an evaluation
 
 
 class ModelParser(Parser):
-    """A parser of the arguments that say which model to use.
+    """A parser of the arguments that evaluations share: the model, and which of its checkpoints to use.
 
-    It gives `runs`, the run folders (or what stands in their place), `run`, the first of them, and `rest`, the words
-    after them.
+    It gives `runs`, the run folders (or what stands in their place), `run`, the first of them, `rest`, the words after
+    them, and `results`, the folder for results: --out, or else `run`, which is the folder of a checkpoint in its place.
+
+    Args:
+        several: whether several runs may be given, which decode together.
+        rest: whether other words may follow the runs. The first of them is no folder.
+        out: whether --out says where results go.
     """
 
-    several = rest = False
+    def __init__(self, several: bool = False, rest: bool = False, out: bool = False) -> None:
+        super().__init__()
+        self.several, self.rest = several, rest
+        self.add_argument("words", nargs="*", metavar="RUN")
+        self.add_argument("--checkpoint", action="append", metavar="FILE")
+        self.add_argument("--data", type=Path, metavar="BIN")
+        which = self.add_mutually_exclusive_group()
+        which.add_argument("--average", type=positive, metavar="N")
+        which.add_argument("--average-best", type=positive, metavar="N")
+        if out:
+            self.add_argument("--out", type=lambda text: check_path(Path(text).resolve()), metavar="DIR")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Return the arguments. Exit if they name no model, or name it in two ways."""
@@ -60,28 +75,8 @@ class ModelParser(Parser):
                 if isinstance(run, BareCheckpoint) and not run.is_folder:
                     self.error(f"--average needs the folder of the checkpoints, not {run}")
         found.run = found.runs[0]
+        found.results = RunFolder(found.out) if getattr(found, "out", None) else found.run
         return found
-
-
-def parser(several: bool = False, rest: bool = False, out: bool = False) -> ModelParser:
-    """Return a parser for the arguments that all evaluations share: the model, and which of its checkpoints to use.
-
-    Args:
-        several: whether several runs may be given, which decode together.
-        rest: whether other words may follow the runs. The first of them is no folder.
-        out: whether --out says where results go.
-    """
-    made = ModelParser()
-    made.several, made.rest = several, rest
-    made.add_argument("words", nargs="*", metavar="RUN")
-    made.add_argument("--checkpoint", action="append", metavar="FILE")
-    made.add_argument("--data", type=Path, metavar="BIN")
-    which = made.add_mutually_exclusive_group()
-    which.add_argument("--average", type=positive, metavar="N")
-    which.add_argument("--average-best", type=positive, metavar="N")
-    if out:
-        made.add_argument("--out", type=lambda text: check_path(Path(text).resolve()), metavar="DIR")
-    return made
 
 
 @dataclass(frozen=True)
@@ -108,14 +103,14 @@ class Checkpoint:
 
 @contextmanager
 def chosen_checkpoint(args: argparse.Namespace) -> Iterator[Checkpoint]:
-    """Give the checkpoints that the arguments of `parser` ask for. They are removed at the end."""
+    """Give the checkpoints that the arguments of a ModelParser ask for. They are removed at the end."""
     count = args.average or args.average_best
     name = f"{'average' if args.average else 'average_best'}{count}" if count else "best"
     for run in args.runs:
         if not count and not run.best.exists():
             hint = "" if isinstance(run, BareCheckpoint) else "; has the run reached its first validation?"
             sys.exit(f"there is no {run.best}{hint}")
-    with own_folder(results_folder(args).path, "checkpoint") as temporary:
+    with own_folder(args.results.path, "checkpoint") as temporary:
         held = []
         for number, run in enumerate(args.runs):
             path = temporary / f"checkpoint{number or ''}.pt"
@@ -134,12 +129,6 @@ def chosen_checkpoint(args: argparse.Namespace) -> Iterator[Checkpoint]:
             of_file = isinstance(run, BareCheckpoint) and not run.is_folder
             held.append(_inspect(run, path, origin, run.best.stem if of_file else name))
         yield held[0] if len(held) == 1 else _together(args.runs, held, name)
-
-
-def results_folder(args: argparse.Namespace) -> RunFolder:
-    """Return the folder for the results: --out, or else the first run, or the folder of the first checkpoint."""
-    out = getattr(args, "out", None)
-    return RunFolder(out) if out else args.run
 
 
 def _copy(source: Path, copy: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from recipes import cli
 from recipes.data.options import cores
 from recipes.evaluation.decoding import MAX_TOKENS, Hypothesis
-from recipes.evaluation.exported import ExportFolder
+from recipes.evaluation.exported import Exported
 from recipes.training.settings import in_one_line
 
 # Settings of fairseq's GenerationConfig that CTranslate2 knows too, and values with which the others do nothing.
@@ -39,32 +39,36 @@ def check_settings(how: dict[str, Any], where: str) -> None:
 class CTranslate2Engine:
     """An exported model. It runs on a GPU if CTranslate2 finds one, or else on all cores, or on OMP_NUM_THREADS."""
 
-    def __init__(self, export: ExportFolder, cpu: bool = False, threads: int = 0) -> None:
+    def __init__(self, folder: Path, facts: Exported, cpu: bool = False, threads: int = 0) -> None:
         """Load the model. Exit if it cannot be loaded.
 
         Args:
+            folder: that of the export.
+            facts: what it says about its model.
             cpu: whether to use no GPU.
             threads: how many threads the CPU's matrices take, in place of those that are said above.
         """
         cli.need(["ctranslate2"])
         import ctranslate2
 
-        self.path, self.facts = export.path, export.facts
-        self.longest = self.facts.positions[0]
-        check_settings(self.facts.generation, f"{export.path}")
+        self.facts = facts
+        self.longest = facts.positions[0]
+        check_settings(facts.generation, f"{folder}")
         device = "cuda" if not cpu and ctranslate2.get_cuda_device_count() else "cpu"
         told = os.environ.get("OMP_NUM_THREADS", "")
         threads = threads or (int(told) if told.isdigit() and int(told) else cores())
         ctranslate2.set_log_level(logging.ERROR)  # it warns where weights are stored in a type that the device lacks
         try:
-            self._translator = ctranslate2.Translator(str(export.path), device=device, intra_threads=threads)
+            self._translator = ctranslate2.Translator(str(folder), device=device, intra_threads=threads)
         except (RuntimeError, ValueError, OSError) as error:
-            sys.exit(f"{export.path} cannot be loaded by CTranslate2: {in_one_line(error)}")
+            sys.exit(f"{folder} cannot be loaded by CTranslate2: {in_one_line(error)}")
 
     @property
-    def compute_type(self) -> str:
-        """The type in which the model computes here. It is not the stored one where the device lacks that."""
-        return self._translator.compute_type
+    def other_type(self) -> str | None:
+        """The type in which the model computes here, if the device lacks that of the weights."""
+        stored, computed = self.facts.quantization, self._translator.compute_type
+        # "int8" leaves the type beside the integers open.
+        return None if computed == stored or computed.startswith(f"{stored}_") else computed
 
     def translate(self, lines: list[str], how: dict[str, Any], nbest: int) -> list[list[Hypothesis]]:
         """Return the hypotheses of each line. See `Engine`. CTranslate2 itself puts lines of like length together.
@@ -105,13 +109,3 @@ def _hypothesis(subwords: list[str], score: float) -> Hypothesis:
     """Return a hypothesis of CTranslate2's. Its score is a natural logarithm, divided as fairseq divides it."""
     text = " ".join(subword for subword in subwords if subword not in SPECIAL)
     return Hypothesis(text, score / math.log(2), len(subwords) + 1)
-
-
-def device_lacks(quantization: str, path: Path) -> str | None:
-    """Return the type in which a CPU computes with an exported model, if it is another than that of the weights."""
-    import ctranslate2
-
-    ctranslate2.set_log_level(logging.ERROR)
-    computed = ctranslate2.Translator(str(path), device="cpu", intra_threads=1).compute_type
-    # "int8" leaves the type beside the integers open.
-    return None if computed == quantization or computed.startswith(f"{quantization}_") else computed

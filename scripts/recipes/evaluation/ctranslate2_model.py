@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.quiet import quiet
+from recipes.training.checkpoints import load_state
 from recipes.training.settings import in_one_line
 
 # The parameters that the converter reads, and what old versions of fairseq saved besides. It would leave out others
@@ -88,16 +89,14 @@ def convert(checkpoint: Path, dictionaries: Path, langs: tuple[str, str], out: P
     Args:
         checkpoint: a file that is safe to load.
         dictionaries: the folder with dict.LANG.txt of the source and of the target language, which `langs` names.
-        out: a folder that does not exist.
+        out: a folder, which is replaced if it exists.
         to: how the weights are stored, such as "int8"; one of `quantizations()`.
     """
     import torch
     from ctranslate2.converters import FairseqConverter
 
     with quiet():
-        import rdrop_fairseq  # noqa: F401  (PyTorch loads checkpoints of fairseq only after this import)
-
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        state = load_state(checkpoint)
         args = state.get("args")
         settings = settings_of(state["cfg"]["model"] if args is None else vars(args))
         refuse_what_it_cannot_hold(settings, state["model"])
@@ -105,7 +104,7 @@ def convert(checkpoint: Path, dictionaries: Path, langs: tuple[str, str], out: P
             file = f"{folder}/checkpoint.pt"
             torch.save({"args": settings, "model": state["model"]}, file)
             try:
-                FairseqConverter(file, str(dictionaries), *langs).convert(str(out), quantization=to)
+                FairseqConverter(file, str(dictionaries), *langs).convert(str(out), quantization=to, force=True)
             except Exception as error:  # of many kinds: the library, fairseq and PyTorch have their own
                 reasons = re.findall(r"^- (.*)", str(error), re.MULTILINE)
                 sys.exit(f"CTranslate2 cannot hold this model: {' and '.join(reasons) or in_one_line(error)[:LONGEST]}")

@@ -8,10 +8,10 @@ from pathlib import Path
 from recipes import cli, layout
 from recipes.data.preparation import Preparation
 from recipes.evaluation import decoding, export_readme
-from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, failure_in_one_line, parser
-from recipes.evaluation.ctranslate2_engine import CTranslate2Engine, check_settings, device_lacks
+from recipes.evaluation.checkpoint_choice import Checkpoint, ModelParser, chosen_checkpoint, failure_in_one_line
+from recipes.evaluation.ctranslate2_engine import CTranslate2Engine, check_settings
 from recipes.evaluation.ctranslate2_model import convert, quantizations
-from recipes.evaluation.exported import Exported, ExportFolder
+from recipes.evaluation.exported import Exported
 from recipes.evaluation.fairseq_engine import FairseqEngine
 from recipes.files import whole_folder
 from recipes.versions import versions
@@ -21,7 +21,7 @@ LINES = 200  # of the validation set that are translated to check the export
 
 
 def write_export(run: decoding.Run, checkpoint: Checkpoint, quantization: str, out: Path, lines: list[str]) -> Exported:
-    """Write the model of a checkpoint, and all that translating needs, to an existing folder.
+    """Write the model of a checkpoint, and all that translating needs, to an empty folder.
 
     Exit if CTranslate2 cannot hold the model, or if it translates fewer than half of the lines as fairseq does.
 
@@ -30,37 +30,28 @@ def write_export(run: decoding.Run, checkpoint: Checkpoint, quantization: str, o
     """
     how = decoding.decoding_of(run)
     check_settings(how, f"{run.folder}")
-    model = out / "model"
-    convert(checkpoint.path, run.bin, (run.source, run.target), model, quantization)
-    for file in model.iterdir():
-        file.rename(out / file.name)
-    model.rmdir()
-    export = ExportFolder(out)
-    export.prepared.mkdir()
-    layout.copy_of_preparation(run.bin, export.prepared)
+    convert(checkpoint.path, run.bin, (run.source, run.target), out, quantization)
+    prepared = out / "prepared"
+    prepared.mkdir()
+    layout.copy_of_preparation(run.bin, prepared)
     if run.plain:
-        run.prepared.write(export.prepared)
+        run.prepared.write(prepared)
     else:
-        Preparation(export.prepared).encode(run.source)  # exits if the subwords are missing
+        Preparation(prepared).encode(run.source)  # exits if the subwords are missing
     made_with = versions().splitlines()
     positions, joined = list(checkpoint.positions), run.post_process if run.plain else None
     facts = Exported(run.source, run.target, how, positions, joined, quantization, checkpoint.facts, None, made_with)
-    facts.write(out)
-    facts = replace(facts, check=_check(run, checkpoint, export, lines))
+    if lines:
+        facts = replace(facts, check=_check(run, checkpoint, CTranslate2Engine(out, facts, cpu=True), lines))
     facts.write(out)
     export_readme.write(out, facts)
     return facts
 
 
-def _check(run: decoding.Run, checkpoint: Checkpoint, export: ExportFolder, lines: list[str]) -> dict[str, int] | None:
-    """Return how many lines both translate alike; None without lines. Exit if it is less than half of them."""
-    if not lines:
-        return None
-    engine = CTranslate2Engine(export, cpu=True)
-    languages = run.source, run.target
-    fairseq = FairseqEngine(checkpoint.paths, checkpoint.origin, checkpoint.positions[0], run.bin, languages, cpu=True)
-    how = decoding.decoding_of(run)
-    texts = [[of_line[0].text for of_line in model.translate(lines, how, 1)] for model in (fairseq, engine)]
+def _check(run: decoding.Run, checkpoint: Checkpoint, exported: CTranslate2Engine, lines: list[str]) -> dict[str, int]:
+    """Return how many lines both translate alike. Exit if it is less than half of them."""
+    how, engines = exported.facts.generation, (FairseqEngine(run, checkpoint, cpu=True), exported)
+    texts = [[of_line[0].text for of_line in engine.translate(lines, how, 1)] for engine in engines]
     equal = sum(one == other for one, other in zip(*texts, strict=True))
     if 2 * equal < len(lines):
         alike = f"{equal} of {len(lines)} lines of the validation set as fairseq does"
@@ -86,14 +77,9 @@ def source_lines(run: decoding.Run, subset: str, longest: int) -> list[str]:
     return []
 
 
-def megabytes(folder: Path) -> float:
-    """Return how large the model in the folder of an export is, in MB of a million bytes."""
-    return (folder / "model.bin").stat().st_size / 1e6
-
-
 def read_arguments() -> argparse.Namespace:
     """Return the arguments. Exit if one is wrong, before anything takes time."""
-    arguments = parser(rest=True)
+    arguments = ModelParser(rest=True)
     arguments.add_argument("--to", choices=["ctranslate2"], default="ctranslate2")
     arguments.add_argument("--quantization", default=DEFAULT)
     arguments.add_argument("--check", type=cli.natural, default=LINES)
@@ -121,8 +107,7 @@ def main() -> None:
             print(f"CTranslate2 translates {equal} of {count} lines of the validation set as fairseq does")
         elif args.check:
             print(f"Not checked: there is no validation set in {run.folder.data}")
-        if computed := device_lacks(args.quantization, part):
+        if computed := CTranslate2Engine(part, facts, cpu=True, threads=1).other_type:
             print(f"This CPU lacks {args.quantization}: CTranslate2 computes in {computed} here")
-    print(
-        f"{args.folder}: {megabytes(args.folder):.1f} MB, {args.quantization}. Next: scripts/translate.sh {args.folder}"
-    )
+    megabytes = (args.folder / "model.bin").stat().st_size / 1e6
+    print(f"{args.folder}: {megabytes:.1f} MB, {args.quantization}. Next: scripts/translate.sh {args.folder}")

@@ -3,7 +3,6 @@
 import json
 import sys
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +31,18 @@ class Exported:
         (folder / FACTS).write_text(f"{text}\n", encoding="utf-8")
 
 
-class ExportFolder:
-    """The folder that scripts/export.sh makes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.prepared = path / "prepared"  # what the preparation of the data did, as in a run folder
-
-    @cached_property
-    def facts(self) -> Exported:
-        """What the folder says about its model. Exit if it does not."""
-        file = self.path / FACTS
-        try:
-            found = json.loads("\n".join(read_lines(file)))
-            facts = Exported(**found)
-            numbers = [int(number) for number in facts.positions]
-            if len(numbers) != 2 or not isinstance(facts.generation, dict):
-                raise TypeError
-        except (ValueError, TypeError, RecursionError):
-            sys.exit(f"{file} is not what scripts/export.sh wrote: export the model again")
-        return facts
+def read_exported(folder: Path) -> Exported:
+    """Return what the folder of an export says about its model. Exit if it does not."""
+    file = folder / FACTS
+    try:
+        found = json.loads("\n".join(read_lines(file)))
+        facts = Exported(**found)
+        numbers = [int(number) for number in facts.positions]
+        if len(numbers) != 2 or not isinstance(facts.generation, dict):
+            raise TypeError
+    except (ValueError, TypeError, RecursionError):
+        sys.exit(f"{file} is not what scripts/export.sh wrote: export the model again")
+    return facts
 
 
 def is_export(path: Path) -> bool:

@@ -3,50 +3,32 @@
 import math
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from recipes.evaluation.checkpoint_choice import failure_in_one_line
-from recipes.evaluation.decoding import MAX_TOKENS, Hypothesis
+from recipes.evaluation.checkpoint_choice import Checkpoint, failure_in_one_line
+from recipes.evaluation.decoding import MAX_TOKENS, Hypothesis, Run
 
 # fairseq would read embeddings from these files when it builds a model, though its checkpoint holds them.
 WITHOUT_EMBEDDINGS = dict.fromkeys(("embed_path", "encoder_embed_path", "decoder_embed_path"))
 
 
 class FairseqEngine:
-    """The models of checkpoints, which decode together. They stay in memory; the checkpoints may be removed.
+    """The models of checkpoints, which decode together. They stay in memory; the checkpoints may be removed."""
 
-    Args:
-        checkpoints: files that are safe to load.
-        origin: how messages call them.
-        positions: how many subwords the models take of a source line.
-        dictionaries: the folder with dict.LANG.txt of both languages.
-        cpu: whether to use no GPU. Without it, one is used if there is one.
-    """
-
-    def __init__(
-        self,
-        checkpoints: Sequence[Path],
-        origin: str,
-        positions: int,
-        dictionaries: Path,
-        languages: tuple[str, str],
-        cpu: bool = False,
-    ) -> None:
-        self.origin, self.longest = origin, positions
-        source, target = languages
-        for lang in languages:
-            if not (dictionaries / f"dict.{lang}.txt").is_file():
-                sys.exit(f"there is no dictionary {dictionaries}/dict.{lang}.txt")
-        with failure_in_one_line(f"loading {origin}"):
+    def __init__(self, run: Run, checkpoint: Checkpoint, cpu: bool) -> None:
+        """Load the models, with the dictionaries of the run. If `cpu` is false, use a GPU if there is one."""
+        self.origin, self.longest = checkpoint.origin, checkpoint.positions[0]
+        for lang in (run.source, run.target):
+            if not (run.bin / f"dict.{lang}.txt").is_file():
+                sys.exit(f"there is no dictionary {run.bin}/dict.{lang}.txt")
+        with failure_in_one_line(f"loading {self.origin}"):
             import torch
             from fairseq.checkpoint_utils import load_model_ensemble
             from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-            config = TranslationConfig(data=str(dictionaries), source_lang=source, target_lang=target)
+            config = TranslationConfig(data=str(run.bin), source_lang=run.source, target_lang=run.target)
             self._task = TranslationTask.setup_task(config)
-            paths = [str(path) for path in checkpoints]
+            paths = [str(path) for path in checkpoint.paths]
             self.models, _ = load_model_ensemble(paths, arg_overrides=WITHOUT_EMBEDDINGS, task=self._task)
             self._cuda = torch.cuda.is_available() and not cpu
             for model in self.models:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from recipes import cli
-from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, parser, results_folder
+from recipes.evaluation.checkpoint_choice import Checkpoint, ModelParser, chosen_checkpoint
 from recipes.evaluation.safe_checkpoint import failure_in_one_line
 from recipes.files import whole_folder
 
@@ -116,7 +116,7 @@ def evaluate(model: Any, task: Any, sample: int, window: int, split: str) -> dic
 
 def main() -> None:
     """Run the command evaluate_lm.sh."""
-    arguments = parser(out=True)
+    arguments = ModelParser(out=True)
     arguments.add_argument("--tokens-per-sample", type=cli.positive, metavar="N")
     arguments.add_argument("--context-window", type=cli.natural, metavar="N")
     args = arguments.parse_args()
@@ -129,7 +129,7 @@ def main() -> None:
     run.check_dictionaries(run.data)
     with chosen_checkpoint(args) as checkpoint:
         suffix = "".join(f"_{what}{number}" for what, number in asked.items() if number is not None)
-        out = results_folder(args).evaluation(f"{checkpoint.name}{suffix}")
+        out = args.results.evaluation(f"{checkpoint.name}{suffix}")
         with whole_folder(out) as part, failure_in_one_line(f"evaluating {checkpoint.origin} on {data}"):
             model, task, sample, window = load(checkpoint, data, args.tokens_per_sample, args.context_window)
             if torch.cuda.is_available() and not cpu:

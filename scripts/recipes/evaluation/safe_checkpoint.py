@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from recipes.quiet import quiet
+from recipes.training.checkpoints import load_state
 from recipes.training.settings import in_one_line
 
 # fairseq gives these settings of its models to Python's eval.
@@ -37,14 +38,10 @@ def failure_in_one_line(what: str) -> Iterator[None]:
 def load(path: Path, origin: str) -> dict[str, Any]:
     """Return a checkpoint. Exit if fairseq cannot, or must not, build its model. Messages call it by its origin."""
     with failure_in_one_line(f"loading {origin}"):
-        import torch
-
-        import rdrop_fairseq.tasks  # noqa: F401  (registers all; PyTorch loads checkpoints of fairseq only after it)
-
         if not zipfile.is_zipfile(path):
             sys.exit(f"{origin} is cut short, or no checkpoint")
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            state = load_state(path)
         except UnpicklingError:
             sys.exit(f"{origin} is not loaded: it holds more than weights and settings, which could be a program")
         settings: dict[str, Any] = {}

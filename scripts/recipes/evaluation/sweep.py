@@ -7,7 +7,7 @@ from typing import Any
 
 from recipes import cli
 from recipes.data.preparation import tokens_of
-from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, parser, results_folder
+from recipes.evaluation.checkpoint_choice import Checkpoint, ModelParser, chosen_checkpoint
 from recipes.evaluation.decoding import Run, decoding_of, generate, read_run, rerank
 from recipes.evaluation.score import multi_bleu, multi_bleu_line, text_metrics
 from recipes.evaluation.translation import evaluate
@@ -37,7 +37,7 @@ def sweep(
 
 def main() -> None:
     """Run the command sweep_decoding.sh."""
-    arguments = parser(several=True, out=True)
+    arguments = ModelParser(several=True, out=True)
     arguments.add_argument("--beams", type=cli.list_of(cli.positive), default=[4, 5, 6])
     arguments.add_argument("--lenpens", type=cli.list_of(cli.penalty), default=[0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
     args = arguments.parse_args()
@@ -45,9 +45,8 @@ def main() -> None:
     if run.generation.get("unnormalized"):
         sys.exit(f"{args.run.train_yaml} sets generation.unnormalized: length penalties have no effect on this run")
     text_metrics(run.target, run.prepared.lowercase)  # exits before hours of decoding if it cannot score
-    folder = results_folder(args)
     with chosen_checkpoint(args) as checkpoint:
-        with whole_folder(folder.path / "sweep" / checkpoint.name) as part:
+        with whole_folder(args.results.path / "sweep" / checkpoint.name) as part:
             tried = sweep(run, checkpoint, args.beams, args.lenpens, part)
             best = max(tried, key=lambda row: row["bleu"])
             result = {"tried": tried, "chosen": best, **checkpoint.facts}
@@ -59,4 +58,4 @@ def main() -> None:
         sys.stdout.write(markdown_table(rows))
         how = decoding_of(run, beam=best["beam"], lenpen=best["lenpen"])
         name = f"{checkpoint.name}_beam{best['beam']}_lenpen{best['lenpen']:g}"
-        evaluate(run, checkpoint, how, folder.evaluation(name))
+        evaluate(run, checkpoint, how, args.results.evaluation(name))

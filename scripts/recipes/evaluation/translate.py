@@ -16,9 +16,9 @@ from recipes import cli
 from recipes.data.preparation import Preparation, text_of
 from recipes.data.prepared import Prepared, read_prepared
 from recipes.evaluation import decoding, line_stream
-from recipes.evaluation.checkpoint_choice import chosen_checkpoint, parser
+from recipes.evaluation.checkpoint_choice import ModelParser, chosen_checkpoint
 from recipes.evaluation.ctranslate2_engine import CTranslate2Engine
-from recipes.evaluation.exported import ExportFolder, is_export
+from recipes.evaluation.exported import is_export, read_exported
 from recipes.evaluation.fairseq_engine import FairseqEngine
 from recipes.evaluation.line_stream import STDIN
 from recipes.evaluation.translator import Translation, Translator
@@ -48,7 +48,7 @@ def translator_of(args: Namespace) -> Translator:
     if any(is_export(run.path) for run in args.runs):
         return exported_translator(args)
     run = decoding.read_run(*args.runs, of_data=False)
-    encode: Lines = same
+    encode: Lines = list
     if run.plain:
         warn(f"{run.bin.parent} has no settings.json: each line is taken as words of {run.bin}/dict.{run.source}.txt")
     else:
@@ -56,24 +56,9 @@ def translator_of(args: Namespace) -> Translator:
     how = decoding.decoding_of(run, beam=args.beam, lenpen=args.lenpen)
     check_nbest(args, how)
     with chosen_checkpoint(args) as checkpoint:
-        languages = run.source, run.target
-        engine = FairseqEngine(
-            checkpoint.paths, checkpoint.origin, checkpoint.positions[0], run.bin, languages, bool(run.cpu)
-        )
+        engine = FairseqEngine(run, checkpoint, bool(run.cpu))
     decode = joined_text(run.post_process, run.target, run.prepared)
     return Translator(engine, encode, decode, how, args.nbest, note=warn)
-
-
-def join(lines: list[str], kind: str | None) -> list[str]:
-    """Return lines of subwords of a kind with these joined, as fairseq joins them."""
-    from fairseq.data.data_utils import post_process
-
-    return [post_process(line, kind) for line in lines]
-
-
-def same(lines: list[str]) -> list[str]:
-    """Return lines as they are."""
-    return lines
 
 
 def joined_text(kind: str | None, lang: str, prepared: Prepared) -> Lines:
@@ -89,18 +74,17 @@ def exported_translator(args: Namespace) -> Translator:
         sys.exit("an exported model translates alone, and not with others as an ensemble")
     if args.average or args.average_best:
         sys.exit(f"{args.run} is an exported model: its checkpoints were averaged when it was exported, if at all")
-    export = ExportFolder(args.run.path)
-    facts = export.facts
+    facts = read_exported(args.run.path)
     changes = {"beam": args.beam, "lenpen": args.lenpen}
     how = facts.generation | {key: value for key, value in changes.items() if value is not None}
     check_nbest(args, how)
-    encode: Lines = same
+    encode: Lines = list
     if facts.joined:
-        decode = joined_text(facts.joined, facts.target, read_prepared(export.prepared))
+        decode = joined_text(facts.joined, facts.target, read_prepared(args.run.prepared))
     else:
-        preparation = Preparation(export.prepared)
+        preparation = Preparation(args.run.prepared)
         encode, decode = preparation.encode(facts.source), preparation.decode(facts.target)
-    return Translator(CTranslate2Engine(export), encode, decode, how, args.nbest, note=warn)
+    return Translator(CTranslate2Engine(args.run.path, facts), encode, decode, how, args.nbest, note=warn)
 
 
 def check_nbest(args: Namespace, how: dict[str, Any]) -> None:
@@ -182,7 +166,7 @@ def quiet_end() -> Iterator[None]:
 
 def main() -> None:
     """Run the command translate.sh."""
-    arguments = parser(several=True, rest=True)
+    arguments = ModelParser(several=True, rest=True)
     arguments.add_argument("--interactive", action="store_true")
     arguments.add_argument("--nbest", type=cli.positive, default=1)
     arguments.add_argument("--scores", action="store_true")

@@ -7,10 +7,10 @@ from typing import Any
 from recipes import cli
 from recipes.data.preparation import text_of, tokens_of
 from recipes.evaluation import decoding
-from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint, parser, results_folder
+from recipes.evaluation.checkpoint_choice import Checkpoint, ModelParser, chosen_checkpoint
 from recipes.evaluation.score import describe, scores, text_metrics, write_scored
 from recipes.files import whole_folder
-from recipes.text.plain import plain_text
+from recipes.text.moses import plain_text
 
 
 def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out: Path) -> None:
@@ -42,7 +42,7 @@ def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out
 
 def main() -> None:
     """Run the command evaluate_translation.sh."""
-    arguments = parser(several=True, out=True)
+    arguments = ModelParser(several=True, out=True)
     arguments.add_argument("--beam", type=cli.positive)
     arguments.add_argument("--lenpen", type=cli.penalty)
     args = arguments.parse_args()
@@ -51,4 +51,4 @@ def main() -> None:
     how = decoding.decoding_of(run, **changes)
     with chosen_checkpoint(args) as checkpoint:
         suffix = "".join(f"_{key}{value:g}" for key, value in changes.items() if value is not None)
-        evaluate(run, checkpoint, how, results_folder(args).evaluation(checkpoint.name + suffix))
+        evaluate(run, checkpoint, how, args.results.evaluation(checkpoint.name + suffix))

@@ -4,15 +4,29 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from recipes.evaluation.decoding import EMPTY, Hypothesis
-from recipes.evaluation.engine import Engine
 from recipes.evaluation.line_stream import Line
 from recipes.text.moses import Lines
 
 # Where a line that is too long is cut: after a sentence, or else after a word, or else anywhere.
 CUTS = [re.compile(r"[.!?…؟।][\"'”’»)\]]*\s+|[。！？][”’」』）]*"), re.compile(r"\s+"), re.compile(r"")]
+
+
+class Engine(Protocol):
+    """What translates lines of subwords: the models of checkpoints, which decode together, or one that was exported."""
+
+    longest: int  # how many subwords a source line may have, with the end of sentence
+
+    def translate(self, lines: list[str], how: dict[str, Any], nbest: int) -> list[list[Hypothesis]]:
+        """Return the hypotheses of each line, `nbest` of them, the best first. Their texts are lines of subwords.
+
+        Args:
+            lines: subwords, separated by spaces; no line is empty, and none has more than `longest` subwords.
+            how: settings of fairseq's GenerationConfig by name, as `decoding_of` returns them.
+        """
+        ...
 
 
 class Translation(NamedTuple):

@@ -14,7 +14,7 @@ from subword_nmt import learn_bpe
 from subword_nmt.apply_bpe import BPE
 from tqdm import tqdm
 
-from recipes.text.line_pool import count_words, map_files
+from recipes.text.line_pool import count_words
 
 # subword-nmt keeps the subwords of every word that it has met. This many take some 100 MB in each process.
 CACHED_WORDS = 300_000
@@ -69,11 +69,6 @@ def applier(codes: Path) -> Callable[[list[str]], list[str]]:
         return [bpe.process_line(line) for line in lines]
 
     return apply
-
-
-def apply(codes: Path, files: Iterable[Path], out_dir: Path, workers: int) -> None:
-    """Write the subwords of tokenized files to files of the same names in a folder."""
-    map_files(functools.partial(applier, codes), files, out_dir, workers)
 
 
 def join(lines: list[str]) -> list[str]:

@@ -29,11 +29,15 @@ _work: Work
 tqdm.monitor_interval = 0
 
 
-def _start_worker(parent: int, factory: Factory) -> None:
-    """Prepare a worker process. It leaves ^C to its parent, and ends with it."""
-    global _work
+def join_parent(parent: int) -> None:
+    """Let this process, a worker, leave ^C to its parent, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     children.end_with(parent)
+
+
+def _start_worker(parent: int, factory: Factory) -> None:
+    global _work
+    join_parent(parent)
     _work = factory()
 
 

@@ -135,6 +135,11 @@ def detokenizer(lang: str, escaped: bool = False) -> Lines:
     return lambda lines: [line if kept(line) else moses.text(line, escaped) for line in lines]
 
 
+def plain_text(tokens: list[str], lang: str, escaped: bool) -> list[str]:
+    """Return lines of tokens, with Moses' escapes (&apos; for ') or not, as plain text, with segmented words joined."""
+    return segment.join(detokenizer(lang, escaped)(tokens), lang)
+
+
 def language(file: Path) -> str:
     """Return the language of a file: the ending of its name, without the dot."""
     return file.suffix[1:]

@@ -1,10 +1,8 @@
 """Learn and apply a unigram model of SentencePiece, which splits the text itself into pieces, spaces included."""
 
-import functools
 import io
 import multiprocessing
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,8 +10,7 @@ from typing import Any
 
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-from recipes import children
-from recipes.text.line_pool import map_files, start_workers
+from recipes.text.line_pool import join_parent, start_workers
 
 SPACE = "\u2581"  # it stands for a space, at the start of a piece
 THREADS = 8  # of the training; with another number its sums round differently, and so the pieces may differ
@@ -37,7 +34,7 @@ def learn(codes: Path, merges: int, files: Iterable[Path], workers: int) -> None
     It is the same for any number of workers. Exit with one line if the text has no characters, or too many for so few
     pieces: each of those that make up 99.95% of the text is a piece.
     """
-    pool = start_workers(1, initializer=_start, initargs=(os.getpid(),))
+    pool = start_workers(1, initializer=join_parent, initargs=(os.getpid(),))
     try:
         failure = pool.submit(_train, codes, merges, list(files)).result()
     finally:
@@ -49,12 +46,6 @@ def learn(codes: Path, merges: int, files: Iterable[Path], workers: int) -> None
     learned = SentencePieceProcessor(model_file=str(codes)).get_piece_size()
     if learned < merges:
         print(f"bpe: {learned} pieces, fewer than {merges}: the training text gives no more")
-
-
-def _start(parent: int) -> None:
-    """Prepare the process that trains. It leaves ^C to its parent, and ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    children.end_with(parent)
 
 
 def _train(codes: Path, pieces: int, files: list[Path]) -> str:
@@ -73,11 +64,6 @@ def applier(codes: Path) -> Callable[[list[str]], list[str]]:
     """Return the function from lines of text to lines of pieces. What the model does not know is a piece as it is."""
     model = SentencePieceProcessor(model_file=str(codes))
     return lambda lines: [" ".join(pieces) for pieces in model.encode(list(map(one_space, lines)), out_type=str)]
-
-
-def apply(codes: Path, files: Iterable[Path], out_dir: Path, workers: int) -> None:
-    """Write the pieces of texts to files of the same names in a folder."""
-    map_files(functools.partial(applier, codes), files, out_dir, workers)
 
 
 def join(lines: list[str]) -> list[str]:

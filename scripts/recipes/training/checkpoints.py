@@ -5,7 +5,7 @@ import sys
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,17 +23,22 @@ class Progress(NamedTuple):
     hours: float
 
 
-def progress_of(checkpoint: Path) -> Progress | None:
-    """Return how far a checkpoint has trained, None if training cannot go on from it."""
-    if not zipfile.is_zipfile(checkpoint):  # missing or cut short: the index of torch's archives stands at their end
-        return None
+def load_state(checkpoint: Path | IO[bytes]) -> Any:
+    """Return what a checkpoint holds, on the CPU. Raise what torch.load raises if it is no checkpoint, or is unsafe."""
     with quiet():  # only here, because both take seconds
         import torch
 
         import rdrop_fairseq.tasks  # noqa: F401  (with fairseq it names what checkpoints may hold, so that they load)
 
+    return torch.load(checkpoint, map_location="cpu", mmap=isinstance(checkpoint, Path), weights_only=True)
+
+
+def progress_of(checkpoint: Path) -> Progress | None:
+    """Return how far a checkpoint has trained, None if training cannot go on from it."""
+    if not zipfile.is_zipfile(checkpoint):  # missing or cut short: the index of torch's archives stands at their end
+        return None
     try:
-        state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+        state = load_state(checkpoint)
         extra = state["extra_state"]
         if state.get("last_optimizer_state") is None:  # an average of checkpoints, or one saved without it
             return None

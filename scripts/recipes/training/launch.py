@@ -37,8 +37,8 @@ def parse() -> argparse.Namespace:
     parser = cli.Parser()
     parser.add_argument("words", nargs="*", metavar="CONFIG key=value")
     parser.add_argument("--seed", type=cli.natural, default=1)
-    parser.add_argument("--out", type=a_folder)
-    parser.add_argument("--from", dest="source", type=a_model)
+    parser.add_argument("--out", type=a_path)
+    parser.add_argument("--from", dest="source", type=a_path)
     parser.add_argument("--gpus", type=cli.positive)
     parser.add_argument("--cpu-processes", type=cli.positive)
     parser.add_argument("--nodes", type=cli.positive)
@@ -61,18 +61,11 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def a_folder(text: str) -> RunFolder:
-    """Return the run folder whose path the command line says."""
+def a_path(text: str) -> Path:
+    """Return the path that the command line says."""
     if not text:
         raise argparse.ArgumentTypeError("needs a value")
-    return RunFolder(Path(text))
-
-
-def a_model(text: str) -> Path:
-    """Return the absolute path of the run folder or the checkpoint that the command line says."""
-    if not text:
-        raise argparse.ArgumentTypeError("needs a value")
-    return Path(text).resolve()
+    return Path(text)
 
 
 def default_folder(config: Path, seed: int) -> RunFolder:
@@ -207,5 +200,5 @@ def main() -> None:
         children.end_with(os.getppid())
     args = parse()
     options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
-    run = args.out or default_folder(args.config, args.seed)
-    train(args.config, run, args.seed, args.overrides, options, args.source)
+    run = RunFolder(args.out) if args.out else default_folder(args.config, args.seed)
+    train(args.config, run, args.seed, args.overrides, options, args.source and args.source.resolve())

@@ -15,7 +15,7 @@ from recipes.layout import copy_of_preparation
 from recipes.training.checkpoints import is_finished, mend_last_checkpoint
 from recipes.training.run_folder import RunFolder, checksums
 from recipes.training.settings import STARTS, differences, is_bound, read, refuse_what_breaks_a_run, setting
-from recipes.training.start_from import Start, forget
+from recipes.training.start_from import Start
 
 PATIENCE = 10  # seconds that the processes of a killed run have to end
 WAIT_FOR_RANK_0 = 300  # seconds that rank 0 has to make the run folder
@@ -113,7 +113,8 @@ def open_folder(cfg: DictConfig, run: RunFolder, first_rank: int, start: Start |
     if is_finished(cfg, run):  # once the checkpoint is mended, or by the training that held the lock
         return None
     if not run.saved():
-        forget(run)
+        for left in (run.started_from, run.start):  # by an earlier start that saved no checkpoint
+            left.unlink(missing_ok=True)
         if start:
             start.write(run)
     make_folder(cfg, run)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from recipes.cli import ROOT
 from recipes.files import whole_file, write_whole
 from recipes.quiet import quiet
+from recipes.training.checkpoints import load_state
 from recipes.training.run_folder import RunFolder, checksums
 from recipes.training.settings import in_one_line, setting
 
@@ -40,12 +41,6 @@ class Start:
         with whole_file(run.start) as part, part.open("wb") as file:
             torch.save(self.state, file)
         write_whole(run.started_from, f"{self.checksum}  {self.path}\n")
-
-
-def forget(run: RunFolder) -> None:
-    """Remove what an earlier start has left that saved no checkpoint."""
-    run.started_from.unlink(missing_ok=True)
-    run.start.unlink(missing_ok=True)
 
 
 def check_same(run: RunFolder, given: Path) -> None:
@@ -87,13 +82,10 @@ def find_start(given: Path, cfg: DictConfig, run: RunFolder) -> Start:
 
 def read_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
     """Return the checkpoint of fairseq in the content of a file. Exit if it is none."""
-    with quiet():  # only here, because both take seconds
-        import torch
-
-        import rdrop_fairseq.tasks  # noqa: F401  (with fairseq it names what checkpoints may hold, so that they load)
+    import torch
 
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = load_state(io.BytesIO(content))
         model = state["model"]
         if model and all(isinstance(value, torch.Tensor) for value in model.values()):
             return dict(state)

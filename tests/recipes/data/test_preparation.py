@@ -35,7 +35,7 @@ def test_from_raw_text_to_subwords_and_back(settings, subwords, tmp_path):
 
 def test_punctuation_is_normalized_where_the_training_text_was(tmp_path):
     made = prepared(tmp_path, script="prepare_wmt14.sh", escaped=True)
-    assert made.join(made.encode("en")(["„well“ …"])) == ["&quot; well &quot; ..."]
+    assert bpe.join(made.encode("en")(["„well“ …"])) == ["&quot; well &quot; ..."]
 
 
 def test_a_language_may_have_codes_of_its_own(tmp_path):

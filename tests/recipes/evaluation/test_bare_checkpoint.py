@@ -108,7 +108,7 @@ def test_references_have_unknown_words_that_no_hypothesis_equals(bare, tmp_path)
     data = shutil.copytree(bare[1], tmp_path / "binarized")
     rare = (data / "dict.en.txt").read_text().splitlines(keepends=True)
     (data / "dict.en.txt").write_text("".join(rare[:-1]))
-    args = checkpoint_choice.parser().parse_args(["--checkpoint", str(bare[0]), "--data", str(data)])
+    args = checkpoint_choice.ModelParser().parse_args(["--checkpoint", str(bare[0]), "--data", str(data)])
     read = decoding.read_run(args.run)
     (lines,) = read.references("tok", "test")
     assert len(lines) == 9 and "<unk>" not in " ".join(lines).split()
@@ -162,7 +162,7 @@ def test_words_after_the_runs(tmp_path):
     a, b, c = (str(tmp_path / name) for name in ("a", "b", "c"))
 
     def read(several: bool, *words: str) -> tuple[list[str], list[str]]:
-        found = checkpoint_choice.parser(several=several, rest=True).parse_args(words)
+        found = checkpoint_choice.ModelParser(several=several, rest=True).parse_args(words)
         return [str(run) for run in found.runs], found.rest
 
     assert read(True, a, b, "text", c) == ([a, b], ["text", c])

@@ -14,7 +14,7 @@ from recipes.evaluation import checkpoint_choice, decoding, export, translate
 from recipes.evaluation.ctranslate2_engine import CTranslate2Engine
 from recipes.evaluation.ctranslate2_model import refuse_what_it_cannot_hold, settings_of
 from recipes.evaluation.export_readme import program_of
-from recipes.evaluation.exported import Exported, ExportFolder
+from recipes.evaluation.exported import Exported, read_exported
 from recipes.evaluation.fairseq_engine import FairseqEngine
 from support.in_process import call, printed, refused
 from support.learned_run import chosen, copy_of
@@ -33,7 +33,7 @@ def made(with_codes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 @pytest.fixture
 def run(with_codes: Path) -> decoding.Run:
-    return decoding.read_run(checkpoint_choice.parser().parse_args([str(with_codes)]).run)
+    return decoding.read_run(checkpoint_choice.ModelParser().parse_args([str(with_codes)]).run)
 
 
 def text_of(run_folder: Path) -> Path:
@@ -75,8 +75,8 @@ def test_the_lines_of_its_readme_translate_the_same(made, with_codes):
 def test_both_engines_give_the_same_hypotheses_scores_and_lengths(how, made, with_codes, run):
     lines = (with_codes.parent / "data/tok/made_up.de").read_text().splitlines()
     with chosen(with_codes) as checkpoint:
-        fairseq = FairseqEngine([checkpoint.path], "it", 1024, run.bin, ("de", "en"), cpu=True)
-    engine = CTranslate2Engine(ExportFolder(made[0]), cpu=True)
+        fairseq = FairseqEngine(run, checkpoint, cpu=True)
+    engine = CTranslate2Engine(made[0], read_exported(made[0]), cpu=True)
     assert engine.longest == checkpoint.positions[0]
     both = [model.translate(lines, how, 1) for model in (fairseq, engine)]
     for (one,), (other,) in zip(*both, strict=True):
@@ -87,7 +87,7 @@ def test_both_engines_give_the_same_hypotheses_scores_and_lengths(how, made, wit
 def test_a_translation_is_no_longer_than_the_settings_allow(made, with_codes):
     lines = (with_codes.parent / "data/tok/made_up.de").read_text().splitlines()
     how = {"beam": 3, "lenpen": 1.5, "max_len_a": 0.5, "max_len_b": 0}
-    found = CTranslate2Engine(ExportFolder(made[0]), cpu=True).translate(lines, how, 1)
+    found = CTranslate2Engine(made[0], read_exported(made[0]), cpu=True).translate(lines, how, 1)
     assert [len(one.text.split()) for (one,) in found] == [(len(line.split()) + 1) // 2 for line in lines]
 
 
@@ -97,7 +97,7 @@ def test_quantized_average_of_a_run_without_its_validation_set(with_codes, tmp_p
         file.unlink()
     said = printed(export.main, run, tmp_path / "new/out", "--quantization", "int8", "--average", 2)
     assert f"Not checked: there is no validation set in {tmp_path}/data/bin\n" in said
-    facts = ExportFolder(tmp_path / "new/out").facts
+    facts = read_exported(tmp_path / "new/out")
     assert (facts.quantization, facts.check, facts.checkpoint["checkpoint"]) == ("int8", None, "average2")
     assert "It was not compared" in (tmp_path / "new/out/README.md").read_text()
 
@@ -176,7 +176,7 @@ def test_a_spoiled_export_is_refused(made, with_codes, tmp_path):
 
 
 def test_a_compute_type_that_the_cpu_lacks_is_said(with_codes, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "device_lacks", lambda *_: "float32")
+    monkeypatch.setattr(CTranslate2Engine, "other_type", "float32")
     said = call(export.main, with_codes, tmp_path / "out", "--quantization", "float16", "--check", 0).stdout
     assert "This CPU lacks float16: CTranslate2 computes in float32 here\n" in said
 

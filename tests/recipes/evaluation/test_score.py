@@ -4,7 +4,7 @@ import pytest
 from recipes import cli
 from recipes.evaluation import score
 from recipes.text import moses, segment
-from recipes.text.plain import plain_text
+from recipes.text.moses import plain_text
 from support import command_line
 
 LINE = "a b c d e f"

@@ -1,10 +1,12 @@
 """recipes/text/bpe.py: codes and subwords are those of subword-nmt, whose commands the tests run beside it."""
 
+import functools
 import subprocess
 from pathlib import Path
 
 import pytest
 from recipes.text import bpe
+from recipes.text.line_pool import map_files
 from support.places import BIN
 
 
@@ -22,7 +24,7 @@ def test_bpe_equals_subword_nmt(tmp_path: Path, capfd: pytest.CaptureFixture[str
     codes, out = tmp_path / "codes", tmp_path / "out"
     out.mkdir()
     bpe.learn(codes, 15, files, 2)
-    bpe.apply(codes, files, out, 1)
+    map_files(functools.partial(bpe.applier, codes), files, out, 1)
     assert capfd.readouterr() == ("", "")
     assert codes.read_bytes() == subword_nmt("".join(texts.values()), "learn-bpe", "-s", "15")
     for name, text in texts.items():

@@ -1,9 +1,11 @@
 """recipes/text/sentencepiece.py: pieces of the text itself, the same for any number of workers, and back."""
 
+import functools
 from pathlib import Path
 
 import pytest
 from recipes.text import sentencepiece
+from recipes.text.line_pool import map_files
 
 LINES = ["Ein Hund läuft.", "Zwei Hunde laufen über die Wiese！", "これは\u3000本です。", "  the  lower\u00a0dog ran "]
 
@@ -30,7 +32,7 @@ def test_the_model_does_not_depend_on_the_workers(model: Path, tmp_path: Path) -
     files = [model.parent / "train.de", model.parent / "train.en"]
     sentencepiece.learn(tmp_path / "again", 60, files, 1)
     assert (tmp_path / "again").read_bytes() == model.read_bytes()
-    sentencepiece.apply(model, files, tmp_path, 2)
+    map_files(functools.partial(sentencepiece.applier, model), files, tmp_path, 2)
     assert (tmp_path / "train.de").read_text(encoding="utf-8").splitlines()[0] == sentencepiece.applier(model)(LINES)[0]
 
 

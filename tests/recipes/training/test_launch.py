@@ -38,7 +38,7 @@ def test_options_and_settings_stand_in_any_order(configs, monkeypatch):
     config = configs / "rdrop.yaml"
     args = parsed(monkeypatch, "a=1", "--gpus", 2, config, "b=[2, 3]", "--seed=7", "--out", "a run", "c.d=e=f")
     assert (args.config, args.overrides) == (config, ["a=1", "b=[2, 3]", "c.d=e=f"])
-    assert (args.gpus, args.seed, args.out.path) == (2, 7, Path("a run"))
+    assert (args.gpus, args.seed, args.out) == (2, 7, Path("a run"))
     assert (args.cpu_processes, args.nodes, args.node_rank, args.master) == (None,) * 4
     odd = config.rename(configs / "a=b.yaml")
     args = parsed(monkeypatch, odd, odd)
