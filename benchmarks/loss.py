@@ -58,8 +58,8 @@ def memory_table(memory: list[Facts], names: list[str]) -> str:
 
 def draw(facts: Facts) -> Any:
     """Return the figure of a result."""
-    heads = {"head": facts.get("times"), "head with adaptive softmax": facts.get("adaptive", {}).get("times")}
-    return draw_ratios([(title, times, BARE, label) for title, times in heads.items() if times])
+    parts = {"head": facts.get("times"), "head with adaptive softmax": facts.get("adaptive", {}).get("times")}
+    return draw_ratios([(title, times, BARE, label) for title, times in parts.items() if times])
 
 
 def fits(tokens: int, vocab: int) -> bool:
