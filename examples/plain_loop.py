@@ -36,12 +36,12 @@ def build_model() -> nn.Module:
     return timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=CLASSES, **size, **dropout)
 
 
-def training_loss(model: nn.Module, images: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, float]:
+def training_loss(passes: RDrop, images: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, float]:
     """Return the loss of a batch to differentiate, and the KL divergence between the passes, for the log."""
     if not alpha:
-        return F.cross_entropy(model(images), target), 0.0
+        return F.cross_entropy(passes.model(images), target), 0.0
     # One forward of [x; x]: the batch on the device is twice as large. The target is that of one pass.
-    outputs = RDrop(model)(images)
+    outputs = passes(images)
     loss = rdrop_loss(outputs, target, alpha)
     return loss, rdrop_loss(outputs.detach(), None, 1.0).item()
 
@@ -60,6 +60,7 @@ def train(alpha: float, epochs: int = 10) -> dict[str, float]:
     """Train with R-Drop, or without it if alpha is 0, and return what the table shows."""
     torch.manual_seed(1)
     model = build_model().to(DEVICE)
+    passes = RDrop(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     loader = DataLoader(stripes(256, seed=1), batch_size=32, shuffle=True)
     kl_loss = 0.0
@@ -68,7 +69,7 @@ def train(alpha: float, epochs: int = 10) -> dict[str, float]:
         divergences = []
         for batch in loader:
             images, target = (tensor.to(DEVICE) for tensor in batch)
-            loss, kl = training_loss(model, images, target, alpha)
+            loss, kl = training_loss(passes, images, target, alpha)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

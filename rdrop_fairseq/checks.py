@@ -15,8 +15,21 @@ def check_name(what: str, name: object, allowed: Collection[str]) -> None:
         raise ValueError(f"{what} {name!r}: must be one of {', '.join(allowed)}")
 
 
-def check_numbers(alpha: float, label_smoothing: float) -> None:
-    """Raise ``ValueError`` unless alpha is finite and at least 0, and label_smoothing in [0, 1)."""
+def check_tensor(what: str, value: object, kind: str = "a tensor") -> None:
+    """Raise ``TypeError`` unless a value is a tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{what} of type {type(value).__name__}: must be {kind}")
+
+
+def check_numbers(alpha: float, label_smoothing: float, ignore_index: int) -> None:
+    """Raise ``ValueError`` unless alpha is finite and at least 0, and label_smoothing in [0, 1).
+
+    Raise ``TypeError`` if one of the three is no number.
+    """
+    numbers: dict[str, object] = {"alpha": alpha, "label_smoothing": label_smoothing, "ignore_index": ignore_index}
+    for what, value in numbers.items():
+        if not hasattr(value, "__float__"):
+            raise TypeError(f"{what} {value!r}: must be a number")
     if not 0 <= alpha < math.inf:
         raise ValueError(f"alpha {alpha}: must be a finite number >= 0")
     if not 0 <= label_smoothing < 1:

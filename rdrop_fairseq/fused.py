@@ -44,6 +44,7 @@ from rdrop_fairseq.checks import (
     check_name,
     check_numbers,
     check_shape,
+    check_tensor,
     may_look,
     split_passes,
     weights_of_passes,
@@ -120,7 +121,7 @@ def linear_rdrop_loss(
     Raises:
         ValueError: if the shapes do not fit together, a number or a target is out of range, or a name is unknown, and
             as ``check`` says. (It waits for a GPU once, to find the tokens that count.)
-        TypeError: if ``hidden`` is no tensor.
+        TypeError: if ``hidden``, ``weight`` or ``target`` is no tensor, or a number is none.
         RuntimeError: in a second backward, or in one that is to be differentiated again (``create_graph=True``).
     """
     check_name("divergence", divergence, DIVERGENCES)
@@ -128,8 +129,12 @@ def linear_rdrop_loss(
     if reduction == NONE:  # the gradient is computed before anything is known of what comes after the loss
         raise ValueError('reduction "none": must be mean or sum; rdrop_loss gives a value for each token')
     check_name("reduction", reduction, (MEAN, SUM))
-    check_numbers(alpha, label_smoothing)
+    check_numbers(alpha, label_smoothing, ignore_index)
     hidden = split_passes(hidden, passes, "hidden")
+    check_tensor("weight", weight)
+    check_tensor("target", target)
+    if target.is_floating_point():
+        raise ValueError(f"target of type {target.dtype}: must be word indices; rdrop_loss takes probabilities too")
     if hidden.dim() < 2 or not hidden.size(-1):
         raise ValueError(f"hidden of shape {list(hidden.shape[1:])} in each pass: must be [N, ..., D] with D > 0")
     check_shape(target, hidden.shape[1:-1], hidden)

@@ -16,6 +16,7 @@ from rdrop_fairseq.checks import (
     check_name,
     check_numbers,
     check_shape,
+    check_tensor,
     may_look,
     split_passes,
     weights_of_passes,
@@ -114,17 +115,21 @@ def rdrop_loss(
 
     Raises:
         ValueError: if shapes do not fit together, a number is out of range or a name is unknown. On a CPU also if a
-            target is out of range or an output that counts is NaN. On a GPU looking for these would wait for it: there
-            a class out of range is a failed assertion of torch's, and NaN goes on into the loss.
-        TypeError: if the outputs are no tensors.
+            target is out of range or an output that counts is NaN or infinite. Of class logits, -inf forbids a class
+            and is allowed; if only some passes forbid it, the divergence is infinite. On a GPU looking for these would
+            wait for it: there a class out of range is a failed assertion of torch's, and NaN goes on into the loss.
+        TypeError: if the outputs, the target or the weight are no tensors, or a number is none.
     """
-    check_numbers(alpha, label_smoothing)
+    check_numbers(alpha, label_smoothing, ignore_index)
     check_name("reduction", reduction, REDUCTIONS)
     if not callable(divergence):
         check_name("divergence", divergence, DIVERGENCES)
     if loss is not None:
         check_name("loss", loss, LOSSES)
     split = split_passes(outputs, passes)
+    for name, value in (("target", target), ("weight", weight)):
+        if value is not None:
+            check_tensor(name, value, "a tensor or None")
     if loss is None and not callable(divergence):
         loss = "cross_entropy"
     weights = weights_of_passes(pass_weights, len(split))
@@ -162,7 +167,7 @@ def _cross_entropy(outputs: Tensor, target: Tensor | None, options: _Options) ->
         check_shape(target, outputs.shape[1:], outputs)
         _check_range(target, 0, 1, 'loss="binary_cross_entropy" and "mse" take others')
     lprobs = outputs.log_softmax(-1, dtype=accumulation_dtype(outputs))
-    _refuse_nan(lprobs[..., 0])
+    _refuse("outputs", lprobs[..., 0].isnan())
     count: Tensor | int = shape.numel() if ignored is None else ignored.logical_not().sum()
     task, size = None, count
     if target is not None and is_indices and ignored is not None:
@@ -199,7 +204,7 @@ def _binary_cross_entropy(outputs: Tensor, target: Tensor | None, options: _Opti
         _check_range(target, 0, 1, f"ignore_index ({options.ignore_index}) is left out")
         outputs = outputs.masked_fill(ignored, 0)
     logits = outputs.to(accumulation_dtype(outputs))
-    _refuse_nan(logits)
+    _refuse("outputs", ~logits.isfinite())
     count: Tensor | int = logits[0].numel() if ignored is None else ignored.logical_not().sum()
     task = None
     if target is not None:
@@ -218,11 +223,12 @@ def _general(outputs: Tensor, target: Tensor | None, options: _Options, is_mse: 
         raise ValueError(
             f"divergence {options.divergence!r}: is for distributions; must be a function for real numbers"
         )
-    _refuse_nan(outputs)
+    _refuse("outputs", ~outputs.isfinite())
     between = options.divergence if callable(options.divergence) else _squared
     task = None
     if is_mse and target is not None:
         check_shape(target, outputs.shape[1:], outputs)
+        _refuse("target", ~target.isfinite())
     elif options.weight is not None:
         raise ValueError("weight: must be None where the divergence is a function that is the loss too")
     if target is not None:
@@ -292,7 +298,7 @@ def _check_range(target: Tensor, lowest: float, highest: float, hint: str) -> No
         raise ValueError(f"target {wrong[0].item():g}: must be {lowest} to {highest}; {hint}")
 
 
-def _refuse_nan(values: Tensor) -> None:
-    """Raise ``ValueError`` if there is NaN in values that are NaN where an output is, if they may be looked at."""
-    if may_look(values) and (count := int(values.isnan().sum())):
-        raise ValueError(f"outputs: NaN or infinity at {count} of {values.numel()} places of all passes")
+def _refuse(what: str, wrong: Tensor) -> None:
+    """Raise ``ValueError`` if there is NaN or infinity where ``wrong`` is true, if its values may be looked at."""
+    if may_look(wrong) and (count := int(wrong.sum())):
+        raise ValueError(f"{what}: NaN or infinity at {count} of {wrong.numel()} places")

@@ -61,9 +61,11 @@ class RDrop:
         first pass.
 
         Raises:
-            ValueError: if no argument is a tensor.
+            ValueError: if no argument is a tensor, or if the first call lacks an argument that is named in ``shared``.
             DropoutRateError: if there are ``dropouts`` and the model has no dropout that is switched on.
         """
+        if not self.looked and (unknown := self.shared - set(kwargs)):
+            raise ValueError(f"shared {sorted(unknown)}: no keyword argument has such a name")
         shared = {name: value for name, value in kwargs.items() if name in self.shared}
         own = args, {name: value for name, value in kwargs.items() if name not in shared}
         size = _first_dimension(own)

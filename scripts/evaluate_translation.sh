@@ -19,9 +19,10 @@
 # For each test set the command prints detokenized sacreBLEU with its signature, tokenized BLEU as multi-bleu.perl
 # prints it, the same after compound splitting as in fairseq's compound_split_bleu.sh, and chrF with its signature. It
 # uses the other settings under generation: in the run's config too. If the data is lower-cased, the scores are computed
-# on lower-cased text. Chinese is scored with the tokenizer zh. If there are several references, put them into the
-# folders raw and tok of the data as NAME.LANG0, NAME.LANG1, ... If a line or its reference is longer than the positions
-# of the model, the line is scored as empty; the command says how many such lines there are.
+# on lower-cased text. Chinese, Japanese and Korean are scored by sacreBLEU's tokenizers for them, and Thai and the like
+# by characters. If there are several references, put them into the folders raw and tok of the data as NAME.LANG0,
+# NAME.LANG1, ... If a line or its reference is longer than the positions of the model, the line is scored as empty; the
+# command says how many such lines there are.
 #
 # The results are written to RUN/evaluation/best, average<N> or average_best<N>: hypotheses and references (.tok,
 # .tok.ref0, .txt, .txt.ref0) and scores (.json). If you set --beam or --lenpen, the value is added to the name of the

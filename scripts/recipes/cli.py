@@ -81,6 +81,8 @@ def run(main: Callable[[], object]) -> None:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     try:
+        if sys.stdout is None:
+            sys.exit("the standard output is closed")
         main()
     except (OSError, BrokenProcessPool) as error:
         refuse(error)

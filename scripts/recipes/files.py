@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import glob
 import hashlib
 import itertools
 import os
@@ -96,11 +97,11 @@ def lock(path: Path, patience: float) -> int | None:
 def own_folder(parent: Path, name: str) -> Iterator[Path]:
     """Give a temporary folder of this process alone, PARENT/.NAME.*.part, and remove it at the end.
 
-    The process holds a lock on the folder as long as it lives. Folders of killed processes, which nobody locks, are
-    removed first.
+    The process holds a lock on the folder as long as it lives. Folders that killed processes left under this name,
+    which nobody locks, are removed first.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(".*.part"):
+    for left in parent.glob(f".{glob.escape(name)}.????????.part"):
         with suppress(OSError):
             held = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
             try:

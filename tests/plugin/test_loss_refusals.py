@@ -78,6 +78,9 @@ BINARY, MSE = {"loss": "binary_cross_entropy"}, {"loss": "mse"}
         ({"outputs": NAN, "target": torch.zeros(4, 5), **MSE}, ["NaN", "5 of 40"]),
         ({"target": torch.full((4, 5), 2.0), **BINARY}, ["target 2", "0 to 1", "-100"]),
         ({"target": torch.full((4, 5), math.nan), **BINARY}, ["target nan", "0 to 1"]),
+        ({"outputs": OUTPUTS + math.inf, "target": torch.zeros(4, 5), **BINARY}, ["outputs", "infinity", "40 of 40"]),
+        ({"outputs": OUTPUTS + math.inf, "target": torch.zeros(4, 5), **MSE}, ["outputs", "infinity", "40 of 40"]),
+        ({"target": torch.full((4, 5), math.nan), **MSE}, ["target", "NaN", "20 of 20"]),
         ({"target": torch.zeros(4), **BINARY}, ["[4]", "must be [4, 5]"]),
         ({"target": torch.zeros(4), **MSE}, ["[4]", "must be [4, 5]"]),
         ({"target": torch.zeros(4, 5), "label_smoothing": 0.1, **MSE}, ["label_smoothing 0.1", "must be 0"]),
@@ -101,6 +104,23 @@ def test_errors_name_the_value_and_what_is_allowed(change, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"target": [0, 1, 2, 3]}, "target of type list: must be a tensor"),
+        ({"weight": [1.0] * 5}, "weight of type list: must be a tensor"),
+        ({"alpha": None}, "alpha None: must be a number"),
+        ({"alpha": "1"}, "alpha '1': must be a number"),
+        ({"ignore_index": None}, "ignore_index None: must be a number"),
+    ],
+)
+def test_arguments_of_another_type_are_named(fused, change, words):
+    given = {"target": TARGET, "alpha": 1.0} | ({"weight": torch.eye(5)} if fused else {}) | change
+    with pytest.raises(TypeError, match=f"^{words}"):
+        (linear_rdrop_loss if fused else rdrop_loss)(OUTPUTS, **given)
+
+
 def test_outputs_that_are_no_tensors_are_refused():
     with pytest.raises(TypeError, match="outputs of type dict: must be a tensor, or a tuple"):
         rdrop_loss({"logits": OUTPUTS}, TARGET, 1.0)
@@ -114,6 +134,7 @@ def test_outputs_that_are_no_tensors_are_refused():
         ({"hidden": torch.zeros(7, 5)}, ["hidden", "[7, 5]", "multiple of 2"]),
         ({"hidden": NAN}, ["hidden", "NaN"]),
         ({"pass_weights": (1,)}, ["pass_weights", "2 finite numbers"]),
+        ({"target": torch.rand(4)}, ["target", "float32", "word indices"]),
     ],
 )
 def test_what_the_fused_loss_refuses(change, words):

@@ -222,3 +222,8 @@ def test_bad_settings(arguments, error, words):
 def test_a_call_without_a_tensor():
     with pytest.raises(ValueError, match="no argument is a tensor"):
         RDrop(nn.Dropout())("text", scale=torch.tensor(1.0))
+
+
+def test_a_shared_name_that_no_argument_has_is_refused():
+    with pytest.raises(ValueError, match=r"^shared \['maskk'\]: no keyword argument has such a name$"):
+        RDrop(nn.Dropout(), shared=["maskk"])(X)

@@ -42,3 +42,13 @@ def test_a_bad_value_is_one_line(arguments: list[str], message: str) -> None:
     with pytest.raises(SystemExit) as error:
         parser.parse_args(arguments)
     assert error.value.code == f"{message} (see --help)"
+
+
+def test_a_closed_output_is_refused_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.argv", ["translate.sh"])
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(SystemExit, match="1"):
+        cli.run(lambda: pytest.fail("it ran"))
+    assert capsys.readouterr().err == "translate.sh: the standard output is closed\n"

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,7 +111,10 @@ def chosen_checkpoint(args: argparse.Namespace) -> Iterator[Checkpoint]:
         if not count and not run.best.exists():
             hint = "" if isinstance(run, BareCheckpoint) else "; has the run reached its first validation?"
             sys.exit(f"there is no {run.best}{hint}")
-    with own_folder(args.results.path, "checkpoint") as temporary:
+    folder = args.results.path
+    if not hasattr(args, "out") and not os.access(folder, os.W_OK):  # no results go there, so it need not be writable
+        folder = Path(tempfile.gettempdir())
+    with own_folder(folder, "checkpoint") as temporary:
         held = []
         for number, run in enumerate(args.runs):
             path = temporary / f"checkpoint{number or ''}.pt"

@@ -60,11 +60,14 @@ def _check(run: decoding.Run, checkpoint: Checkpoint, exported: CTranslate2Engin
 
 
 def source_lines(run: decoding.Run, subset: str, longest: int) -> list[str]:
-    """Return the source lines of a binarized text such as "valid", as subwords; none if the text is gone.
+    """Return the source lines of a binarized text such as "valid", as subwords; none if it is gone or changed.
 
     Empty lines, and lines that the model does not take, are left out.
     """
-    data = run.folder.data
+    data, dictionary = run.folder.data, Path(run.bin, f"dict.{run.source}.txt")
+    of_data = Path(data, dictionary.name)
+    if of_data.is_file() and of_data.read_bytes() != dictionary.read_bytes():  # the data was prepared again
+        return []
     for pair in (f"{run.source}-{run.target}", f"{run.target}-{run.source}"):
         stem = f"{data}/{subset}.{pair}.{run.source}"
         if Path(f"{stem}.idx").is_file():
@@ -72,7 +75,7 @@ def source_lines(run: decoding.Run, subset: str, longest: int) -> list[str]:
                 from fairseq.data import Dictionary
                 from fairseq.data.data_utils import load_indexed_dataset
 
-                words = Dictionary.load(f"{run.bin}/dict.{run.source}.txt")
+                words = Dictionary.load(f"{dictionary}")
                 return [words.string(line) for line in load_indexed_dataset(stem, words) if 1 < len(line) <= longest]
     return []
 
@@ -106,7 +109,7 @@ def main() -> None:
             equal, count = facts.check["equal"], facts.check["lines"]
             print(f"CTranslate2 translates {equal} of {count} lines of the validation set as fairseq does")
         elif args.check:
-            print(f"Not checked: there is no validation set in {run.folder.data}")
+            print(f"Not checked: {run.folder.data} has no validation set in the words of the run")
         if computed := CTranslate2Engine(part, facts, cpu=True, threads=1).other_type:
             print(f"This CPU lacks {args.quantization}: CTranslate2 computes in {computed} here")
     megabytes = (args.folder / "model.bin").stat().st_size / 1e6

@@ -6,7 +6,7 @@ from textwrap import indent
 from recipes.data.preparation import rules_of
 from recipes.data.prepared import Prepared, read_prepared
 from recipes.evaluation.exported import Exported
-from recipes.text.segment import SEGMENTERS, base
+from recipes.text.segment import base, spaces
 
 README = """# {source}-{target}, for CTranslate2
 
@@ -19,7 +19,8 @@ These lines translate {text} from the standard input. They are run in this folde
 
 {code}
 `scripts/translate.sh` of rdrop_fairseq takes this folder in place of a run. It splits text into tokens exactly as the
-training did, while the packages above differ from that in a few lines.
+training did, while the packages above differ from that in a few lines. It splits a line of more than {positions:,}
+subwords into parts, while the lines above leave out what follows them.
 
 | file | holds |
 |---|---|
@@ -37,7 +38,11 @@ class Program:
     """A program that translates, as it grows: the packages it needs, its imports, and the lines of its parts."""
 
     def __init__(self) -> None:
-        self.packages, self.imports, self.loaded = ["ctranslate2"], ["import ctranslate2"], list[str]()
+        self.packages, self.imports, self.loaded = (
+            ["ctranslate2"],
+            ["import ctranslate2", "import itertools"],
+            list[str](),
+        )
         self.subwords, self.text = list[str](), list[str]()  # the bodies of two functions
 
     def use(self, package: str, imported: str, loaded: str) -> None:
@@ -63,11 +68,12 @@ class Program:
             "def translate(lines):",
             "    sources = [subwords(line) for line in lines]",
             f"    options = dict({', '.join(options)})",
-            '    options |= {"max_batch_size": 4096, "batch_type": "tokens", "max_input_length": 0}',
+            '    options |= {"max_batch_size": 4096, "batch_type": "tokens"}',
             "    return [text(found.hypotheses[0]) for found in translator.translate_batch(sources, **options)]",
             "",
-            'for line in translate(open(0, encoding="utf-8").read().splitlines()):',
-            "    print(line)",
+            'lines = (line.rstrip("\\r\\n") for line in open(0, encoding="utf-8-sig", newline="\\n"))',
+            "while window := list(itertools.islice(lines, 1000)):",
+            '    print(*translate(window), sep="\\n", flush=True)',
         ]
         return "\n".join(body) + "\n"
 
@@ -115,14 +121,15 @@ def program_of(prepared: Prepared, facts: Exported) -> Program:
         program.use("subword-nmt", "from subword_nmt.apply_bpe import BPE", made)
         program.subwords.append("return bpe.process_line(line).split()")
         program.text.append(f"line = {BPE}")
-    if base(facts.target) in SEGMENTERS and not prepared.pieces:
-        program.text.append('return line.replace(" ", "")')
-    elif prepared.pieces and not prepared.tokenized:
-        program.text.append("return line")
-    else:
+    if not prepared.pieces or prepared.tokenized:
         made = f'detokenizer = sacremoses.MosesDetokenizer("{facts.target}")'
         program.use("sacremoses", "import sacremoses", made)
-        program.text.append(f"return detokenizer.detokenize(line.split(), unescape={prepared.escaped})")
+        program.text.append(f"line = detokenizer.detokenize(line.split(), unescape={prepared.escaped})")
+        if between := spaces(facts.target):
+            program.imports.append("import re")
+            program.loaded.append(f"space = re.compile({between.pattern!a})")
+            program.text.append('line = space.sub("", line)')
+    program.text.append("return line")
     return program
 
 
@@ -134,7 +141,7 @@ def write(out: Path, facts: Exported) -> None:
     if how.get("max_len_a"):
         longest = f"min(int({how['max_len_a']} * (max(map(len, sources)) + 1) + {how.get('max_len_b', 200)}), {most})"
     options = [f"beam_size={how['beam']}", f"length_penalty={0 if how.get('unnormalized') else how['lenpen']}"]
-    options += [f"max_decoding_length={longest}"]
+    options += [f"max_decoding_length={longest}", f"max_input_length={facts.positions[0] - 1}"]
     if how.get("no_repeat_ngram_size"):
         options.append(f"no_repeat_ngram_size={how['no_repeat_ngram_size']}")
     codes = next((name for name in ("codes", f"codes.{facts.source}") if (out / "prepared/bpe" / name).is_file()), "")
@@ -149,6 +156,7 @@ def write(out: Path, facts: Exported) -> None:
         checkpoint=facts.checkpoint,
         quantization=facts.quantization,
         checked=checked,
+        positions=facts.positions[0] - 1,
         packages=" ".join(dict.fromkeys(program.packages)),
         code=indent(program.write(options).replace("CODES", codes), "    "),
     )

@@ -38,9 +38,10 @@ def read_exported(folder: Path) -> Exported:
         found = json.loads("\n".join(read_lines(file)))
         facts = Exported(**found)
         numbers = [int(number) for number in facts.positions]
-        if len(numbers) != 2 or not isinstance(facts.generation, dict):
-            raise TypeError
-    except (ValueError, TypeError, RecursionError):
+        how = facts.generation
+        if len(numbers) != 2 or how["beam"] < 1 or any(how[name] != how[name] + 0 for name in ("lenpen", *how)):
+            raise ValueError
+    except (ValueError, TypeError, LookupError, RecursionError):
         sys.exit(f"{file} is not what scripts/export.sh wrote: export the model again")
     return facts
 

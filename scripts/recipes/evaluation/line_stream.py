@@ -13,7 +13,7 @@ from recipes.text.parallel import BOM, text_of
 
 PAUSE = 0.2  # seconds without input after which the lines that have come are a window
 BLOCK = 1 << 16  # bytes
-STDIN = Path("standard input")  # stands for it; no path of a user ends there, because a_file checks that it exists
+STDIN = Path("standard input")  # stands for it; the paths of files are absolute
 
 
 class Line(NamedTuple):
@@ -65,16 +65,21 @@ def line_of(line: bytes, number: int, file: Path) -> Line:
 
 def numbered(file: Path) -> Iterator[tuple[int, bytes | None]]:
     """Yield the number of each line of a file, from 1, and the line; None in its place where the input pauses."""
-    number, begun = 0, b""
+    number = 0
+    begun: list[bytes] = []  # the blocks of a line whose end has not come
     with opened(file) as descriptor:
         while True:
             if not select.select([descriptor], [], [], PAUSE)[0]:
                 yield number, None
                 select.select([descriptor], [], [])
             block = os.read(descriptor, BLOCK)
-            *lines, begun = (begun + block).split(b"\n")
-            if not block and begun:
-                lines = [begun]
+            *lines, rest = block.split(b"\n")
+            if lines:
+                lines[0] = b"".join([*begun, lines[0]])
+                begun.clear()
+            begun.append(rest)
+            if not block and (last := b"".join(begun)):
+                lines = [last]
             for line in lines:
                 number += 1
                 yield number, line

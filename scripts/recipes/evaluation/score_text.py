@@ -9,6 +9,7 @@ from recipes.evaluation.score import describe, scores, text_metrics
 from recipes.files import read_lines
 from recipes.text import segment
 from recipes.text.moses import Rules, tokenizer
+from recipes.text.parallel import BOM
 
 STDIN = Path("/dev/stdin")
 
@@ -22,6 +23,7 @@ def a_text(path: Path) -> list[str]:
     lines = read_lines(path)
     if lines == [""]:
         sys.exit(f"{path} is empty")
+    lines[0] = lines[0].removeprefix(BOM)
     return [line.removesuffix("\r") for line in lines]
 
 
@@ -44,6 +46,8 @@ def main() -> None:
         parser.error(f"--lang: must be a language as in 'de', not '{lang}'")
     text_metrics(lang, args.lowercase)  # exits before all work if it cannot score
     need(segment.MODULES.get(segment.base(lang), ()))
+    if [args.hypotheses, *args.references].count("-") > 1:
+        sys.exit("-, the standard input, can be one of the texts only")
     txt = [a_text(STDIN if name == "-" else Path(name)) for name in (args.hypotheses, *args.references)]
     for name, lines in zip(args.references, txt[1:], strict=True):
         if len(lines) != len(txt[0]):

@@ -40,7 +40,7 @@ def a_file(text: str) -> Path:
         sys.exit(f"{text} is a folder, and no text")
     if not os.access(path, os.R_OK):  # to open a pipe for a try would end the program that writes to it
         sys.exit(f"{text} cannot be read")
-    return path
+    return path.absolute()
 
 
 def translator_of(args: Namespace) -> Translator:
@@ -140,11 +140,11 @@ def converse(translator: Translator, scores: bool, prompt: str) -> None:
     """Translate the lines of the standard input, each as soon as it has come."""
     for number, line in enumerate(ask(prompt), start=1):
         try:
-            text = line_stream.line_of(line, number, STDIN)
+            translations = translator.translate([line_stream.line_of(line, number, STDIN)])
         except SystemExit as problem:  # the next line may be right
             warn(str(problem))
             continue
-        write(translator.translate([text]), scores)
+        write(translations, scores)
 
 
 @contextmanager

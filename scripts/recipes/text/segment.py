@@ -67,13 +67,17 @@ def characters(line: str) -> str:
     return " ".join("".join(line.split()))
 
 
+def spaces(lang: str) -> re.Pattern[str] | None:
+    """Return the pattern of the spaces between words that the text of a language does not have, None if it has all."""
+    if base(lang) in SEGMENTERS:
+        return _SPACE_AT_CJK
+    return _SPACE_IN_SOUTH_EAST if base(lang) in UNSEGMENTED else None
+
+
 def join(lines: list[str], lang: str) -> list[str]:
     """Return lines of words as text: in a language without spaces, without the spaces between its words."""
-    if base(lang) in SEGMENTERS:
-        return [_SPACE_AT_CJK.sub("", line) for line in lines]
-    if base(lang) in UNSEGMENTED:
-        return [_SPACE_IN_SOUTH_EAST.sub("", line) for line in lines]
-    return lines
+    between = spaces(lang)
+    return [between.sub("", line) for line in lines] if between else lines
 
 
 def runs(line: str) -> dict[str, int]:

@@ -7,6 +7,7 @@ the data, the time and an average of the weights (EMA) start from the beginning.
 import io
 import re
 import sys
+import zipfile
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -65,9 +66,10 @@ def find_start(given: Path, cfg: DictConfig, run: RunFolder) -> Start:
         sys.exit(f"--from {given}: a run cannot start from itself; use another --out")
     content = path.read_bytes()  # at once, because a training may write the file anew
     state = read_checkpoint(content, path)
-    of_run = RunFolder(path.parent.parent)
-    if of_run.train_yaml.is_file() and of_run.dictionaries.is_file():
-        check_dictionaries(of_run, cfg, given)
+    for of_run in map(RunFolder, path.parents[:2]):  # it lies in the checkpoints of a run, or beside them
+        if of_run.train_yaml.is_file() and of_run.dictionaries.is_file():
+            check_dictionaries(of_run, cfg, given)
+            break
     try:
         with quiet():
             model = new_model(cfg)
@@ -85,6 +87,8 @@ def read_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
     import torch
 
     try:
+        if not zipfile.is_zipfile(io.BytesIO(content)):
+            raise ValueError
         state = load_state(io.BytesIO(content))
         model = state["model"]
         if model and all(isinstance(value, torch.Tensor) for value in model.values()):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from recipes import layout
 from recipes.data.prepared import Prepared
 from recipes.evaluation import checkpoint_choice, decoding, export, translate
 from recipes.evaluation.ctranslate2_engine import CTranslate2Engine
@@ -16,6 +17,7 @@ from recipes.evaluation.ctranslate2_model import refuse_what_it_cannot_hold, set
 from recipes.evaluation.export_readme import program_of
 from recipes.evaluation.exported import Exported, read_exported
 from recipes.evaluation.fairseq_engine import FairseqEngine
+from recipes.training.run_folder import RunFolder
 from support.in_process import call, printed, refused
 from support.learned_run import chosen, copy_of
 
@@ -54,14 +56,18 @@ def test_it_translates_as_the_run_does_with_run_and_data_gone(made, with_codes):
     assert facts["check"] == {"lines": 9, "equal": 9} and facts["generation"]["lenpen"] == 0.6
 
 
-def test_the_lines_of_its_readme_translate_the_same(made, with_codes):
+def test_the_lines_of_its_readme_translate_the_same(made, with_codes, tmp_path):
     out, _ = made
     lines = [line.removeprefix("    ") for line in (out / "README.md").read_text().split("\n")]
-    program = "\n".join(lines[lines.index("import ctranslate2") : lines.index("    print(line)") + 1])
-    with text_of(with_codes).open() as text:
-        command = [sys.executable, "-c", program]
-        done = subprocess.run(command, cwd=out, stdin=text, capture_output=True, text=True, check=True)
-    assert done.stdout == printed(translate.main, out, text_of(with_codes))
+    last = next(number for number, line in enumerate(lines) if line.startswith("    print("))
+    program = "\n".join(lines[lines.index("import ctranslate2") : last + 1])
+    odd = "\ufeff{}\n\nein\u2028zwei\x85drei\x0bvier\r\n{}".format(text_of(with_codes).read_text(), "ein " * 3000)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=out, input=odd.encode(), capture_output=True, check=True)
+    (tmp_path / "odd").write_bytes(odd.encode())
+    *expected, longest = call(translate.main, out, tmp_path / "odd").stdout.split("\n")[:-1]
+    *found, cut = done.stdout.decode().split("\n")[:-1]
+    assert found == expected and longest.startswith(cut.split(" ")[0])
 
 
 @pytest.mark.parametrize(
@@ -96,10 +102,18 @@ def test_quantized_average_of_a_run_without_its_validation_set(with_codes, tmp_p
     for file in (tmp_path / "data/bin").glob("valid*"):
         file.unlink()
     said = printed(export.main, run, tmp_path / "new/out", "--quantization", "int8", "--average", 2)
-    assert f"Not checked: there is no validation set in {tmp_path}/data/bin\n" in said
+    assert f"Not checked: {tmp_path}/data/bin has no validation set in the words of the run\n" in said
     facts = read_exported(tmp_path / "new/out")
     assert (facts.quantization, facts.check, facts.checkpoint["checkpoint"]) == ("int8", None, "average2")
     assert "It was not compared" in (tmp_path / "new/out/README.md").read_text()
+
+
+def test_the_words_of_data_that_was_prepared_again_are_not_translated(with_codes, tmp_path):
+    run = RunFolder(copy_of(with_codes, tmp_path))
+    layout.copy_of_preparation(run.data, run.prepared)
+    dictionary = run.data / "dict.de.txt"
+    dictionary.write_text("".join(reversed(dictionary.read_text().splitlines(keepends=True))))
+    assert "Not checked: " in printed(export.main, run.path, tmp_path / "out")
 
 
 def test_a_checkpoint_with_data_that_no_prepare_script_made(learned, tmp_path):
@@ -167,7 +181,13 @@ def test_a_run_that_decodes_as_ctranslate2_cannot(with_codes, tmp_path):
 
 
 def test_a_spoiled_export_is_refused(made, with_codes, tmp_path):
-    for name, text in (("export.json", "{"), ("export.json", '{"source": "de"}'), ("model.bin", "")):
+    right = (made[0] / "export.json").read_text()
+    beam = right.replace('"beam": 3', '"beam": "x"'), right.replace('"lenpen"', '"other"')
+    assert right not in beam
+    for name, text in (
+        *(("export.json", text) for text in ("{", '{"source": "de"}', *beam)),
+        ("model.bin", ""),
+    ):
         spoiled = shutil.copytree(made[0], tmp_path / "spoiled", dirs_exist_ok=True)
         (spoiled / name).write_text(text)
         assert str(spoiled) in refused(translate.main, spoiled, text_of(with_codes))
@@ -236,5 +256,8 @@ def test_the_readme_undoes_what_the_preparation_did(tmp_path):
     lower = readme_functions(Prepared("prepare_text.sh", {}, lowercase=True), "en", "zh", tmp_path)
     assert lower.subwords("Ab .") == ["a@@", "b", "."]
     assert lower.text(["你", "好@@", "吗"]) == "你好吗"
+    assert lower.text("我 喜欢 New York 的 天气 。".split()) == "我喜欢New York的天气。"
+    thai = readme_functions(Prepared("prepare_text.sh", {"tokenized": True}), "en", "th", tmp_path)
+    assert thai.text("ฉัน ชอบ กิน 3 ข้าว".split()) == "ฉันชอบกิน 3 ข้าว"
     tokens = readme_functions(Prepared("prepare_text.sh", {"tokenized": True}), "en", "de", tmp_path)
     assert tokens.subwords("a.b &c;") == ["a@@", ".@@", "b", "&@@", "c@@", ";"]

@@ -27,9 +27,9 @@ def test_windows_go_on_over_files_and_lines_know_their_places(tmp_path):
 
 def test_a_line_may_be_longer_than_what_is_read_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(line_stream, "BLOCK", 3)
-    (tmp_path / "text").write_text("äöüß\n\nabcdefg\n", encoding="utf-8")
-    assert texts([tmp_path / "text"], 5) == [["äöüß", "", "abcdefg"]]
-    assert count([tmp_path / "text"]) == 3
+    (tmp_path / "text").write_text("äöüß\n\nabcdefg\nhijk\nl\nmnopqrst", encoding="utf-8")
+    assert texts([tmp_path / "text"], 9) == [["äöüß", "", "abcdefg", "hijk", "l", "mnopqrst"]]
+    assert count([tmp_path / "text"]) == 6
 
 
 def test_a_pause_of_a_pipe_ends_a_window(tmp_path, monkeypatch):

@@ -37,6 +37,11 @@ def test_several_references_are_scored_together_and_only_tokens_count(texts):
     assert both.count("BLEU = 100.00, 100.0/100.0/100.0/100.0") == 2
 
 
+def test_a_byte_order_mark_is_no_text(texts):
+    (texts / "marked.en").write_bytes("\ufeff".encode() + (texts / "test.en").read_bytes())
+    assert printed(score_text.main, texts / "marked.en", texts / "test.en").count("BLEU = 100.00") == 2
+
+
 def test_case_counts_unless_it_is_left_out(texts):
     (texts / "upper.txt").write_text((texts / "other.en").read_text().upper())
     assert "BLEU = 100.00" not in printed(score_text.main, texts / "upper.txt", texts / "other.en")

@@ -64,6 +64,17 @@ def test_a_run_starts_with_the_parameters_alone_and_goes_on_without_the_model(co
     assert other == f"{run} was started from {best}, not from {tmp_path / 'other'}; use another --out"
 
 
+@pytest.mark.parametrize("place", ["", "average5.pt", "checkpoints/checkpoint_best.pt"])
+def test_other_words_in_a_dictionary_are_refused_wherever_the_checkpoint_lies(config, tmp_path, place):
+    source = shutil.copytree(config.parent / "runs/baseline", tmp_path / "baseline")
+    shutil.copyfile(source / "checkpoints/checkpoint_best.pt", source / "average5.pt")
+    dictionaries = RunFolder(source).dictionaries
+    text = dictionaries.read_text()
+    checksum = text.split(" ")[0]
+    dictionaries.write_text(text.replace(checksum, checksum[::-1]))
+    assert "it was trained with other dictionaries than" in refusal(config, tmp_path / "run", source / place)
+
+
 def test_a_checkpoint_is_a_start_too_and_a_killed_start_leaves_nothing_that_the_next_trusts(config, tmp_path):
     best = config.parent / "runs/baseline/checkpoints/checkpoint_best.pt"
     run = RunFolder(tmp_path / "run")
@@ -87,6 +98,10 @@ def _program(path: Path) -> None:
     torch.save(Path("/"), path)
 
 
+def _text(path: Path) -> None:
+    path.write_text("Ein Mann.\n")
+
+
 def _other(path: Path) -> None:
     torch.save({"some": "dictionary"}, path)
 
@@ -97,6 +112,7 @@ def _other(path: Path) -> None:
         (_cut, "checkpoint_best.pt is cut short, or no checkpoint of fairseq"),
         (_program, "checkpoint_best.pt is not loaded: it holds more than weights and settings"),
         (_other, "checkpoint_best.pt is cut short, or no checkpoint of fairseq"),
+        (_text, "checkpoint_best.pt is cut short, or no checkpoint of fairseq"),
         (Path.unlink, "checkpoint_best.pt"),
     ],
 )
