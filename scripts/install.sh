@@ -110,5 +110,8 @@ trap - EXIT
 stage "the plugin itself"
 "${pip[@]}" -q --no-build-isolation -e '.[test,plots,examples]'
 
+.venv/bin/python -W ignore -c 'import torchvision' 2>/dev/null ||
+    echo "torchvision does not fit this PyTorch, which examples/ need; examples/README.md says what to do"
+
 depends >"$stamp"
 echo "Installed in $((SECONDS - start)) s"
