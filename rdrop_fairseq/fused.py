@@ -16,7 +16,7 @@ pass i and ``e`` what label smoothing gives to each word, has, by the free varia
 -t_i, that of the last ``alpha (S_i + c_i)`` with ``S_i = p_i . r_i`` and ``c_i = sum_j W[j][i]``. The rows of W sum to
 zero, so ``r_i`` from logits differs from ``r_i`` from log-probabilities only by a constant: in the gradient it cancels
 against S, and ``D = sum_i (S_i - c_i log sum_v exp z_i[v])``. (The Jensen-Shannon divergence needs log-probabilities;
-there c is 0, and ``D = sum_i S_i``.)
+there c is 0, and ``D = sum_i S_i``. The gradient of the Bhattacharyya distance is by the logits from the start.)
 
 The term ``-t_i e`` is the same for all words. To add it would cost a pass over the logits. It goes into the results of
 the matrix products instead: as the sum of the weights and (in backward, with its scaling) the sum of the hidden states,
@@ -64,9 +64,9 @@ class RDropLoss(NamedTuple):
     """Means or sums over the tokens that are not ignored: scalars, in float32 (float64 for float64)."""
 
     loss: Tensor  # label-smoothed cross-entropy, summed over the passes, plus alpha times the divergence; in nats
-    nll_loss: Tensor  # negative log-likelihood, summed over the passes without their weights; not differentiable
+    nll_loss: Tensor  # negative log-likelihood, summed over the passes with their weights; not differentiable
     kl_loss: Tensor  # the divergence, in nats, averaged over the pairs of passes; not differentiable
-    n_correct: Tensor  # how often the target is the likeliest word, in all passes; a sum, 0 without count_correct
+    n_correct: Tensor  # how often the target is the likeliest word, summed as nll_loss; a sum, 0 without count_correct
 
 
 def linear_rdrop_loss(
@@ -235,18 +235,17 @@ class _LinearRDropLoss(torch.autograd.Function):
             grad_weight.zero_()
 
         known = Facts(*facts)
-        nll_losses = (known.log_sum - known.target_logit).sum(0)
+        nll_loss = (task * (known.log_sum - known.target_logit).sum(0)).sum()
         kl_loss = known.divergence.sum()
-        loss = settings.at_target * (task * nll_losses).sum() + settings.alpha * kl_loss
+        loss = settings.at_target * nll_loss + settings.alpha * kl_loss
         if uniform:  # the sum over the words of -l
             if bias is not None:
                 known.summed_logits.add_(bias.to(hidden.dtype).sum(dtype=dtype))
             loss += uniform * (task * (vocab * known.log_sum - known.summed_logits)).sum()
-        n_correct = known.correct.sum()
+        n_correct = (task * known.correct.sum(0)).sum()
         ctx.grads = grad_hidden, grad_weight, grad_bias
         of_states = uniform * (task.unsqueeze(-1) * summed_states).sum(0)
         ctx.uniform = 0.0, of_states, uniform * sum(settings.pass_weights) * tokens  # backward subtracts these
-        nll_loss = nll_losses.sum()
         ctx.mark_non_differentiable(nll_loss, kl_loss, n_correct)
         return loss, nll_loss, kl_loss, n_correct
 

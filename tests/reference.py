@@ -11,7 +11,7 @@ import torch
 
 class RDrop(NamedTuple):
     loss: torch.Tensor  # sum over the passes + alpha * kl_loss (eq. 4), summed over the positions
-    nll_loss: torch.Tensor  # mean over the passes, summed over the positions
+    nll_loss: torch.Tensor  # weighted mean over the passes, summed over the positions
     kl_loss: torch.Tensor  # mean over the pairs of passes (eq. 2), summed over the positions
 
 
@@ -46,6 +46,9 @@ def pair_divergence(lp, lq, kind="symmetric"):
     if kind == "js":
         lm = log_mean(lp, lq)
         return (kl(lp, lm) + kl(lq, lm)) / 2
+    if kind == "bhattacharyya":  # of the normalized distributions, as it is defined for them alone
+        pairs = zip(log_softmax(lp).unbind(), log_softmax(lq).unbind(), strict=True)
+        return -torch.log(sum(torch.exp((lp_v + lq_v) / 2) for lp_v, lq_v in pairs))
     raise ValueError(kind)
 
 
@@ -116,15 +119,19 @@ def exact_adaptive_rdrop(head, tails, target, alpha, kind="symmetric", padding_i
     return RDrop(of_cross_entropy.loss + alpha * kl_loss, of_cross_entropy.nll_loss, kl_loss)
 
 
-def rdrop(logits, target, alpha, epsilon=0.0, kind="symmetric", padding_idx=1):
-    """R-Drop's training loss of ``logits [M, ..., V]`` for ``target [...]``; padding is left out."""
+def rdrop(logits, target, alpha, epsilon=0.0, kind="symmetric", padding_idx=1, weights=None):
+    """R-Drop's training loss of ``logits [M, ..., V]`` for ``target [...]``; padding is left out.
+
+    ``weights`` are those of the task's loss in the passes; without them each pass has weight 1.
+    """
     logits = logits.flatten(1, -2).unbind(1)
     loss = nll_loss = kl_loss = torch.zeros((), dtype=torch.float64)
     for position, word in zip(logits, target.flatten().tolist(), strict=True):
         if word == padding_idx:
             continue
         lprobs = [log_softmax(one_pass.double()) for one_pass in position]
-        loss = loss + sum(label_smoothed_nll(one_pass, word, epsilon) for one_pass in lprobs)
-        nll_loss = nll_loss + sum(-one_pass[word] for one_pass in lprobs) / len(lprobs)
+        weighted = list(zip(weights or [1.0] * len(lprobs), lprobs, strict=True))
+        loss = loss + sum(weight * label_smoothed_nll(one_pass, word, epsilon) for weight, one_pass in weighted)
+        nll_loss = nll_loss - sum(w * one_pass[word] for w, one_pass in weighted) / sum(w for w, _ in weighted)
         kl_loss = kl_loss + divergence(lprobs, kind)
     return RDrop(loss + alpha * kl_loss, nll_loss, kl_loss)
