@@ -180,9 +180,9 @@ def gradient(
 def bhattacharyya(logits: Tensor, log_sums: Tensor, out: Tensor) -> Tensor:
     """Return the Bhattacharyya distance ``[N]``, averaged over the pairs of passes, and write what its gradient needs.
 
-    With ``m_ij = softmax((z_i + z_j) / 2)`` the distance of a pair is ``1/2 (lse z_i + lse z_j) - lse((z_i + z_j) / 2)``
-    and its gradient by ``z_i`` is ``1/2 (p_i - m_ij)``. So the gradient of the mean over pairs is
-    ``1/M [p_i - mean_j m_ij]``, and this mean of the other passes is what is written.
+    With ``m_ij = softmax((z_i + z_j) / 2)`` the distance of a pair is ``1/2 (lse z_i + lse z_j)`` minus
+    ``lse((z_i + z_j) / 2)``, and its gradient by ``z_i`` is ``1/2 (p_i - m_ij)``. So the gradient of the mean over
+    pairs is ``1/M [p_i - mean_j m_ij]``, and this mean is what is written.
 
     Args:
         logits: ``[M, N, V]``.

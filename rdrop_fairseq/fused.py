@@ -103,7 +103,7 @@ def linear_rdrop_loss(
         target: word indices of one pass ``[N, ...]``; they are 0 to V - 1 where they are not ignored.
         alpha: weight of the divergence, >= 0.
         bias: the bias of the output projection, ``[V]``; -inf forbids a word.
-        passes: M >= 2; a tuple says by itself how many there are.
+        passes: M >= 1; a tuple says by itself how many there are. With 1 there is no divergence.
         divergence: one of ``divergence.DIVERGENCES``.
         label_smoothing: epsilon in [0, 1).
         label_smoothing_impl: ``torch`` spreads epsilon over all V words, ``fairseq`` over the V - 1 other words.
@@ -129,7 +129,7 @@ def linear_rdrop_loss(
         raise ValueError('reduction "none": must be mean or sum; rdrop_loss gives a value for each token')
     check_name("reduction", reduction, (MEAN, SUM))
     check_numbers(alpha, label_smoothing)
-    hidden = split_passes(hidden, passes, "hidden")
+    hidden = split_passes(hidden, passes, "hidden", fewest=1)
     if hidden.dim() < 2 or not hidden.size(-1):
         raise ValueError(f"hidden of shape {list(hidden.shape[1:])} in each pass: must be [N, ..., D] with D > 0")
     check_shape(target, hidden.shape[1:-1], hidden)
@@ -156,7 +156,7 @@ def linear_rdrop_loss(
         result = RDropLoss(*_LinearRDropLoss.apply(hidden, weight, bias, target, kept, settings, count_correct))
     if check and may_look(result.loss) and result.loss.isnan():
         raise ValueError("hidden, weight or bias: hold NaN or infinity, and the loss is NaN")
-    if check and alpha:
+    if check and alpha and len(weights) > 1:
         warn_if_no_effect(result.kl_loss, len(kept))
     if reduction == MEAN:
         loss, nll_loss, kl_loss = (value / max(1, len(kept)) for value in result[:3])

@@ -1,10 +1,11 @@
 """The elementwise block of ``fused.py`` on a GPU, for two passes: one kernel, which reads the logits twice.
 
 It needs torch and triton, which PyTorch's CUDA builds bring along. The first reading computes, for each token, the
-maxima and sums of both softmaxes together (Milakov and Gimelshein, 2018, arXiv 1805.02867), and the sums of the
-divergence (for ``bhattacharyya`` the maximum and sum of a third softmax, that of the mean of the logits) with them. The second reading computes the gradient and writes it over the logits. Nothing else goes to
-memory. In float16 the kernel runs twice, because the factor by which the gradient is multiplied (see ``fused.py``)
-depends on all tokens: the first run finds each token's largest element, and the second run writes.
+maxima and sums of both softmaxes together (Milakov and Gimelshein, 2018, arXiv 1805.02867), and with them the sums of
+the divergence; for ``bhattacharyya`` these are the maximum and sum of a third softmax, that of the mean of the logits.
+The second reading computes the gradient and writes it over the logits. Nothing else goes to memory. In float16 the
+kernel runs twice, because the factor by which the gradient is multiplied (see ``fused.py``) depends on all tokens: the
+first run finds each token's largest element, and the second run writes.
 """
 
 import torch
@@ -53,8 +54,8 @@ def loss_and_gradient(logits: Tensor, target: Tensor, settings: Settings, facts:
 def _kernel(  # type: ignore[no-untyped-def]  # Triton has types of its own
     logits, target, log_sum, target_logit, divergence, largest, factor,
     vocab, w01, w10, alpha, at_target, task0, task1,
-    scaled: tl.constexpr, by_mean: tl.constexpr, with_facts: tl.constexpr, with_grad: tl.constexpr, with_writing: tl.constexpr,
-    block: tl.constexpr,
+    scaled: tl.constexpr, by_mean: tl.constexpr, block: tl.constexpr,
+    with_facts: tl.constexpr, with_grad: tl.constexpr, with_writing: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
     first = logits + token * 2 * vocab

@@ -65,7 +65,7 @@ def test_value_and_gradient_equal_the_reference(kind, passes):
 
 
 def test_bhattacharyya_is_the_divergence_of_cutoff():
-    """The code of Shen et al. (2020) has 1/2 [KL(m || p) + KL(m || q)], with m the softmax of the mean of the logits."""
+    """Shen et al. (2020) have 1/2 [KL(m || p) + KL(m || q)], with m the softmax of the mean of the logits."""
     logits = 3 * torch.randn(2, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     middle = reference.log_softmax((logits[0] + logits[1]) / 2)
     of_cutoff = sum(reference.kl(middle, reference.log_softmax(one)) for one in logits) / 2

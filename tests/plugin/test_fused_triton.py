@@ -22,7 +22,6 @@ if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):  # that of PyTor
     pytest.skip("Triton 3.2 does not interpret with numpy 2.4, and compiles by another call", allow_module_level=True)
 from rdrop_fairseq import fused_triton  # noqa: E402
 
-
 SERVED = (*KL_DIVERGENCES, "bhattacharyya")
 
 
