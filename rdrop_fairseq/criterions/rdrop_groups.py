@@ -35,7 +35,8 @@ class Group(NamedTuple):
         if self.is_even:
             return values.sum(0)
         values = values if values.is_floating_point() else values.float()
-        return torch.einsum("m,m...->...", values.new_tensor(self.weights), values)
+        weights = values.new_tensor(self.weights).view(-1, *[1] * (values.dim() - 1))
+        return (weights * values).sum(0)  # no matrix product, which autocast would take for one of the model's
 
 
 def split_groups(
