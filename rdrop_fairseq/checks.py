@@ -48,23 +48,24 @@ def weights_of_passes(pass_weights: Sequence[float] | None, passes: int) -> tupl
     return weights
 
 
-def split_passes(outputs: Tensor | Sequence[Tensor], passes: int, name: str = "outputs") -> Tensor:
+def split_passes(outputs: Tensor | Sequence[Tensor], passes: int, name: str = "outputs", fewest: int = 2) -> Tensor:
     """Return ``[M, N, ...]``: the outputs of M passes, as one tensor with the passes along its first dimension.
 
     Args:
         outputs: one tensor ``[M * N, ...]``, first the whole batch of the first pass, then that of the second, and so
             on; or a tuple or list of M tensors ``[N, ...]``.
-        passes: M >= 2. A tuple says by itself how many there are.
+        passes: M. A tuple says by itself how many there are.
         name: what the outputs are called in an error.
+        fewest: the smallest M that is allowed.
 
     Raises:
         TypeError: if the outputs are neither.
-        ValueError: if M does not divide the first dimension, if there are fewer than 2 passes, or if the tensors of a
-            tuple have several shapes.
+        ValueError: if M does not divide the first dimension, if there are fewer passes than allowed, or if the tensors
+            of a tuple have several shapes.
     """
     if isinstance(outputs, Tensor):
-        if not isinstance(passes, int) or passes < 2:
-            raise ValueError(f"passes {passes!r}: must be a whole number >= 2")
+        if not isinstance(passes, int) or passes < fewest:
+            raise ValueError(f"passes {passes!r}: must be a whole number >= {fewest}")
         if not outputs.dim() or outputs.size(0) % passes:
             raise ValueError(
                 f"{name} of shape {list(outputs.shape)}: the first dimension must be a multiple of {passes}, the "
@@ -73,8 +74,10 @@ def split_passes(outputs: Tensor | Sequence[Tensor], passes: int, name: str = "o
         split = outputs.unflatten(0, (passes, outputs.size(0) // passes))
     elif isinstance(outputs, (tuple, list)) and all(isinstance(output, Tensor) for output in outputs):
         shapes = [list(output.shape) for output in outputs]
-        if len(outputs) < 2 or shapes.count(shapes[0]) < len(shapes):
-            raise ValueError(f"{name} of shapes {shapes}: must be 2 or more tensors of one shape, one for each pass")
+        if len(outputs) < fewest or shapes.count(shapes[0]) < len(shapes):
+            raise ValueError(
+                f"{name} of shapes {shapes}: must be {fewest} or more tensors of one shape, one for each pass"
+            )
         split = torch.stack(tuple(outputs))
     else:
         raise TypeError(f"{name} of type {type(outputs).__name__}: must be a tensor, or a tuple of one for each pass")

@@ -5,6 +5,8 @@ log-probabilities ``l_i`` of the passes: ``D = sum_i p_i . r_i`` with ``r_i = su
 sums over the vocabulary and the rows of ``W`` sum to zero. So ``dD/dl_i = p_i r_i + sum_j W[j][i] p_j``. Neither value
 nor gradient needs a second softmax, and backward needs no other tensor than the log-probabilities. The Jensen-Shannon
 divergence has ``log m - l_i`` in place of ``l_j - l_i``, and the second term of its gradient is zero.
+
+The Bhattacharyya distance is no such sum, but its gradient is as simple: see `bhattacharyya`.
 """
 
 import math
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 
 KL_DIVERGENCES = ("symmetric", "forward", "reverse")  # weighted sums of KL(p_i || p_j): see `pair_weights`
-DIVERGENCES = (*KL_DIVERGENCES, "js")
+DIVERGENCES = (*KL_DIVERGENCES, "js", "bhattacharyya")
 
 # How many positions of lprobs are checked, and how far their sums of probabilities may be from 1.
 _SAMPLES, _TOLERANCE = 8, 0.2
@@ -33,6 +35,9 @@ def divergence(lprobs: Tensor, kind: str = "symmetric", check: bool = True) -> T
     - ``symmetric``: ``1/2 [KL(p_i || p_j) + KL(p_j || p_i)]`` (Liang et al., 2021, eq. 2)
     - ``forward``: ``KL(p_i || p_j)``; ``reverse``: ``KL(p_j || p_i)``
     - ``js``: ``1/2 [KL(p_i || m) + KL(p_j || m)]`` with ``m = (p_i + p_j) / 2`` (Lin, 1991)
+    - ``bhattacharyya``: ``-log sum_v sqrt(p_i,v p_j,v)`` (Bhattacharyya, 1943), which equals
+      ``1/2 [KL(m || p_i) + KL(m || p_j)]`` with ``m`` the softmax of the mean of the logits, as in Cutoff (Shen et al.,
+      2020). The distributions are normalized first, so this one takes logits too (with ``check=False``).
 
     Args:
         lprobs: log-probabilities (a log-softmax) in any floating dtype, of shape ``[M, ..., V]`` with M >= 2 passes.
@@ -42,8 +47,9 @@ def divergence(lprobs: Tensor, kind: str = "symmetric", check: bool = True) -> T
         check: check at a few positions of the first pass that they hold distributions. On a GPU this waits for it.
 
     Returns:
-        Tensor ``[...]`` in nats, in float32 (float64 for float64), differentiable once by ``lprobs``. It is infinite
-        where KL is: where a word is possible in one pass of a pair and impossible in the other.
+        Tensor ``[...]`` in nats, in float32 (float64 for float64), differentiable once by ``lprobs``. KL is infinite
+        where a word is possible in one pass of a pair and impossible in the other, and ``bhattacharyya`` where this
+        holds for every word.
 
     Raises:
         ValueError: if ``kind`` is unknown, if ``lprobs`` holds fewer than two passes or has V = 0, or if none of the
@@ -86,8 +92,12 @@ class _Divergence(torch.autograd.Function):
         ctx.kind = kind
         value = lprobs.new_empty(lprobs.size(1), dtype=accumulation_dtype(lprobs))
         for rows in _chunks(lprobs):
-            probs, ratios = _probs_and_ratios(lprobs[:, rows].to(value.dtype), kind)
-            value[rows] = ratios.mul_(probs).sum(dim=(0, 2))
+            part = lprobs[:, rows].to(value.dtype)
+            if kind == "bhattacharyya":
+                value[rows] = bhattacharyya(part, part.logsumexp(-1), torch.empty_like(part))
+            else:
+                probs, ratios = _probs_and_ratios(part, kind)
+                value[rows] = ratios.mul_(probs).sum(dim=(0, 2))
         return value
 
     @staticmethod
@@ -99,8 +109,15 @@ class _Divergence(torch.autograd.Function):
         left_out = grad_output.eq(0)
         some_left_out = lprobs.is_cuda or bool(left_out.any())  # on a GPU asking costs more than filling
         for rows in _chunks(lprobs):
-            probs, ratios = _probs_and_ratios(lprobs[:, rows].to(grad_output.dtype), ctx.kind)
-            part = gradient(ratios, probs, ctx.kind, out=ratios).mul_(grad_output[rows].unsqueeze(-1))
+            part = lprobs[:, rows].to(grad_output.dtype)
+            if ctx.kind == "bhattacharyya":
+                means = torch.empty_like(part)
+                bhattacharyya(part, part.logsumexp(-1), means)
+                part = part.softmax(-1).sub_(means).div_(len(part))
+            else:
+                probs, ratios = _probs_and_ratios(part, ctx.kind)
+                part = gradient(ratios, probs, ctx.kind, out=ratios)
+            part.mul_(grad_output[rows].unsqueeze(-1))
             if some_left_out:  # 0 times an infinite gradient is not 0
                 part.masked_fill_(left_out[rows].unsqueeze(-1), 0)
             grad[:, rows] = part
@@ -158,6 +175,32 @@ def gradient(
             if weight and i != j:
                 out[j].add_(probs[i], alpha=alpha * weight)
     return out
+
+
+def bhattacharyya(logits: Tensor, log_sums: Tensor, out: Tensor) -> Tensor:
+    """Return the Bhattacharyya distance ``[N]``, averaged over the pairs of passes, and write what its gradient needs.
+
+    With ``m_ij = softmax((z_i + z_j) / 2)`` the distance of a pair is ``1/2 (lse z_i + lse z_j)`` minus
+    ``lse((z_i + z_j) / 2)``, and its gradient by ``z_i`` is ``1/2 (p_i - m_ij)``. So the gradient of the mean over
+    pairs is ``1/M [p_i - mean_j m_ij]``, and this mean is what is written.
+
+    Args:
+        logits: ``[M, N, V]``.
+        log_sums: ``[M, N]``, the log-sum-exp of the logits.
+        out: the mean over j of ``m_ij`` for each pass i, ``[M, N, V]``; other memory than that of the logits.
+    """
+    passes = len(logits)
+    out.zero_()
+    value = torch.zeros_like(log_sums[0])
+    for i in range(passes):
+        for j in range(i + 1, passes):
+            mean = torch.add(logits[i], logits[j]).div_(2)
+            log_sum = mean.logsumexp(-1)
+            mean.sub_(log_sum.unsqueeze(-1)).exp_()
+            for this in (i, j):
+                out[this].add_(mean, alpha=1 / (passes - 1))
+            value += (log_sums[i] + log_sums[j]) / 2 - log_sum
+    return value / (passes * (passes - 1) / 2)
 
 
 def pair_weights(passes: int, kind: str) -> list[list[float]]:

@@ -16,7 +16,7 @@ pass i and ``e`` what label smoothing gives to each word, has, by the free varia
 -t_i, that of the last ``alpha (S_i + c_i)`` with ``S_i = p_i . r_i`` and ``c_i = sum_j W[j][i]``. The rows of W sum to
 zero, so ``r_i`` from logits differs from ``r_i`` from log-probabilities only by a constant: in the gradient it cancels
 against S, and ``D = sum_i (S_i - c_i log sum_v exp z_i[v])``. (The Jensen-Shannon divergence needs log-probabilities;
-there c is 0, and ``D = sum_i S_i``.)
+there c is 0, and ``D = sum_i S_i``. The gradient of the Bhattacharyya distance is by the logits from the start.)
 
 The term ``-t_i e`` is the same for all words. To add it would cost a pass over the logits. It goes into the results of
 the matrix products instead: as the sum of the weights and (in backward, with its scaling) the sum of the hidden states,
@@ -65,9 +65,9 @@ class RDropLoss(NamedTuple):
     """Means or sums over the tokens that are not ignored: scalars, in float32 (float64 for float64)."""
 
     loss: Tensor  # label-smoothed cross-entropy, summed over the passes, plus alpha times the divergence; in nats
-    nll_loss: Tensor  # negative log-likelihood, summed over the passes without their weights; not differentiable
+    nll_loss: Tensor  # negative log-likelihood, summed over the passes with their weights; not differentiable
     kl_loss: Tensor  # the divergence, in nats, averaged over the pairs of passes; not differentiable
-    n_correct: Tensor  # how often the target is the likeliest word, in all passes; a sum, 0 without count_correct
+    n_correct: Tensor  # how often the target is the likeliest word, summed as nll_loss; a sum, 0 without count_correct
 
 
 def linear_rdrop_loss(
@@ -104,7 +104,7 @@ def linear_rdrop_loss(
         target: word indices of one pass ``[N, ...]``; they are 0 to V - 1 where they are not ignored.
         alpha: weight of the divergence, >= 0.
         bias: the bias of the output projection, ``[V]``; -inf forbids a word.
-        passes: M >= 2; a tuple says by itself how many there are.
+        passes: M >= 1; a tuple says by itself how many there are. With 1 there is no divergence.
         divergence: one of ``divergence.DIVERGENCES``.
         label_smoothing: epsilon in [0, 1).
         label_smoothing_impl: ``torch`` spreads epsilon over all V words, ``fairseq`` over the V - 1 other words.
@@ -130,7 +130,7 @@ def linear_rdrop_loss(
         raise ValueError('reduction "none": must be mean or sum; rdrop_loss gives a value for each token')
     check_name("reduction", reduction, (MEAN, SUM))
     check_numbers(alpha, label_smoothing, ignore_index)
-    hidden = split_passes(hidden, passes, "hidden")
+    hidden = split_passes(hidden, passes, "hidden", fewest=1)
     check_tensor("weight", weight)
     check_tensor("target", target)
     if target.is_floating_point():
@@ -162,7 +162,7 @@ def linear_rdrop_loss(
         result = RDropLoss(*_LinearRDropLoss.apply(hidden, weight, bias, target, kept, settings, count_correct))
     if check and may_look(result.loss) and result.loss.isnan():
         raise ValueError("hidden, weight or bias: hold NaN or infinity, and the loss is NaN")
-    if check and alpha:
+    if check and alpha and len(weights) > 1:
         warn_if_no_effect(result.kl_loss, len(kept))
     if reduction == MEAN:
         loss, nll_loss, kl_loss = (value / max(1, len(kept)) for value in result[:3])
@@ -241,21 +241,17 @@ class _LinearRDropLoss(torch.autograd.Function):
             grad_weight.zero_()
 
         known = Facts(*facts)
-        nll_losses = known.log_sum - known.target_logit
+        nll_loss = (task * (known.log_sum - known.target_logit)).sum()
         kl_loss = known.divergence.sum()
-        loss = settings.at_target * (task * nll_losses).sum() + settings.alpha * kl_loss
+        loss = settings.at_target * nll_loss + settings.alpha * kl_loss
         if uniform:  # the sum over the words of -l
             if bias is not None:
                 known.summed_logits.add_(bias.to(hidden.dtype).sum(dtype=dtype))
             loss += uniform * (task * (vocab * known.log_sum - known.summed_logits)).sum()
-        n_correct = known.correct.sum()
+        n_correct = (task * known.correct.sum(0)).sum()
         ctx.grads = grad_hidden, grad_weight, grad_bias
-        ctx.uniform = (
-            0.0,
-            uniform * summed_states,
-            uniform * sum(settings.pass_weights) * tokens,
-        )  # backward subtracts these
-        nll_loss = nll_losses.sum()
+        at_words = uniform * sum(settings.pass_weights) * tokens
+        ctx.uniform = 0.0, uniform * summed_states, at_words  # backward subtracts these
         ctx.mark_non_differentiable(nll_loss, kl_loss, n_correct)
         return loss, nll_loss, kl_loss, n_correct
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rdrop_fairseq.divergence import KL_DIVERGENCES, float16_factor, gradient, log_ratios, pair_weights
+from rdrop_fairseq.divergence import KL_DIVERGENCES, bhattacharyya, float16_factor, gradient, log_ratios, pair_weights
 
 # Logits that are worked on at once. On a CPU, they and two temporaries of their size stay in the last cache; fewer
 # would stay in a nearer one, but then the calls of torch cost more than that saves. On a GPU, 2^22 logits stay in its
@@ -75,13 +75,43 @@ def _work(logits: Tensor, target: Tensor, settings: Settings, facts: Facts, scra
 
     The gradient lies in the memory of the logits, unless they are in half precision.
     """
-    _, passes, vocab = logits.shape
-    probs, ratios = scratch[:, : len(logits)]
+    passes = logits.size(1)
+    probs, rest = scratch[:, : len(logits)]
     values = logits.to(probs.dtype)  # the logits themselves, unless they are in half precision
     words = target.view(-1, 1, 1).expand(-1, passes, 1)
     facts.target_logit.copy_(values.gather(-1, words).squeeze(-1))
     torch.softmax(values, -1, out=probs)
     facts.log_sum.copy_(values.amax(-1) - probs.amax(-1).log_())
+    task = probs.new_tensor(settings.pass_weights)
+    if passes == 1:  # there is no divergence
+        facts.divergence.zero_()
+        torch.mul(probs, task.unsqueeze(-1), out=values)
+    elif settings.kind == "bhattacharyya":
+        _bhattacharyya(values, probs, settings, facts, rest, task)
+    else:
+        _by_ratios(values, probs, settings, facts, rest, task)
+    if not settings.with_grad:
+        return logits
+    values.scatter_add_(-1, words, (-settings.at_target * task).view(1, -1, 1).expand(words.shape))
+    return values
+
+
+def _bhattacharyya(
+    values: Tensor, probs: Tensor, settings: Settings, facts: Facts, means: Tensor, task: Tensor
+) -> None:
+    """Fill in the divergence and turn the logits into the gradient without the target's part, in place."""
+    passes = values.size(1)
+    found = bhattacharyya(values.transpose(0, 1), facts.log_sum.t(), out=means.transpose(0, 1))
+    facts.divergence.copy_((found / passes).unsqueeze(-1))
+    if not settings.with_grad:
+        return
+    share = settings.alpha / passes
+    torch.mul(probs, (task + share).unsqueeze(-1), out=values).sub_(means, alpha=share)
+
+
+def _by_ratios(values: Tensor, probs: Tensor, settings: Settings, facts: Facts, ratios: Tensor, task: Tensor) -> None:
+    """Do what ``_bhattacharyya`` does, for the divergences that are sums of probabilities times ratios."""
+    passes, vocab = values.shape[1:]
     weights = pair_weights(passes, settings.kind)
     columns = probs.new_tensor([sum(column) for column in zip(*weights, strict=True)])
     alpha = settings.alpha
@@ -98,8 +128,7 @@ def _work(logits: Tensor, target: Tensor, settings: Settings, facts: Facts, scra
         share = torch.mul(probs, ratios, out=values).sum(-1)  # the logits are not needed any more
     facts.divergence.copy_(share - columns * facts.log_sum)
     if not settings.with_grad:
-        return logits
-    task = probs.new_tensor(settings.pass_weights)
+        return
     constant = task - alpha * (share + columns)
     if by_gap:
         for this, other in ((0, 1), (1, 0)):
@@ -116,8 +145,6 @@ def _work(logits: Tensor, target: Tensor, settings: Settings, facts: Facts, scra
             alpha=alpha,
             constant=constant.t().unsqueeze(-1),
         )
-    values.scatter_add_(-1, words, (-settings.at_target * task).view(1, -1, 1).expand(words.shape))
-    return values
 
 
 def limit_for(limits: dict[str, int], tensor: Tensor) -> int:

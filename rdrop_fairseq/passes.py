@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,12 +22,35 @@ def repeat_batch(sample: dict[str, Any], passes: int) -> dict[str, Any]:
     that of ``target``. Everything else, also the counts ``ntokens`` and ``nsentences``, is shared with ``sample``.
     ``sample`` itself does not change.
     """
-    batch_size = sample["target"].size(0)
+    return join_batches([sample] * passes)
 
-    def repeat(value: Any) -> Any:
-        return repeat_tensors(value, batch_size, passes)
 
-    return {**sample, "net_input": repeat(sample["net_input"]), "target": repeat(sample["target"])}
+def join_batches(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return a new sample whose ``net_input`` and ``target`` hold those of all samples, one after the other.
+
+    Tensors are joined if the first dimension of each has the size of its batch. All else is that of the first sample.
+    """
+    sizes = [sample["target"].size(0) for sample in samples]
+
+    def join(*each: Tensor) -> Tensor:
+        are_rows = all(x.dim() and x.size(0) == size for x, size in zip(each, sizes, strict=True))
+        return torch.cat(each) if are_rows else each[0]
+
+    joined = (map_tensors(join, *(sample[key] for sample in samples)) for key in ("net_input", "target"))
+    return {**samples[0], **dict(zip(("net_input", "target"), joined, strict=True))}
+
+
+def take_sentences(sample: dict[str, Any], indices: Tensor) -> dict[str, Any]:
+    """Return a new sample whose ``net_input`` and ``target`` hold the sentences at the indices, with their padding.
+
+    The tensors are those that ``repeat_batch`` repeats. The counts stay those of ``sample``.
+    """
+    size = sample["target"].size(0)
+
+    def take(x: Tensor) -> Tensor:
+        return x.index_select(0, indices) if x.dim() and x.size(0) == size else x
+
+    return {**sample, **{key: map_tensors(take, sample[key]) for key in ("net_input", "target")}}
 
 
 def repeat_tensors(value: Any, batch_size: int, passes: int) -> Any:
@@ -70,6 +95,8 @@ def forward_passes(
     passes: int,
     *,
     separate: bool | None = None,
+    later: dict[str, Any] | None = None,
+    within: Callable[[Sequence[int]], AbstractContextManager[None]] | None = None,
     **options: Any,
 ) -> Any:
     """Return the model's output for all passes, joined along the batch (the first dimension).
@@ -84,6 +111,10 @@ def forward_passes(
         dropouts: one dropout rate for each pass, or None for the model's own rates.
         separate: whether each pass needs its own forward; if None, ``needs_separate_forwards`` is asked, which takes
             the time to look at every module of the model.
+        later: the batch of the passes after the first, if it is another one, as a part of the sentences. Then
+            ``repeated`` is the result of ``join_batches([sample, later, ...])``.
+        within: is called for each forward with the passes that it holds, counted from 0; the forward runs within the
+            context that it returns.
         options: more keyword arguments for the model.
 
     Raises:
@@ -91,9 +122,17 @@ def forward_passes(
     """
     if separate is None:
         separate = needs_separate_forwards(model)
+    context = within or (lambda numbers: nullcontext())
     if dropouts is None and not separate:
-        return model(**repeated["net_input"], **options)
-    outputs = in_turn(model, dropouts, [lambda: model(**sample["net_input"], **options)] * passes)
+        with context(range(passes)):
+            return model(**repeated["net_input"], **options)
+
+    def forward(number: int) -> Any:
+        one = later if number and later is not None else sample
+        with context([number]):
+            return model(**one["net_input"], **options)
+
+    outputs = in_turn(model, dropouts, [partial(forward, number) for number in range(passes)])
     if isinstance(outputs[0], Tensor):
         return torch.cat(outputs)
     return (torch.cat([output[0] for output in outputs]), *outputs[0][1:])

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prepare IWSLT14 for fairseq: TED talks -> Moses tokens, lower-cased -> joint BPE -> binarized data.
 #
-# Usage: scripts/prepare_iwslt14.sh PAIR [--from FILE] [--cased] [--bpe N] [--moses DIR] [--out DIR] [--workers N]
+# Usage: scripts/prepare_iwslt14.sh PAIR [--from FILE] [--cased] [--bpe N] [--moses DIR] [--out DIR] [--both-ways]
+#            [--workers N]
 #
 #   PAIR           de-en, en-de, es-en or en-es; both directions share one result
 #   --from FILE    the archive of the pair (de-en.tgz) or of the year (2014-01.tgz, from wit3.fbk.eu/2014-01), or a
@@ -10,6 +11,7 @@
 #   --bpe N        number of BPE merges (default: 10000)
 #   --moses DIR    tokenize and lower-case with the Perl scripts of this checkout of Moses, not in Python
 #   --out DIR      where the result goes (default: data/iwslt14_deen or data/iwslt14_esen in the repository)
+#   --both-ways    also binarize the pairs in both directions, to both/: for Bi-SimCut
 #   --workers N    processes (default: one for each core)
 #
 # De-En is what fairseq's prepare-iwslt14.sh makes of the same archive. Lines with <url>, <talkid> or <keywords> are

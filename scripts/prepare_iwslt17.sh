@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prepare IWSLT17 for fairseq: TED talks -> tokens, lower-cased -> BPE -> binarized data.
 #
-# Usage: scripts/prepare_iwslt17.sh PAIR [--from FILE] [--cased] [--bpe N] [--moses DIR] [--out DIR] [--workers N]
+# Usage: scripts/prepare_iwslt17.sh PAIR [--from FILE] [--cased] [--bpe N] [--moses DIR] [--out DIR] [--both-ways]
+#            [--workers N]
 #
 #   PAIR           fr-en, en-fr, zh-en or en-zh; both directions share one result
 #   --from FILE    the archive of the pair (fr-en.tgz) or of the year (2017-01-trnted.tgz, from wit3.fbk.eu/2017-01-b),
@@ -10,6 +11,7 @@
 #   --bpe N        number of BPE merges; for Chinese, that of each language (default: 10000)
 #   --moses DIR    tokenize and lower-case with the Perl scripts of this checkout of Moses, not in Python
 #   --out DIR      where the result goes (default: data/iwslt17_fren or data/iwslt17_zhen in the repository)
+#   --both-ways    also binarize the pairs in both directions, to both/: for Bi-SimCut
 #   --workers N    processes (default: one for each core)
 #
 # The rules are those of scripts/prepare_iwslt14.sh, which the paper follows for all of IWSLT. Lines of train.tags that

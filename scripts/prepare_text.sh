@@ -2,7 +2,7 @@
 # Prepare your own parallel text for fairseq: raw text -> Moses tokens -> joint subwords -> binarized data.
 #
 # Usage: scripts/prepare_text.sh --from DIR --pair S-T --out DIR [--train-lines N] [--drop-empty] [--no-test]
-#            [--tokenized | --moses DIR] [--lowercase] [--subwords KIND] [--bpe N] [--workers N]
+#            [--tokenized | --moses DIR] [--lowercase] [--subwords KIND] [--bpe N] [--both-ways] [--workers N]
 #
 #   --from DIR       folder with train, valid and at least one test* (test, test_news, ...), each as NAME.S and NAME.T,
 #                    a sentence a line in UTF-8, plain or as .gz
@@ -19,6 +19,7 @@
 #                    splits the text itself; tok/ is then for tokenized BLEU alone
 #   --bpe N          number of BPE merges, or the size of SentencePiece's vocabulary, learned from both sides together
 #                    (default: 10000)
+#   --both-ways      also binarize the pairs in both directions, to both/: for Bi-SimCut
 #   --workers N      processes (default: one for each core)
 #
 # The result has the form that scripts/prepare_multi30k.sh describes. It is an error if the sides differ in length, or

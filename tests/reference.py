@@ -11,7 +11,7 @@ import torch
 
 class RDrop(NamedTuple):
     loss: torch.Tensor  # sum over the passes + alpha * kl_loss (eq. 4), summed over the positions
-    nll_loss: torch.Tensor  # mean over the passes, summed over the positions
+    nll_loss: torch.Tensor  # weighted mean over the passes, summed over the positions
     kl_loss: torch.Tensor  # mean over the pairs of passes (eq. 2), summed over the positions
 
 
@@ -46,12 +46,17 @@ def pair_divergence(lp, lq, kind="symmetric"):
     if kind == "js":
         lm = log_mean(lp, lq)
         return (kl(lp, lm) + kl(lq, lm)) / 2
+    if kind == "bhattacharyya":  # of the normalized distributions, as it is defined for them alone
+        pairs = zip(log_softmax(lp).unbind(), log_softmax(lq).unbind(), strict=True)
+        return -torch.log(sum(torch.exp((lp_v + lq_v) / 2) for lp_v, lq_v in pairs))
     raise ValueError(kind)
 
 
 def divergence(lprobs, kind="symmetric"):
     """Mean over the pairs ``i < j`` of the M passes in ``lprobs [M, V]``."""
     passes = len(lprobs)
+    if passes == 1:
+        return torch.zeros((), dtype=torch.float64)
     pairs = [(i, j) for i in range(passes) for j in range(i + 1, passes)]
     return sum(pair_divergence(lprobs[i], lprobs[j], kind) for i, j in pairs) / len(pairs)
 
@@ -68,10 +73,11 @@ def label_smoothed_nll(lprobs, target, epsilon):
     return -(1 - epsilon) * lprobs[target] - epsilon * sum(others) / len(others)
 
 
-def adaptive_rdrop(clusters, alpha, kind="symmetric", padding_idx=1):
+def adaptive_rdrop(clusters, alpha, kind="symmetric", padding_idx=1, weights=None):
     """R-Drop with adaptive softmax as published: the loss of the head and of the tails, each tail for the tokens whose
     target is in its cluster. ``clusters`` are (logits ``[M, n, S]``, target ``[n]``), the head first."""
-    return RDrop(*map(sum, zip(*(rdrop(*cluster, alpha, 0.0, kind, padding_idx) for cluster in clusters), strict=True)))
+    losses = [rdrop(*cluster, alpha, 0.0, kind, padding_idx, weights) for cluster in clusters]
+    return RDrop(*map(sum, zip(*losses, strict=True)))
 
 
 def adaptive_lprobs(head, tails):
@@ -95,7 +101,7 @@ def adaptive_kl(p_head, p_tails, q_head, q_tails):
     return kl(lp, lq) + sum(tails)
 
 
-def exact_adaptive_rdrop(head, tails, target, alpha, kind="symmetric", padding_idx=1):
+def exact_adaptive_rdrop(head, tails, target, alpha, kind="symmetric", padding_idx=1, weights=None):
     """``adaptive_rdrop`` but for the divergence, which is that between the distributions over the whole vocabulary.
 
     From logits ``[M, N, H]`` of the head and ``[M, N, S]`` of every tail, and the target ``[N]``.
@@ -108,7 +114,7 @@ def exact_adaptive_rdrop(head, tails, target, alpha, kind="symmetric", padding_i
         inside = (target >= starts[c]) & (target < starts[c + 1])
         clusters[0][1][inside] = starts[0] + c
         clusters.append((tail[:, inside], target[inside] - starts[c]))
-    of_cross_entropy = adaptive_rdrop(clusters, 0.0, kind, padding_idx)
+    of_cross_entropy = adaptive_rdrop(clusters, 0.0, kind, padding_idx, weights)
     kl_loss = torch.zeros((), dtype=torch.float64)
     for n in target.ne(padding_idx).nonzero().flatten().tolist():
         logits = [(head[m, n].double(), [tail[m, n].double() for tail in tails]) for m in range(len(head))]
@@ -116,15 +122,41 @@ def exact_adaptive_rdrop(head, tails, target, alpha, kind="symmetric", padding_i
     return RDrop(of_cross_entropy.loss + alpha * kl_loss, of_cross_entropy.nll_loss, kl_loss)
 
 
-def rdrop(logits, target, alpha, epsilon=0.0, kind="symmetric", padding_idx=1):
-    """R-Drop's training loss of ``logits [M, ..., V]`` for ``target [...]``; padding is left out."""
+def rdrop(logits, target, alpha, epsilon=0.0, kind="symmetric", padding_idx=1, weights=None):
+    """R-Drop's training loss of ``logits [M, ..., V]`` for ``target [...]``; padding is left out.
+
+    ``weights`` are those of the task's loss in the passes; without them each pass has weight 1.
+    """
     logits = logits.flatten(1, -2).unbind(1)
     loss = nll_loss = kl_loss = torch.zeros((), dtype=torch.float64)
     for position, word in zip(logits, target.flatten().tolist(), strict=True):
         if word == padding_idx:
             continue
         lprobs = [log_softmax(one_pass.double()) for one_pass in position]
-        loss = loss + sum(label_smoothed_nll(one_pass, word, epsilon) for one_pass in lprobs)
-        nll_loss = nll_loss + sum(-one_pass[word] for one_pass in lprobs) / len(lprobs)
+        weighted = list(zip(weights or [1.0] * len(lprobs), lprobs, strict=True))
+        loss = loss + sum(weight * label_smoothed_nll(one_pass, word, epsilon) for weight, one_pass in weighted)
+        nll_loss = nll_loss - sum(w * one_pass[word] for w, one_pass in weighted) / sum(w for w, _ in weighted)
         kl_loss = kl_loss + divergence(lprobs, kind)
     return RDrop(loss + alpha * kl_loss, nll_loss, kl_loss)
+
+
+def simcut(logits, target, alpha, epsilon=0.0, padding_idx=1):
+    """SimCut's loss (Gao et al., 2022) of ``logits [2, ..., V]``, the second of them from the cut input."""
+    loss = torch.zeros((), dtype=torch.float64)
+    for first, second, word in zip(*logits.flatten(1, -2), target.flatten().tolist(), strict=True):
+        if word != padding_idx:
+            lp, lq = log_softmax(first.double()), log_softmax(second.double())
+            loss = loss + label_smoothed_nll(lp, word, epsilon) + alpha * kl(lp, lq)
+    return loss
+
+
+def cutoff(logits, target, alpha, epsilon=0.0, padding_idx=1):
+    """Cutoff's loss (Shen et al., 2020) of ``logits [2, ..., V]``, with m the softmax of the mean of the logits."""
+    loss = torch.zeros((), dtype=torch.float64)
+    for first, second, word in zip(*logits.flatten(1, -2), target.flatten().tolist(), strict=True):
+        if word != padding_idx:
+            lp, lq = log_softmax(first.double()), log_softmax(second.double())
+            lm = log_softmax((first.double() + second.double()) / 2)
+            loss = loss + label_smoothed_nll(lp, word, epsilon) + label_smoothed_nll(lq, word, epsilon)
+            loss = loss + alpha * (kl(lm, lp) + kl(lm, lq)) / 2
+    return loss

@@ -18,6 +18,13 @@ class NoOutputProjectionError(ValueError):
     """The model must apply its output layer itself; the message says why."""
 
 
+def unwrapped(model: Any) -> Any:
+    """Return the model without the wrappers that fairseq puts around it for training on several processes."""
+    while isinstance(model, _WRAPPERS):
+        model = model.module
+    return model
+
+
 def output_projection(model: Any) -> nn.Linear:
     """Return the projection to the vocabulary of ``model``, which with ``features_only=True`` returns its input.
 

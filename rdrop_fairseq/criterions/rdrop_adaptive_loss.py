@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rdrop_fairseq.compat.output_projection import NoOutputProjectionError, cluster_weights
 from rdrop_fairseq.criterions.rdrop_config import RDropTokenConfig, alpha_field, check
+from rdrop_fairseq.criterions.rdrop_groups import Group
 from rdrop_fairseq.criterions.rdrop_token_criterion import RDropTokenCriterion
 from rdrop_fairseq.divergence import accumulation_dtype
 from rdrop_fairseq.fused import RDropLoss, linear_rdrop_loss
@@ -93,48 +94,45 @@ class RDropAdaptiveLoss(RDropTokenCriterion, AdaptiveLoss):
         cluster_weights(softmax)  # raises if it cannot
         return softmax
 
-    def fused_loss(
-        self, model: Any, projection: AdaptiveSoftmax, net_output: Any, sample: dict[str, Any], alpha: float
-    ) -> RDropLoss:
+    def fused_loss(self, model: Any, projection: AdaptiveSoftmax, group: Group) -> RDropLoss:
         """Return the fused loss of the head, plus that of each tail for the tokens whose target is in its cluster."""
-        targets, rows = projection.adapt_target(model.get_targets(sample, net_output))
+        targets, rows = projection.adapt_target(model.get_targets(group.sample, group.net_output))
 
         def inputs(states: Tensor) -> list[Tensor | None]:
             states = projection.dropout_module(states)
             tails = zip(projection.tail, rows, strict=True)
             return [states, *(None if at is None else tail[:-1](states.index_select(0, at)) for tail, at in tails)]
 
-        hidden = self.in_each_pass(model, inputs, self.states(net_output))
-        options: dict[str, Any] = {"passes": self.passes, "divergence": self.divergence, "reduction": "sum"}
+        hidden = self.in_each_pass(model, inputs, states_of(group))
+        options: dict[str, Any] = {"passes": group.passes, "divergence": self.divergence, "reduction": "sum"}
+        options |= {"pass_weights": group.weights}
         options |= {"ignore_index": self.padding_idx, "check": False}  # fairseq's trainer looks for NaN itself
         losses = [
-            linear_rdrop_loss(each.flatten(0, 1), weight, words, alpha, **options)
+            linear_rdrop_loss(each.flatten(0, 1), weight, words, group.alpha, **options)
             for each, weight, words in zip(hidden, cluster_weights(projection), targets, strict=True)
             if words is not None
         ]
         return RDropLoss(*(torch.stack(each).sum() for each in zip(*losses, strict=True)))
 
-    def plain_loss(
-        self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
-    ) -> RDropLoss:
+    def plain_loss(self, model: Any, group: Group, reduce: bool = True) -> RDropLoss:
         """Return the loss from the features; ``exact`` works chunk by chunk."""
-        states = self.states(net_output)
-        target = model.get_targets(repeated, net_output).flatten()[: states.size(1)]
+        states = states_of(group)
+        target = model.get_targets(group.repeated, group.net_output).flatten()[: states.size(1)]
         # Whatever the model gave at padding, even infinity or no number, must reach no gradient: 0 times it is not 0.
         states = states.masked_fill(target.eq(self.padding_idx).unsqueeze(-1), 0)
         if self.exact:  # chunk by chunk; backward computes the log-probabilities of a chunk a second time
-            size = max(1, _CHUNK // (self.passes * model.decoder.adaptive_softmax.vocab_size))
+            size = max(1, _CHUNK // (group.passes * model.decoder.adaptive_softmax.vocab_size))
             chunks = zip(states.split(size, 1), target.split(size), strict=True)
-            losses = [checkpoint(self.token_losses, model, *chunk, use_reentrant=False) for chunk in chunks]
+            losses = [checkpoint(self.token_losses, model, group, *chunk, use_reentrant=False) for chunk in chunks]
         else:
-            losses = [self.token_losses(model, states, target)]
+            losses = [self.token_losses(model, group, states, target)]
         nll_loss, kl_loss = (torch.cat(each) for each in zip(*losses, strict=True))
         if reduce:
             nll_loss, kl_loss = nll_loss.sum(), kl_loss.sum()
-        return RDropLoss(nll_loss + alpha * kl_loss, nll_loss, kl_loss, target.new_zeros(()))
+        return RDropLoss(nll_loss + group.alpha * kl_loss, nll_loss, kl_loss, target.new_zeros(()))
 
-    def token_losses(self, model: Any, states: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return nll_loss, summed over the passes, and divergence of each token.
+    def token_losses(self, model: Any, group: Group, states: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return nll_loss, the weighted sum over the passes, and divergence of each token.
 
         The states are ``[M, N, D]``, the target and both results ``[N]``.
         """
@@ -154,26 +152,28 @@ class RDropAdaptiveLoss(RDropTokenCriterion, AdaptiveLoss):
                 continue
             seen = cluster[:, at] if self.exact else cluster
             nll = F.nll_loss(
-                seen.flatten(0, 1), words.repeat(self.passes), ignore_index=self.padding_idx, reduction="none"
+                seen.flatten(0, 1), words.repeat(group.passes), ignore_index=self.padding_idx, reduction="none"
             )
-            nll_loss = nll_loss.index_add(0, at, nll.view(self.passes, -1).sum(0))
+            nll_loss = nll_loss.index_add(0, at, group.weighted(nll.view(group.passes, -1)))
             if not self.exact:
                 kl_loss = kl_loss.index_add(0, at, self.token_divergence(seen, words))
         if self.exact:
             kl_loss = self.token_divergence(all_lprobs(softmax, lprobs), target)
         return nll_loss, kl_loss
 
-    def states(self, net_output: Any) -> Tensor:
-        """Return the features of all passes as ``[M, N, D]``."""
-        return net_output[0].flatten(0, 1).unflatten(0, (self.passes, -1))
-
     def in_each_pass(self, model: Any, function: Callable[[Tensor], list[Any]], states: Tensor) -> list[Any]:
         """Call the function on the states of each pass, at its dropout rate, and stack the results of the passes.
 
         The function returns a list of tensors; so does this method, with the passes as the first dimension of each.
         """
-        lists = in_turn(model, self.dropouts, [partial(function, one_pass) for one_pass in states])
+        dropouts = self.dropouts and self.dropouts[: len(states)]
+        lists = in_turn(model, dropouts, [partial(function, one_pass) for one_pass in states])
         return [None if each[0] is None else torch.stack(each) for each in zip(*lists, strict=True)]
+
+
+def states_of(group: Group) -> Tensor:
+    """Return the features of all passes as ``[M, N, D]``."""
+    return group.net_output[0].flatten(0, 1).unflatten(0, (group.passes, -1))
 
 
 def all_logits(softmax: AdaptiveSoftmax, states: Tensor) -> list[Tensor]:

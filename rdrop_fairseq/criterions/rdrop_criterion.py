@@ -3,7 +3,10 @@
 import logging
 import math
 import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from fairseq import utils
@@ -17,7 +20,14 @@ from rdrop_fairseq.compat.forwards import checkpoints_activations
 from rdrop_fairseq.compat.task_and_criterion import ChecksModel, TellsNumUpdates
 from rdrop_fairseq.criterions.rdrop_config import RDropConfig, check_flags, dropouts_from
 from rdrop_fairseq.dropout import DropoutRateError
-from rdrop_fairseq.passes import drops_layers, forward_passes, is_random, needs_separate_forwards, repeat_batch
+from rdrop_fairseq.passes import (
+    drops_layers,
+    forward_passes,
+    is_random,
+    join_batches,
+    needs_separate_forwards,
+    repeat_batch,
+)
 from rdrop_fairseq.schedule import AlphaSchedule
 from rdrop_fairseq.watch import NO_DIVERGENCE, Watch
 
@@ -76,7 +86,13 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
         self.dropouts = dropouts_from(cfg)
         self.divergence = cfg.rdrop_divergence
         self.passes = cfg.rdrop_passes
-        self.alpha_at = AlphaSchedule(cfg.rdrop_alpha, cfg.rdrop_every, cfg.rdrop_warmup_updates)
+        self.alpha_at = AlphaSchedule(
+            cfg.rdrop_alpha,
+            cfg.rdrop_every,
+            cfg.rdrop_warmup_updates,
+            cfg.rdrop_start_update,
+            cfg.rdrop_decay_updates,
+        )
         # Models are kept in a set and a dict. As an attribute of the criterion, which is a torch module, a model would
         # count as a part of it, and every checkpoint would hold the model twice.
         self.checked: set[Any] = set()
@@ -133,21 +149,44 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
             "rdrop_alpha times kl_loss",
             self.passes,
         )
-        if not is_random(model):
+        if not self.passes_differ(model):
             self.watched.batches = 1
         return Plan(separate)
 
-    def run_passes(self, model: Any, sample: dict[str, Any], **options: Any) -> tuple[dict[str, Any], Any]:
+    def passes_differ(self, model: Any) -> bool:
+        """Return whether anything that is known makes the passes differ."""
+        return is_random(model)
+
+    def run_passes(
+        self, model: Any, sample: dict[str, Any], later: dict[str, Any] | None = None, **options: Any
+    ) -> tuple[dict[str, Any], Any]:
         """Return the repeated batch and the model's output for it: all passes, joined along the batch.
 
-        The options go to the model. Exit with one line if it has no dropout that could take ``--rdrop-dropouts``.
+        The passes after the first get the batch ``later``, if there is one, and else ``sample``. The options go to the
+        model. Exit with one line if it has no dropout that could take ``--rdrop-dropouts``.
         """
-        repeated, separate = repeat_batch(sample, self.passes), self.plans[model].separate
+        batches = [sample] + [sample if later is None else later] * (self.passes - 1)
+        repeated = repeat_batch(sample, self.passes) if later is None else join_batches(batches)
+        rows = [len(batch["target"]) for batch in batches]
         try:
-            output = forward_passes(model, sample, repeated, self.dropouts, self.passes, separate=separate, **options)
+            output = forward_passes(
+                model,
+                sample,
+                repeated,
+                self.dropouts,
+                self.passes,
+                separate=self.plans[model].separate,
+                later=later,
+                within=partial(self.within, model, rows),
+                **options,
+            )
         except DropoutRateError as error:
             sys.exit(f"error: --rdrop-dropouts {error}")
         return repeated, output
+
+    def within(self, model: Any, rows: Sequence[int], passes: Sequence[int]) -> AbstractContextManager[None]:
+        """Return the context of a forward that holds the given passes; ``rows`` are the sentences of each pass."""
+        return nullcontext()
 
     def watch(self, kl_loss: Tensor, kl_count: int) -> None:
         """Warn, on one process, if the passes were equal in all of the first batches: then R-Drop has no effect."""

@@ -8,6 +8,7 @@ from fairseq.criterions import register_criterion
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
 
 from rdrop_fairseq.criterions.rdrop_config import RDropTokenConfig, alpha_field
+from rdrop_fairseq.criterions.rdrop_groups import Group
 from rdrop_fairseq.criterions.rdrop_token_criterion import RDropTokenCriterion
 from rdrop_fairseq.fused import RDropLoss
 
@@ -25,12 +26,11 @@ class RDropCrossEntropyCriterion(RDropTokenCriterion, CrossEntropyCriterion):
 
     is_cross_entropy = True
 
-    def plain_loss(
-        self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
-    ) -> RDropLoss:
+    def plain_loss(self, model: Any, group: Group, reduce: bool = True) -> RDropLoss:
         """Return the parent's loss of the model's log-probabilities plus alpha times their divergence."""
-        net_output = self.without_ignored(model, net_output, repeated)
+        net_output = self.without_ignored(model, group)
         lprobs = model.get_normalized_probs(net_output, log_probs=True).flatten(0, -2)
-        target = model.get_targets(repeated, net_output).view(-1)
-        loss = F.nll_loss(lprobs, target, ignore_index=self.padding_idx, reduction="sum" if reduce else "none")
-        return self.add_divergence(loss, loss, lprobs, target, alpha)
+        target = model.get_targets(group.repeated, net_output).view(-1)
+        reduction = "sum" if reduce and group.is_even else "none"
+        loss = F.nll_loss(lprobs, target, ignore_index=self.padding_idx, reduction=reduction)
+        return self.add_divergence(loss, loss, lprobs, target, group, reduce)

@@ -11,6 +11,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 
 from rdrop_fairseq.criterions.rdrop_config import RDropTokenConfig
+from rdrop_fairseq.criterions.rdrop_groups import Group
 from rdrop_fairseq.criterions.rdrop_token_criterion import RDropTokenCriterion
 from rdrop_fairseq.fused import RDropLoss
 
@@ -29,14 +30,14 @@ class RDropLabelSmoothedCrossEntropyCriterion(RDropTokenCriterion, LabelSmoothed
 
     is_cross_entropy = True
 
-    def plain_loss(
-        self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
-    ) -> RDropLoss:
+    def plain_loss(self, model: Any, group: Group, reduce: bool = True) -> RDropLoss:
         """Return the parent's loss of the model's log-probabilities plus alpha times their divergence."""
-        net_output = self.without_ignored(model, net_output, repeated)
-        lprobs, target = self.get_lprobs_and_target(model, net_output, repeated)
-        loss, nll_loss = label_smoothed_nll_loss(lprobs, target, self.eps, self.padding_idx, reduce)
-        result = self.add_divergence(loss, nll_loss, lprobs, target, alpha)
+        net_output = self.without_ignored(model, group)
+        lprobs, target = self.get_lprobs_and_target(model, net_output, group.repeated)
+        summed = reduce and group.is_even
+        loss, nll_loss = label_smoothed_nll_loss(lprobs, target, self.eps, self.padding_idx, summed)
+        result = self.add_divergence(loss, nll_loss, lprobs, target, group, reduce)
         if self.report_accuracy:
-            result = result._replace(n_correct=self.compute_accuracy(model, net_output, repeated)[0])
+            correct = lprobs.argmax(-1).eq(target) & target.ne(self.padding_idx)
+            result = result._replace(n_correct=group.weighted(correct.view(group.passes, -1).sum(1)))
         return result

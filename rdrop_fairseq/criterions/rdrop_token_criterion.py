@@ -2,19 +2,25 @@
 
 import logging
 import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from fairseq import utils
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.tasks import TASK_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
+from rdrop_fairseq.compat.embeddings import NoEmbeddingError, check_embeddings, cut_embeddings, dictionaries_of
 from rdrop_fairseq.compat.output_projection import NoOutputProjectionError, has_adaptive_softmax, output_projection
-from rdrop_fairseq.criterions.rdrop_config import LOSSES, RDropTokenConfig, check
+from rdrop_fairseq.criterions.rdrop_config import LOSSES, RDropTokenConfig, check, cutoff_from, weights_from
 from rdrop_fairseq.criterions.rdrop_criterion import Plan, RDropCriterion, Terms
+from rdrop_fairseq.criterions.rdrop_groups import Group, join_results, split_groups
 from rdrop_fairseq.divergence import divergence
+from rdrop_fairseq.fraction import draw_sentences, shares_of
 from rdrop_fairseq.fused import RDropLoss, linear_rdrop_loss
+from rdrop_fairseq.passes import take_sentences
 
 # Tasks of fairseq whose targets are not the next word, and what they are. The tasks derived from one have the same.
 NOT_FOR_TASKS = {
@@ -45,8 +51,8 @@ class RDropTokenCriterion(RDropCriterion):
     """R-Drop for a parent whose loss is a sum over target tokens; a subclass defines ``plain_loss``.
 
     The loss comes from the model's features, fused with the output projection, where the model allows it, and
-    otherwise from its log-probabilities. ``nll_loss`` is logged as the mean over the passes, so it compares with the
-    parent's.
+    otherwise from its log-probabilities. ``nll_loss`` is logged as the mean over the passes, weighted by
+    ``--rdrop-pass-weights``, so it compares with the parent's.
     """
 
     for_adaptive_softmax = False  # whether the criterion is for models with adaptive softmax, or for those without
@@ -54,7 +60,7 @@ class RDropTokenCriterion(RDropCriterion):
     eps, ignore_prefix_size, report_accuracy = 0.0, 0, False  # for parents without these settings
 
     def configure_rdrop(self, cfg: RDropTokenConfig, task: Any) -> None:
-        """Also take ``--rdrop-loss``; raise ``ValueError`` too if the task's targets are not the next word."""
+        """Also take the flags of losses over tokens; raise ``ValueError`` too if the targets are not the next word."""
         for name, targets in NOT_FOR_TASKS.items():
             if isinstance(task, TASK_REGISTRY.get(name, ())):
                 raise ValueError(
@@ -64,6 +70,16 @@ class RDropTokenCriterion(RDropCriterion):
         super().configure_rdrop(cfg, task)
         check(cfg.rdrop_loss in LOSSES, cfg, "rdrop_loss", f"one of {', '.join(LOSSES)}")
         self.loss_kind = cfg.rdrop_loss
+        self.pass_weights = weights_from(cfg)
+        check(
+            0 < cfg.rdrop_fraction <= 1,
+            cfg,
+            "rdrop_fraction",
+            "a number in (0, 1]",
+        )
+        self.fraction = cfg.rdrop_fraction
+        self.cutoff = cutoff_from(cfg)
+        self.dictionaries = {} if self.cutoff is None else dictionaries_of(task)
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Do what ``RDropCriterion.forward`` does, and log the loss as ``nll_loss`` where the parent logs none."""
@@ -74,22 +90,71 @@ class RDropTokenCriterion(RDropCriterion):
         """Return the loss of all passes, with ``alpha`` times the divergence, and the counts of one copy."""
         projection = self.plans[model].projection if reduce else None
         # A model with adaptive softmax returns its features anyway.
-        features = {"features_only": True} if projection is not None and not self.for_adaptive_softmax else {}
-        repeated, net_output = self.run_passes(model, sample, **features)
-        if projection is not None:
-            result = self.fused_loss(model, projection, net_output, sample, alpha)
-        else:
-            result = self.plain_loss(model, net_output, repeated, alpha, reduce)
+        features: dict[str, Any] = (
+            {"features_only": True} if projection is not None and not self.for_adaptive_softmax else {}
+        )
         ntokens, nsentences = self.count_tokens(sample), sample["target"].size(0)
-        log = {"nll_loss": result.nll_loss.data / self.passes, "ntokens": ntokens, "nsentences": nsentences}
+        indices = None
+        if self.fraction < 1:
+            indices = draw_sentences(nsentences, self.fraction, sample["target"].device)
+        if indices is None:
+            repeated, net_output = self.run_passes(model, sample, **features)
+            groups, kl_count = [Group(sample, repeated, net_output, self.pass_weights, alpha)], ntokens
+        else:
+            later = take_sentences(sample, indices[0])
+            _, net_output = self.run_passes(model, sample, later, **features)
+            shares = shares_of(self.pass_weights, self.like_first(), alpha, len(indices[0]) / nsentences)
+            groups = split_groups(sample, net_output, indices, self.passes, shares)
+            kl_count = int(later["target"].ne(self.padding_idx).sum())
+        results = [
+            self.plain_loss(model, group, reduce) if projection is None else self.fused_loss(model, projection, group)
+            for group in groups
+        ]
+        result = join_results(results, indices or (), reduce)
+        total = sum(self.pass_weights)
+        log = {"nll_loss": result.nll_loss.data / total, "ntokens": ntokens, "nsentences": nsentences}
         if self.report_accuracy:
             counted = self.counted_target(model, net_output, sample).ne(self.padding_idx)
-            log["n_correct"] = utils.item(result.n_correct.data) / self.passes
+            log["n_correct"] = utils.item(result.n_correct.data) / total
             log["total"] = utils.item(counted.sum())
-        return Terms(result.loss, result.kl_loss, ntokens, nsentences if self.sentence_avg else ntokens, log)
+        return Terms(result.loss, result.kl_loss, kl_count, nsentences if self.sentence_avg else ntokens, log)
+
+    def like_first(self) -> list[bool]:
+        """Return for each pass whether it is like the first: of the same dropout rate, and cut or not as that is."""
+        cut = self.cutoff.passes if self.cutoff is not None else ()
+        rates = self.dropouts or [0.0] * self.passes
+        return [(number in cut) == (0 in cut) and rate == rates[0] for number, rate in enumerate(rates)]
+
+    def within(self, model: Any, rows: Sequence[int], passes: Sequence[int]) -> AbstractContextManager[None]:
+        """Return the context of a forward that holds the given passes, in which those to be cut are cut."""
+        if self.cutoff is None:
+            return nullcontext()
+        parts, start = [], 0
+        for number in passes:
+            if number in self.cutoff.passes:
+                parts.append(slice(start, start + rows[number]))
+            start += rows[number]
+        return cut_embeddings(model, self.cutoff, self.dictionaries, parts) if parts else nullcontext()
+
+    def passes_differ(self, model: Any) -> bool:
+        """Return whether a cut or anything else that is known makes the passes differ."""
+        return self.cutoff is not None or super().passes_differ(model)
 
     def check_model(self, model: Any) -> None:
-        """Exit with one line if the criterion is not for the model's output layer: adaptive softmax or a plain one."""
+        """Exit with one line if the criterion, or a flag, is not for the model.
+
+        The output layer must be an adaptive softmax or a plain one, as the criterion says; a cutoff needs embeddings of
+        tokens; and a part of the sentences, whose padding stays, is nothing for a recurrent encoder.
+        """
+        if self.cutoff is not None:
+            try:
+                check_embeddings(model, self.cutoff)
+            except NoEmbeddingError as error:
+                sys.exit(
+                    f"error: --rdrop-cutoff {self.cutoff.probability} --rdrop-cutoff-side {self.cutoff.side}: {error}"
+                )
+        if self.fraction < 1 and any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            sys.exit(f"error: --rdrop-fraction {self.fraction}: must be 1 for a recurrent model")
         adaptive = has_adaptive_softmax(model)
         if adaptive == self.for_adaptive_softmax:
             return
@@ -137,17 +202,16 @@ class RDropTokenCriterion(RDropCriterion):
             raise NoOutputProjectionError("this loss has no fused form")
         return output_projection(model)
 
-    def fused_loss(
-        self, model: Any, projection: Any, net_output: Any, sample: dict[str, Any], alpha: float
-    ) -> RDropLoss:
+    def fused_loss(self, model: Any, projection: Any, group: Group) -> RDropLoss:
         """Return the loss from the features of all passes, for a parent that is a (label-smoothed) cross-entropy."""
         return linear_rdrop_loss(
-            net_output[0][:, self.ignore_prefix_size :],  # [M * B, T, D]
+            group.net_output[0][:, self.ignore_prefix_size :],  # [M * B, T, D]
             projection.weight,
-            self.counted_target(model, net_output, sample),
-            alpha,
+            self.counted_target(model, group.net_output, group.sample),
+            group.alpha,
             bias=projection.bias,
-            passes=self.passes,
+            passes=group.passes,
+            pass_weights=group.weights,
             divergence=self.divergence,
             label_smoothing=self.eps,
             label_smoothing_impl="fairseq",
@@ -157,42 +221,45 @@ class RDropTokenCriterion(RDropCriterion):
             check=False,  # fairseq's trainer looks for NaN itself
         )
 
-    def plain_loss(
-        self, model: Any, net_output: Any, repeated: dict[str, Any], alpha: float, reduce: bool = True
-    ) -> RDropLoss:
+    def plain_loss(self, model: Any, group: Group, reduce: bool = True) -> RDropLoss:
         """Return the loss from the model's log-probabilities, summed over all positions.
 
         Without ``reduce``, return a value for each of the N positions of one copy, in the parent's shape.
         """
         raise NotImplementedError
 
-    def add_divergence(self, loss: Tensor, nll_loss: Tensor, lprobs: Tensor, target: Tensor, alpha: float) -> RDropLoss:
-        """Return the parent's loss plus alpha times the divergence.
+    def add_divergence(
+        self, loss: Tensor, nll_loss: Tensor, lprobs: Tensor, target: Tensor, group: Group, reduce: bool
+    ) -> RDropLoss:
+        """Return the parent's loss, weighted by pass, plus alpha times the divergence.
 
         Args:
-            loss: the parent's loss of all passes: a sum, or ``[M * N, ...]``, for a loss of each of N positions.
+            loss: the parent's loss of all passes: of each position, ``[M * N, ...]``; or its sum, if every pass has the
+                weight 1 (``group.is_even``).
             nll_loss: the negative log-likelihood, in the same shape.
             lprobs: log-probabilities of all passes, ``[M * N, V]``.
             target: the targets of all passes, ``[M * N]``.
-            alpha: weight of the divergence.
+            group: the passes.
+            reduce: whether to return sums over the N positions of one copy.
         """
-        lprobs = lprobs.unflatten(0, (self.passes, -1))
+        lprobs = lprobs.unflatten(0, (group.passes, -1))
         kl_loss = self.token_divergence(lprobs, target[: lprobs.size(1)])
         if loss.dim():
-            loss, nll_loss = (each.unflatten(0, lprobs.shape[:2]).sum(0) for each in (loss, nll_loss))
+            loss, nll_loss = (group.weighted(each.unflatten(0, lprobs.shape[:2])) for each in (loss, nll_loss))
             kl_loss = kl_loss.view_as(loss)
-        else:
-            kl_loss = kl_loss.sum()
-        return RDropLoss(loss + alpha * kl_loss, nll_loss, kl_loss, target.new_zeros(()))
+        if reduce:
+            loss, nll_loss, kl_loss = loss.sum(), nll_loss.sum(), kl_loss.sum()
+        return RDropLoss(loss + group.alpha * kl_loss, nll_loss, kl_loss, target.new_zeros(()))
 
-    def without_ignored(self, model: Any, net_output: Any, repeated: dict[str, Any]) -> Any:
+    def without_ignored(self, model: Any, group: Group) -> Any:
         """Return the output of the model with logits 0 at padding and at the ignored prefix.
 
         So whatever the model gave there, even infinity or no number, reaches neither the loss nor a gradient (0 times
         infinity is not 0). Where the model joins or cuts positions afterwards, its output is left as it is.
         """
+        net_output = group.net_output
         logits, rest = (net_output, ()) if isinstance(net_output, Tensor) else (net_output[0], net_output[1:])
-        target = model.get_targets(repeated, net_output)
+        target = model.get_targets(group.repeated, net_output)
         if logits.shape[:-1] != target.shape:
             return net_output
         ignored = target.eq(self.padding_idx)
@@ -201,7 +268,12 @@ class RDropTokenCriterion(RDropCriterion):
         return logits if isinstance(net_output, Tensor) else (logits, *rest)
 
     def token_divergence(self, lprobs: Tensor, target: Tensor) -> Tensor:
-        """Return the divergence ``[N]`` of the passes in ``lprobs [M, N, V]``; it is 0 where the target is padding."""
+        """Return the divergence ``[N]`` of the passes in ``lprobs [M, N, V]``.
+
+        It is 0 where the target is padding, and everywhere if there is one pass.
+        """
+        if len(lprobs) == 1:
+            return lprobs.new_zeros(len(target))
         return divergence(lprobs, self.divergence, check=False).masked_fill(target.eq(self.padding_idx), 0)
 
     def counted_target(self, model: Any, net_output: Any, sample: dict[str, Any]) -> Tensor:

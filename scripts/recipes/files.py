@@ -50,6 +50,14 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
+def write_joined(target: Path, sources: Iterable[Path]) -> None:
+    """Write what the sources hold to a file, one after the other."""
+    with target.open("wb") as out:
+        for source in sources:
+            with source.open("rb") as file:
+                shutil.copyfileobj(file, out)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`. The file that is written there takes the place of `path` at the end.

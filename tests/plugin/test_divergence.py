@@ -16,6 +16,7 @@ from rdrop_fairseq.divergence import DIVERGENCES, divergence
 #                      KL(s||p) = 0 + 3/8 * log2(3/2) + 1/8 * log2(1/2) = 3/8 * log2(3) - 1/2
 # js(p, q): m = (3/8, 3/8, 1/4). KL(p||m) = 1/2 * log2(4/3) + 1/4 * log2(2/3) + 0
 #                                         = 1/2 * (2 - log2(3)) + 1/4 * (1 - log2(3)) = 5/4 - 3/4 * log2(3) = KL(q||m)
+# bhattacharyya(p, q): sqrt(1/8) + sqrt(1/8) + 1/4 = 2^(-1/2) + 1/4, and -log2 of it
 P, Q, R, S = (0.5, 0.25, 0.25), (0.25, 0.5, 0.25), (0.25, 0.25, 0.5), (0.5, 0.375, 0.125)
 
 
@@ -33,6 +34,8 @@ P, Q, R, S = (0.5, 0.25, 0.25), (0.25, 0.5, 0.25), (0.25, 0.25, 0.5), (0.5, 0.37
         ((P, P, S), "forward", (1 / 2 - math.log2(3) / 4) * 2 / 3),  # p1, p2 before s
         ((S, P, P), "forward", (3 / 8 * math.log2(3) - 1 / 2) * 2 / 3),
         ((P, Q), "js", 5 / 4 - 3 / 4 * math.log2(3)),
+        ((P, Q), "bhattacharyya", -math.log2(2**-0.5 + 1 / 4)),
+        ((P, P, Q), "bhattacharyya", -math.log2(2**-0.5 + 1 / 4) * 2 / 3),
     ],
 )
 def test_numbers_by_hand(probs, kind, expected):
@@ -59,6 +62,14 @@ def test_value_and_gradient_equal_the_reference(kind, passes):
     actual = value_and_grad(divergence, lprobs, kind)
     expected = value_and_grad(reference.divergences, lprobs, kind)
     torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_bhattacharyya_is_the_divergence_of_cutoff():
+    """Shen et al. (2020) have 1/2 [KL(m || p) + KL(m || q)], with m the softmax of the mean of the logits."""
+    logits = 3 * torch.randn(2, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    middle = reference.log_softmax((logits[0] + logits[1]) / 2)
+    of_cutoff = sum(reference.kl(middle, reference.log_softmax(one)) for one in logits) / 2
+    torch.testing.assert_close(divergence(logits.log_softmax(-1), "bhattacharyya"), of_cutoff, rtol=1e-13, atol=0)
 
 
 @every_kind
@@ -183,6 +194,7 @@ def test_a_word_impossible_in_one_pass(kind):
     lprobs = torch.tensor([(0.5, 0.5, 0.0), (0.25, 0.25, 0.5)], dtype=torch.float64).log()
     expected = {"forward": math.log(2), "reverse": math.inf, "symmetric": math.inf}
     expected["js"] = reference.divergence(lprobs, "js").item()
+    expected["bhattacharyya"] = math.log(2) / 2  # -log(2 sqrt(1/2 * 1/4))
     assert reference.divergence(lprobs, kind).item() == pytest.approx(expected[kind])
     value, grad = value_and_grad(divergence, lprobs, kind)
     assert value.item() == pytest.approx(expected[kind])
@@ -192,9 +204,10 @@ def test_a_word_impossible_in_one_pass(kind):
 
 @every_kind
 def test_extreme_logits_have_the_known_value(kind):
-    # Two one-hot distributions on different words, 2e4 nats apart: KL is 2e4, js is ln 2.
+    # Two one-hot distributions on different words, 2e4 nats apart: KL is 2e4, js is ln 2, and bhattacharyya
+    # -log(2 exp(-1e4)).
     logits = torch.tensor([(1e4, -1e4), (-1e4, 1e4)])
-    expected = math.log(2) if kind == "js" else 2e4
+    expected = {"js": math.log(2), "bhattacharyya": 1e4 - math.log(2)}.get(kind, 2e4)
     for dtype in (torch.float16, torch.float32):
         assert divergence(logits.to(dtype).log_softmax(-1), kind).item() == pytest.approx(expected)
 

@@ -20,6 +20,8 @@ def naive(lprobs, kind):
     if kind == "js":
         lm = torch.logaddexp(lp.float(), lq.float()).to(lp.dtype) - math.log(2)  # no logaddexp in half on a CPU
         return (naive(torch.stack([lp, lm]), "forward") + naive(torch.stack([lq, lm]), "forward")) / 2
+    if kind == "bhattacharyya":
+        return -((lp + lq) / 2).exp().sum(-1).log()
     return {"forward": forward, "reverse": reverse, "symmetric": (forward + reverse) / 2}[kind]
 
 

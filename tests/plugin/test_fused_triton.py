@@ -1,5 +1,6 @@
 """The GPU kernel of the fused loss: by Triton's interpreter against torch's own operations, and compiled for GPUs."""
 
+import math
 import os
 import subprocess
 import sys
@@ -21,6 +22,8 @@ if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):  # that of PyTor
     pytest.skip("Triton 3.2 does not interpret with numpy 2.4, and compiles by another call", allow_module_level=True)
 from rdrop_fairseq import fused_triton  # noqa: E402
 
+SERVED = (*KL_DIVERGENCES, "bhattacharyya")
+
 
 def facts(tokens):
     return Facts(*torch.zeros(len(Facts._fields), tokens, 2))
@@ -30,7 +33,7 @@ def settings_of(alpha, kind="symmetric", with_grad=True):
     return Settings(alpha, 0.9, 1e-3, kind, with_grad, torch.float32, (1.0, 0.3))
 
 
-@pytest.mark.parametrize("kind", KL_DIVERGENCES)
+@pytest.mark.parametrize("kind", SERVED)
 @pytest.mark.parametrize("vocab", [3, 1000, 4096, 9001])
 def test_the_kernel_equals_torchs_operations(kind, vocab):
     draw = torch.Generator().manual_seed(vocab)
@@ -47,7 +50,7 @@ def test_the_kernel_equals_torchs_operations(kind, vocab):
     assert expected_facts.divergence.sum() > 0.1  # there is a divergence to compare
 
 
-@pytest.mark.parametrize("kind", KL_DIVERGENCES)
+@pytest.mark.parametrize("kind", SERVED)
 @pytest.mark.parametrize("vocab", [50, 9001])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_rounded_once(dtype, vocab, kind):
@@ -66,7 +69,7 @@ def test_half_precision_is_rounded_once(dtype, vocab, kind):
 @settings(max_examples=20)
 @given(
     **FLOAT16
-    | {"kind": st.sampled_from(KL_DIVERGENCES)}
+    | {"kind": st.sampled_from(SERVED)}
     | {"tokens": st.sampled_from([1, 9]), "vocab": st.sampled_from([1, 2, 33])}
 )
 def test_property_float16_is_finite_where_it_fits_and_as_exact_as_the_plain_path(**drawn):
@@ -74,12 +77,13 @@ def test_property_float16_is_finite_where_it_fits_and_as_exact_as_the_plain_path
         check_float16(**drawn)
 
 
-def test_extreme_logits():
+@pytest.mark.parametrize("kind, known_value", [("symmetric", 2e4), ("bhattacharyya", 1e4 - math.log(3))])
+def test_extreme_logits(kind, known_value):
     logits = torch.tensor([[(1e4, -1e4, 0.0), (-1e4, 1e4, 0.0)]])
     known = facts(1)
-    fused_triton.loss_and_gradient(logits, torch.tensor([0]), settings_of(5.0), known)
+    fused_triton.loss_and_gradient(logits, torch.tensor([0]), settings_of(5.0, kind), known)
     assert logits.isfinite().all()
-    assert known.divergence.sum() == 2e4
+    assert known.divergence.sum().item() == pytest.approx(known_value, rel=1e-4)
 
 
 def test_without_gradient_the_logits_stay():
@@ -94,7 +98,7 @@ def test_without_gradient_the_logits_stay():
 def test_what_the_kernel_leaves_to_torch():
     assert not fused_triton.supports(torch.float32, 3, "symmetric")
     served = [kind for kind in DIVERGENCES if fused_triton.supports(torch.float32, 2, kind)]
-    assert served == list(KL_DIVERGENCES) and "js" not in served
+    assert served == list(SERVED) and "js" not in served
     assert not fused_triton.supports(torch.float64, 2, "symmetric")
 
 
@@ -120,17 +124,17 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from rdrop_fairseq.fused_triton import _kernel
 
-for capability, (dtype, facts) in itertools.product(
-    (80, 90), (("bf16", True), ("fp16", True), ("fp16", False), ("fp32", True))
+for capability, by_mean, (dtype, facts) in itertools.product(
+    (80, 90), (False, True), (("bf16", True), ("fp16", True), ("fp16", False), ("fp32", True))
 ):
     types = dict.fromkeys(_kernel.arg_names, "fp32")
     types |= {"logits": f"*{dtype}", "target": "*i64", "vocab": "i32"}
     types |= dict.fromkeys(("log_sum", "target_logit", "divergence", "largest", "factor"), "*fp32")
-    constants = {"scaled": dtype == "fp16", "block": 4096, "with_facts": facts, "with_grad": True}
+    constants = {"scaled": dtype == "fp16", "by_mean": by_mean, "block": 4096, "with_facts": facts, "with_grad": True}
     constants["with_writing"] = dtype != "fp16" or not facts
     source = ASTSource(_kernel, types | dict.fromkeys(constants, "constexpr"), constexprs=constants)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 8})
-    assert compiled.asm["cubin"], (capability, dtype)
+    assert compiled.asm["cubin"], (capability, by_mean, dtype)
 """
 
 

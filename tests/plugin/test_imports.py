@@ -63,7 +63,9 @@ assert AlphaSchedule(5.0)(0) == 5.0
 ALLOWED = {
     "after_import": (set(), set()),
     "checks": (set(), {"torch"}),
+    "cutoff": (set(), {"torch"}),
     "divergence": (set(), {"torch"}),
+    "fraction": (set(), {"torch"}),
     "watch": (set(), {"torch"}),
     "loss": ({"checks", "divergence", "watch"}, {"torch"}),
     "schedule": (set(), set()),

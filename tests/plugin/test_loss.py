@@ -260,7 +260,7 @@ def test_it_compiles():
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("weights", [None, (1.0, 0.0, 0.3)])
-@pytest.mark.parametrize("kind", ["symmetric", "forward", "js"])
+@pytest.mark.parametrize("kind", ["symmetric", "forward", "js", "bhattacharyya"])
 def test_the_fused_loss_has_the_same_conventions(passes, epsilon, reduction, weights, kind):
     hidden, target = draw(passes * BATCH, 3, 6), classes(BATCH, 3)
     leaf = [hidden, draw(5, 6, seed=1), draw(5, seed=2)]
@@ -271,10 +271,12 @@ def test_the_fused_loss_has_the_same_conventions(passes, epsilon, reduction, wei
     expected = rdrop_loss(outputs, target, 0.7, **options)
     torch.testing.assert_close(result.loss, expected)
     torch.testing.assert_close(grad(3 * result.loss, *leaf), grad(3 * expected, *leaf))
-    sums = reference.rdrop(outputs.unflatten(0, (passes, BATCH)), target, 0.7, kind=kind, padding_idx=IGNORED)
+    sums = reference.rdrop(
+        outputs.unflatten(0, (passes, BATCH)), target, 0.7, 0.0, kind, IGNORED, weights and weights[:passes]
+    )
     size = target.ne(IGNORED).sum() if reduction == "mean" else 1
     torch.testing.assert_close(result.kl_loss, sums.kl_loss.detach() / size)
-    torch.testing.assert_close(result.nll_loss, passes * sums.nll_loss.detach() / size)
+    torch.testing.assert_close(result.nll_loss, sum((weights or (1,) * 3)[:passes]) * sums.nll_loss.detach() / size)
 
 
 def test_smoothing_as_in_fairseq():

@@ -20,6 +20,11 @@ from rdrop_fairseq.schedule import AlphaSchedule
         ({"alpha": 0.0, "warmup_updates": 2}, [0, 0, 0, 0]),
         ({"alpha": 4.0, "every": 2, "warmup_updates": 4}, [0, 1, 0, 3, 0, 4, 0, 4]),  # the warm-up counts every update
         ({"alpha": 4.0, "every": 3, "warmup_updates": 2}, [0, 0, 4, 0, 0, 4]),
+        ({"alpha": 4.0, "start_update": 2}, [0, 0, 4, 4]),
+        ({"alpha": 4.0, "start_update": 2, "warmup_updates": 2}, [0, 0, 0, 2, 4, 4]),  # the warm-up counts from there
+        ({"alpha": 4.0, "start_update": 3, "every": 2}, [0, 0, 0, 4, 0, 4]),
+        ({"alpha": 4.0, "decay_updates": 4}, [4, 3, 2, 1, 0, 0]),
+        ({"alpha": 4.0, "start_update": 1, "warmup_updates": 2, "decay_updates": 2}, [0, 0, 2, 4, 2, 0, 0]),
     ],
 )
 def test_table(settings, expected):

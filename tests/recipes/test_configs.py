@@ -94,7 +94,47 @@ MODELS = {
 }
 
 
-PUBLISHED = [path for path in CONFIGS if path.parent.name in RECIPES]
+PUBLISHED = [path for path in CONFIGS if path.parent.name in RECIPES and path.stem in ("baseline", "rdrop")]
+# What the other methods on IWSLT14 De-En change in the settings of R-Drop: of their authors' code.
+SIMCUT = {
+    "criterion.rdrop_alpha": 3.0,
+    "criterion.rdrop_divergence": "forward",
+    "criterion.rdrop_pass_weights": "1,0",
+    "criterion.rdrop_cutoff": 0.05,
+    "checkpoint.best_checkpoint_metric": "loss",
+    "checkpoint.maximize_best_checkpoint_metric": False,
+}
+CUT_BY_UNK = {"criterion.rdrop_cutoff": 0.05, "criterion.rdrop_cutoff_replacement": "unk"}
+METHODS = {
+    "simcut": SIMCUT,
+    "bisimcut": SIMCUT,
+    "bisimcut_pretrain": SIMCUT | {"task.data": "data/iwslt14_deen/both", "task.eval_bleu": False},
+    "rdrop_cutoff": CUT_BY_UNK,
+    "cutoff": CUT_BY_UNK
+    | {
+        "criterion.rdrop_divergence": "bhattacharyya",
+        "dataset.max_tokens": 2048,
+        "dataset.max_tokens_valid": 2048,
+        "dataset.validate_interval": 1,
+        "dataset.validate_interval_updates": 0,
+        "optimization.update_freq": [4],
+        "optimization.max_epoch": 100,
+        "optimization.max_update": 0,
+        "optimization.lr": [7e-4],
+        "optimizer.adam_eps": 1e-9,
+        "optimizer.lr": [7e-4],
+        "lr_scheduler.lr": [7e-4],
+        "lr_scheduler.warmup_updates": 6000,
+        "model.attention_dropout": 0.1,
+        "model.activation_dropout": 0.1,
+        "checkpoint.save_interval_updates": 0,
+        "checkpoint.keep_interval_updates": -1,
+        "checkpoint.no_epoch_checkpoints": False,
+        "checkpoint.keep_last_epochs": 5,
+        "generation.lenpen": 0.5,
+    },
+}
+SETTINGS_OF_BLEU = ("task.eval_bleu_args", "task.eval_bleu_detok", "task.eval_bleu_remove_bpe")
 
 
 def test_every_recipe_has_a_baseline_and_rdrop():
@@ -150,9 +190,26 @@ def test_the_model_is_the_published_one(path):
     assert model.decoder.output_projection.weight is model.decoder.embed_tokens.weight
 
 
+def flat(config, prefix=""):
+    """The settings of a config by their whole names."""
+    settings = {}
+    for key, value in config.items():
+        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return settings
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_other_methods_change_what_their_authors_say(name):
+    paths = {path.stem: path for path in CONFIGS if path.parent.name == "iwslt14_deen"}
+    ours, rdrop = (flat(OmegaConf.to_container(resolved(paths[stem]))) for stem in (name, "rdrop"))
+    changed = {key: value for key, value in ours.items() if value != rdrop.get(key) and key not in SETTINGS_OF_BLEU}
+    assert changed == METHODS[name]
+
+
 @pytest.mark.parametrize("folder", sorted({path.parent.name for path in CONFIGS}))
 def test_configs_of_a_folder_differ_in_the_criterion_alone(folder):
-    configs = [load(path) for path in CONFIGS if path.parent.name == folder]
+    own = METHODS.keys() - {"rdrop_cutoff"} if folder == "iwslt14_deen" else ()  # settings of their authors
+    configs = [load(path) for path in CONFIGS if path.parent.name == folder and path.stem not in own]
     criterions = [config.pop("criterion") for config in configs]
     assert all(config == configs[0] for config in configs)
     assert all(criterion != criterions[0] for criterion in criterions[1:])

@@ -73,7 +73,10 @@ FROZEN = ("--lr", "0")  # the model stays as initialised, so that every update c
 ROUNDING = 0.003  # of a loss: fairseq logs three decimals
 DROPOUT = ("--dropout", "0.3")
 NO_DROPOUT = ("--dropout", "0")
-SCHEDULE = (*DROPOUT, "--rdrop-every", "2", "--rdrop-warmup-updates", "4")
+SCHEDULE = (
+    *DROPOUT, "--rdrop-every", "2", "--rdrop-warmup-updates", "4",
+    "--rdrop-cutoff", "0.2", "--rdrop-cutoff-unit", "span", "--rdrop-fraction", "0.5",
+)  # fmt: skip
 
 
 @dataclass

@@ -27,26 +27,26 @@ RDROP_KEYS = {"kl_loss", "kl_count", "rdrop_alpha"}  # what a training step logs
 # besides nll_loss, which not every parent tells apart from the loss
 
 
-def of_logits(models, outputs, target, alpha, kind="symmetric", **settings):
+def of_logits(models, outputs, target, alpha, kind="symmetric", weights=None, **settings):
     """The reference where the outputs are the logits ``[B, T, V]`` of each pass."""
-    return rdrop(torch.stack(outputs), target, alpha, settings.get("label_smoothing", 0.0), kind)
+    return rdrop(torch.stack(outputs), target, alpha, settings.get("label_smoothing", 0.0), kind, PAD, weights)
 
 
-def of_adaptive(models, outputs, target, alpha, kind="symmetric", rdrop_adaptive_divergence="published"):
+def of_adaptive(models, outputs, target, alpha, kind="symmetric", weights=None, rdrop_adaptive_divergence="published"):
     """The reference where the outputs ``[B, T, D]`` of each pass go into the adaptive softmax of its model."""
     softmaxes = [model.decoder.adaptive_softmax for model in models]
     if rdrop_adaptive_divergence == "published":
         passes = [softmax(output, target) for softmax, output in zip(softmaxes, outputs, strict=True)]
         logits = [None if each[0] is None else torch.stack(each) for each in zip(*(p[0] for p in passes), strict=True)]
         clusters = zip(logits, passes[0][1], strict=True)
-        return adaptive_rdrop([cluster for cluster in clusters if cluster[1] is not None], alpha, kind)
+        return adaptive_rdrop([cluster for cluster in clusters if cluster[1] is not None], alpha, kind, PAD, weights)
     heads, tails = [], []
     for softmax, output in zip(softmaxes, outputs, strict=True):
         states = softmax.dropout_module(output.flatten(0, 1))
         heads.append(softmax.head(states))
         tails.append([tail(states) for tail in softmax.tail])
     tails = [torch.stack(each) for each in zip(*tails, strict=True)]
-    return exact_adaptive_rdrop(torch.stack(heads), tails, target.flatten(), alpha, kind)
+    return exact_adaptive_rdrop(torch.stack(heads), tails, target.flatten(), alpha, kind, PAD, weights)
 
 
 @dataclass(frozen=True)

@@ -77,12 +77,24 @@ class Options(Parser):
         source: the kind of --from: `folder` or `file_or_folder`; a script without it has no --from.
         pairs: the language pairs, one of which is the argument PAIR.
         bpe: the default of --bpe; a script without it has no --bpe.
+        both_ways: whether the script has --both-ways.
     """
 
     PATHS = ("--from", "--out", "--moses")
 
-    def __init__(self, *names: str, source: Callable[[str], Path] | None = None, pairs: str = "", bpe: int = 0) -> None:
+    def __init__(
+        self,
+        *names: str,
+        source: Callable[[str], Path] | None = None,
+        pairs: str = "",
+        bpe: int = 0,
+        both_ways: bool = False,
+    ) -> None:
         super().__init__()
+        if both_ways:
+            self.add_argument("--both-ways", action="store_true")
+        else:
+            self.set_defaults(both_ways=False)
         if pairs:
             self.add_argument("pair", choices=pairs.split(), metavar=f"PAIR ({pairs})")
         if source:

@@ -81,8 +81,9 @@ def prepare_files(
     check_languages(settings, langs)
     if settings.tokenized and (args.out / SETTINGS).is_file():
         settings.escaped = read_prepared(args.out).escaped  # `examine` found it in the same sources, or finds it again
-    steps = Translation(args.out, langs, args.bpe, args.workers, moses=getattr(args, "moses", None)).steps
-    prepare(args.out, settings, [Step("raw", make_raw), *steps], digests, source_is_given=bool(args.source))
+    how = {"moses": getattr(args, "moses", None), "both_ways": args.both_ways}
+    steps = [Step("raw", make_raw), *Translation(args.out, langs, args.bpe, args.workers, **how).steps]
+    prepare(args.out, settings, steps, digests, source_is_given=bool(args.source))
 
 
 def check_languages(settings: Prepared, langs: Iterable[str]) -> None:

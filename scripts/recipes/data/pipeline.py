@@ -17,7 +17,7 @@ from recipes.data.prepared import Prepared, read_prepared
 
 LOCK = ".prepare.lock"
 PATIENCE = 3  # seconds to wait for another run in the same folder
-FOLDERS = ("raw", "text", "tokens", "codes", "tok", "bpe", "bin")  # what the steps of all scripts make
+FOLDERS = ("raw", "text", "tokens", "codes", "tok", "bpe", "bin", "both")  # what the steps of all scripts make
 INTERRUPTED = 130  # the exit status of a shell script that ^C ends
 
 
@@ -31,6 +31,7 @@ class Step:
 
     name: str  # the folders that it makes in the output folder, separated by spaces
     make: Callable[[Path], None]
+    is_wanted: bool = True  # a step that is not leaves its folders as they are, unless a step before it is made again
 
     @property
     def folders(self) -> list[str]:
@@ -68,8 +69,9 @@ def prepare(
         if any((out / folder).is_dir() for folder in FOLDERS):
             check_settings(out, settings, read_prepared(out))
         for number, step in enumerate(steps):
-            if step.is_done(out):
-                print(f"{step.name}: done before")
+            if step.is_done(out) or not step.is_wanted:
+                if step.is_wanted:
+                    print(f"{step.name}: done before")
                 continue
             start = time.monotonic()
             with files.own_folder(out, "prepare") as part:

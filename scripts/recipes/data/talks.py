@@ -3,6 +3,7 @@
 The steps and their order are those of fairseq's prepare-iwslt14.sh.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -39,7 +40,7 @@ class Talks:
 
     def __init__(self, release: Release, arguments: Sequence[str] | None) -> None:
         pairs = " ".join(f"{lang}-en en-{lang}" for lang in release.addresses)
-        options = Options("--moses", source=file_or_folder, pairs=pairs, bpe=10_000)
+        options = Options("--moses", source=file_or_folder, pairs=pairs, bpe=10_000, both_ways=True)
         options.add_argument("--cased", action="store_true")
         self.args = args = options.parse_args(arguments)
         self.release = release
@@ -50,7 +51,10 @@ class Talks:
         self.out = args.out or ROOT / "data" / f"{release.name.lower()}_{lang}en"
         script = f"prepare_{release.name.lower()}.sh"
         self.settings = settings_of(script, self.pair, args, self.testsets, lowercase=not args.cased)
-        self.shared = Translation(self.out, self.langs, args.bpe, args.workers, joint=lang != "zh")
+        how = {"joint": lang != "zh", "both_ways": args.both_ways}
+        self.shared = Translation(self.out, self.langs, args.bpe, args.workers, **how)
+        if args.both_ways and not self.shared.joint:
+            sys.exit(f"--both-ways needs one dictionary, and {self.pair} has two")
 
     def prepare(self) -> None:
         args, year = self.args, self.release.name.lower()

@@ -8,6 +8,7 @@ from pathlib import Path
 from recipes.data.pipeline import Step
 from recipes.data.preparation import rules_of, subwords_of
 from recipes.data.prepared import Prepared, read_prepared
+from recipes.files import write_joined
 from recipes.text import moses
 from recipes.text.binarize import binarize
 from recipes.text.line_pool import map_files
@@ -23,10 +24,16 @@ class Translation:
     workers: int
     joint: bool = True  # both languages share one BPE and one dictionary
     moses: Path | None = None  # a checkout whose scripts make the tokens
+    both_ways: bool = False  # also binarize the pairs in both directions
 
     @property
     def steps(self) -> list[Step]:
-        return [Step("tok", self.tok), Step("bpe", self.bpe), Step("bin", self.bin)]
+        return [Step("tok", self.tok), Step("bpe", self.bpe), *self.binarized]
+
+    @property
+    def binarized(self) -> list[Step]:
+        """The steps from subwords to binarized data."""
+        return [Step("bin", self.bin), Step("both", self.both, is_wanted=self.both_ways)]
 
     def texts(self, folder: str | Path) -> list[Path]:
         """Return the texts of a folder of the output folder, in both languages."""
@@ -51,6 +58,23 @@ class Translation:
         splits = ["train", "valid", *self.prepared.testsets]
         log, folder = self.out / "preprocess.log", self.out / "bpe"
         binarize(folder, part / "bin", self.langs, splits, joint=self.joint, workers=self.workers, log=log)
+
+    def both(self, part: Path) -> None:
+        """Binarize the training and the validation pairs in both directions, with the dictionary of one (Bi-SimCut).
+
+        The lines of the source are followed by those of the target, and the lines of the target by those of the
+        source. The test sets stay in one direction, so that a model has a score in it.
+        """
+        joined = part / ".texts"
+        joined.mkdir()
+        for lang, other in (self.langs, reversed(self.langs)):
+            for split in ("train", "valid"):
+                write_joined(joined / f"{split}.{lang}", [self.out / "bpe" / f"{split}.{one}" for one in (lang, other)])
+            for name in self.prepared.testsets:
+                (joined / f"{name}.{lang}").symlink_to(self.out / "bpe" / f"{name}.{lang}")
+        splits = ["train", "valid", *self.prepared.testsets]
+        log, known = self.out / "preprocess.log", self.out / "bin"
+        binarize(joined, part / "both", self.langs, splits, joint=True, workers=self.workers, log=log, known=known)
 
     def learn(self, folder: str | Path, codes: Path) -> None:
         """Learn subwords from the training text in a folder, and write the codes to the folder `codes`."""

@@ -46,7 +46,7 @@ class Wmt14:
     def prepare(self) -> None:
         codes = Step("codes", lambda part: self.shared.learn("tokens", part / "codes"))
         steps = [Step("text", self.text), Step("tokens", self.tokens), codes, Step("raw tok bpe", self.splits)]
-        steps.append(self.shared.steps[-1])
+        steps += self.shared.binarized
         prepare_archives(self.args, self.out, self.settings, steps, lambda: self.archives().values())
         print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/wmt14_en{self.target}/rdrop.yaml")
 

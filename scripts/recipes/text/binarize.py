@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ def binarize(
     joint: bool,
     workers: int,
     log: Path,
+    known: Path | None = None,
 ) -> None:
     """Binarize the texts in a folder with fairseq-preprocess. Exit with the last line of its output if it fails.
 
@@ -46,6 +48,7 @@ def binarize(
         splits: the names of the training text, the validation text and any number of test sets.
         joint: both languages share a dictionary.
         log: the file for fairseq's output. It is removed if all goes well.
+        known: a folder whose dictionaries are taken; without it they are made of the training text.
     """
     endings = [f".{lang}" for lang in langs] if langs else [""]
     train, valid, *tests = (f"{texts.name}/{split}" for split in splits)
@@ -58,7 +61,10 @@ def binarize(
     sources = [trained_on] if joint else [[text] for text in trained_on]  # of each dictionary
     for option, ending, of_dictionary in zip(("--srcdict", "--tgtdict"), endings, sources, strict=False):
         dictionary = f"dict{ending}.txt"
-        write_dictionary(of_dictionary, out_dir / dictionary, workers)
+        if known is None:
+            write_dictionary(of_dictionary, out_dir / dictionary, workers)
+        else:
+            shutil.copyfile(known / dictionary, out_dir / dictionary)
         options += [option, f"{MADE}/{dictionary}"]
     total = count_tokens([texts / f"{split}{ending}" for split in splits for ending in endings])
     with tempfile.TemporaryDirectory(prefix=".", dir=out_dir) as folder:

@@ -47,8 +47,29 @@ BAD_FLAGS = {
     "--rdrop-passes=1": "error: --rdrop-passes 1: must be an integer >= 2",
     "--rdrop-passes=2.5": "error: argument --rdrop-passes: invalid int value: '2.5'",
     "--rdrop-every=0": "error: --rdrop-every 0: must be an integer >= 1",
-    "--rdrop-warmup-updates=-1": "error: --rdrop-warmup-updates -1: must be an integer >= 0",
-    "--rdrop-divergence=jsd": "error: --rdrop-divergence jsd: must be one of symmetric, forward, reverse, js",
+    **{
+        f"--rdrop-{name}=-1": f"error: --rdrop-{name} -1: must be an integer >= 0"
+        for name in ("warmup-updates", "start-update", "decay-updates")
+    },
+    "--rdrop-divergence=jsd": "error: --rdrop-divergence jsd: must be one of symmetric, forward, reverse, js, "
+    "bhattacharyya",
+    **{
+        f"--rdrop-pass-weights={weights}": f"error: --rdrop-pass-weights {weights}: must be 2 finite numbers >= 0, "
+        "one for each pass, not all 0, separated by commas"
+        for weights in ("1", "1,0,0", "0,0", "1,-1", "nan,1", "inf,1", "1,", "one,two")
+    },
+    **{f"--rdrop-fraction={f}": f"error: --rdrop-fraction {f}: must be a number in (0, 1]" for f in ("0.0", "1.5")},
+    **{f"--rdrop-cutoff={p}": f"error: --rdrop-cutoff {p}: must be a number in [0, 1)" for p in ("-0.1", "1.0", "nan")},
+    "--rdrop-cutoff-unit=word": "error: --rdrop-cutoff-unit word: must be one of token, span, feature",
+    "--rdrop-cutoff-replacement=mask": "error: --rdrop-cutoff-replacement mask: must be one of zero, unk",
+    "--rdrop-cutoff-replacement=unk --rdrop-cutoff-unit=feature": "error: --rdrop-cutoff-replacement unk: must be zero "
+    "with --rdrop-cutoff-unit feature",
+    "--rdrop-cutoff-side=encoder": "error: --rdrop-cutoff-side encoder: must be one of source, target, both",
+    **{
+        f"--rdrop-cutoff-passes={passes}": f"error: --rdrop-cutoff-passes {passes}: must be different numbers from 1 "
+        "to 2, separated by commas"
+        for passes in ("0", "3", "2,2", "1.5", "", "last")
+    },
     **{
         f"--rdrop-dropouts={rates}": f"error: --rdrop-dropouts {rates}: must be 2 rates in [0, 1), "
         "one for each pass, separated by commas"
@@ -58,7 +79,12 @@ BAD_FLAGS = {
     "one for each pass, separated by commas",
     **{
         f"--task=translation --{flag}=3": f"error: --{flag} 3: must be {allowed} ... or rdrop_translation"
-        for flag, allowed in (("rdrop-every", 1), ("rdrop-warmup-updates", 0))
+        for flag, allowed in (
+            ("rdrop-every", 1),
+            ("rdrop-warmup-updates", 0),
+            ("rdrop-start-update", 0),
+            ("rdrop-decay-updates", 0),
+        )
     },
 }
 

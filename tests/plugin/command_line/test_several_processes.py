@@ -20,7 +20,7 @@ from support.command_line import (
 
 # Several processes, and several batches an update
 
-# A user-dir of the tests: a transformer whose dropout depends on its input alone, so that a batch gets the same
+# A user-dir of the tests: a transformer whose dropout and cuts depend on its input alone, so that a batch gets the same
 # divergence above 0 on whichever process it runs, and in whichever order.
 SEEDED_MODEL = """
 import rdrop_fairseq
@@ -37,6 +37,7 @@ class SeededTransformer(TransformerModel):
 register_model_architecture("seeded_transformer", "seeded_transformer")(base_architecture)
 """
 SGD = ("--optimizer", "sgd", "--lr", "0.2")  # Adam turns rounding errors of gradients near 0 into steps
+CUT = ("--rdrop-pass-weights", "1,0.5", "--rdrop-cutoff", "0.2", "--rdrop-cutoff-replacement", "unk")
 SIX_UPDATES = (*SGD, *DROPOUT, "--max-update", "6")
 
 
@@ -64,8 +65,8 @@ def test_update_freq_sums_the_batches(seeded):
 
 @pytest.mark.parametrize(
     ("init", "option"),
-    [("tcp", []), ("env", ["--rdrop-every", "2", "--report-accuracy"]), ("tcp", ["--sentence-avg"])],
-    ids=["tcp", "env, every 2nd update", "tcp, sentence-avg"],
+    [("tcp", []), ("env", ["--rdrop-every", "2", "--report-accuracy"]), ("tcp", ["--sentence-avg", *CUT])],
+    ids=["tcp", "env, every 2nd update", "tcp, sentence-avg, cut by unk"],
 )
 def test_two_processes_equal_update_freq_2(seeded, tmp_path, init, option):
     # Five batches an epoch, so that the second process gets a dummy batch in updates 3 and 6.

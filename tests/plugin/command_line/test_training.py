@@ -70,10 +70,11 @@ def test_divergences(trained):
     kinds = {kind: trained(*flags, kind) for kind in DIVERGENCES}
     for result in kinds.values():
         assert_loss_is_sum(result)
-    for symmetric, forward, reverse, js in zip(*(result.column("kl_loss") for result in kinds.values()), strict=True):
+    columns = (result.column("kl_loss") for result in kinds.values())
+    for symmetric, forward, reverse, js, bhattacharyya in zip(*columns, strict=True):
         assert symmetric == pytest.approx((forward + reverse) / 2, abs=1e-4)
         assert forward != reverse
-        assert 0 < js < symmetric / 2
+        assert 0 < js < symmetric / 2 and 0 < bhattacharyya < symmetric / 2
 
 
 def test_one_dropout_rate_for_each_pass(trained):
@@ -91,6 +92,19 @@ def test_the_models_own_dropout_comes_back(trained):
     rdrop = trained(*RDROP, *DROPOUT, *FROZEN, "--rdrop-every", "2", "--rdrop-dropouts", "0,0")
     baseline = trained(*BASELINE, *DROPOUT, *FROZEN)
     assert rdrop.column("loss")[2] == baseline.column("loss")[2]
+
+
+def test_simcut(trained):
+    """Pass 1 as it is, pass 2 cut: nll_loss is that of pass 1, and without dropout the baseline's."""
+    flags = ("--rdrop-pass-weights", "1,0", "--rdrop-divergence", "forward", "--rdrop-cutoff", "0.2")
+    simcut = trained(*RDROP, *NO_DROPOUT, *FROZEN, "--label-smoothing", "0", *flags, "--rdrop-start-update", "1")
+    baseline = trained(*BASELINE, *NO_DROPOUT, *FROZEN, "--label-smoothing", "0")
+    assert simcut.column("rdrop_alpha") == [0, 5, 5, 5]
+    assert simcut.column("nll_loss") == baseline.column("nll_loss")
+    assert min(simcut.column("kl_loss")[1:]) > 0.001
+    sums = [update["nll_loss"] + update["rdrop_alpha"] * update["kl_loss"] for update in simcut.updates]
+    assert simcut.column("loss") == pytest.approx(sums, abs=ROUNDING)
+    assert "R-Drop has no effect" not in simcut.stdout + simcut.stderr
 
 
 # The parent's and fairseq's other options

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fairseq.data.data_utils import load_indexed_dataset
 from recipes.data import multi30k
 from recipes.data.prepared import read_prepared
 from support import prepare
@@ -143,6 +144,35 @@ def test_a_checksum_is_known_for_every_file_of_every_pair() -> None:
     names = [name.replace("valid", "val") for name in (*multi30k.REQUIRED, *multi30k.OPTIONAL)]
     langs = {lang for pair in multi30k.PAIRS for lang in pair.split("-")}
     assert set(multi30k.CHECKSUMS) == {f"{name}.{lang}.gz" for name in names for lang in langs}
+
+
+def sentences(folder: Path, split: str, lang: str) -> list[list[int]]:
+    """The words of a binarized text."""
+    data = load_indexed_dataset(f"{folder}/{split}.de-en.{lang}", combine=False)
+    return [data[i].tolist() for i in range(len(data))]
+
+
+def test_both_ways(whole: tuple[Path, Path, str], tmp_path: Path) -> None:
+    """After a preparation without it: the pairs, then the pairs the other way round, with the same dictionary."""
+    out = tmp_path / "out"
+    shutil.copytree(whole[1], out)
+    before = content(out)
+    options = ("--from", whole[0], "--out", out)
+    assert prepared(*options, "--both-ways", fairseq=True).count("done before") == 4
+    made = content(out)
+    assert {name: made[name] for name in before} == before
+    one_way, both = out / "bin", out / "both"
+    assert both.joinpath("dict.de.txt").read_bytes() == one_way.joinpath("dict.de.txt").read_bytes()
+    for lang, other in (("de", "en"), ("en", "de")):
+        for split in ("train", "valid"):
+            assert sentences(both, split, lang) == sentences(one_way, split, lang) + sentences(one_way, split, other)
+        for split in ("test", "test1"):
+            assert sentences(both, split, lang) == sentences(one_way, split, lang)
+    assert prepared(*options, "--both-ways").count("done before") == 5
+    assert prepared(*options).count("done before") == 4 and both.is_dir()
+    shutil.rmtree(one_way)
+    prepared(*options)
+    assert not both.exists()  # it was made of what there was before
 
 
 # A second run, a killed run
