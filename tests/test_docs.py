@@ -11,7 +11,6 @@ import importlib
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from importlib.metadata import metadata
 from pathlib import Path
@@ -64,12 +63,6 @@ TINY_SCRIPT = {
     "evaluate_translation.sh": (),
     "translate.sh": (),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fork_server() -> None:
-    """Start the server here, because in the folder of a test it would import the plugin from there."""
-    command_line.fork_server()
 
 
 @pytest.fixture
@@ -161,7 +154,7 @@ def run_fairseq(program: str, words: list[str], folder: Path) -> None:
         command_line.make_data(folder / "TEXT").rename(folder / "DATA")
     module = "fairseq_cli." + program.removeprefix("fairseq-").replace("-", "_")
     if program == "fairseq-hydra-train":  # with the plugin imported beforehand, it merges other defaults
-        done = command_line.run_program([sys.executable, "-m", module, *words, *tiny], folder)
+        done = command_line.run_as_program(module, *words, *tiny, cwd=folder)
         assert done.status == 0, done.stderr
         return
     # The processes of command_line have imported the plugin, and fairseq takes it from one path alone.

@@ -2,15 +2,12 @@
 
 fairseq takes seconds to import. A fork server imports it once; each call of an entry point then runs in a fresh fork of
 it, with its own standard output and error, working directory and exit status. The server also imports the plugin, and
-puts fairseq-train's configuration together a quicker way (``quick_config``). The tests that start a program
-(``run_program``) get both as users do: through ``--user-dir`` and hydra.
+puts fairseq-train's configuration together a quicker way (``quick_config``). ``run_as_program`` gets both as users do,
+through ``--user-dir`` and hydra: its processes are forks that have imported fairseq alone. ``run_program`` starts a
+program as a shell does.
 """
 
-import functools
-import gc
-import importlib
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -21,13 +18,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
+from support.fork_server import ALL, PROGRAMS, Forked
 from support.waiting import HANG
 
 USER_DIR = str(Path(find_spec("rdrop_fairseq").origin).parent)
@@ -36,12 +31,6 @@ BIN = Path(sys.executable).parent
 TRAIN, HYDRA_TRAIN = "fairseq_cli.train", "fairseq_cli.hydra_train"
 PREPROCESS, GENERATE, INTERACTIVE = "fairseq_cli.preprocess", "fairseq_cli.generate", "fairseq_cli.interactive"
 EVAL_LM = "fairseq_cli.eval_lm"
-
-# fairseq's programs first: they set up the log. Adam imports torch._dynamo late, the tools for texts import sacremoses.
-PRELOADED = [TRAIN, HYDRA_TRAIN, PREPROCESS, GENERATE, INTERACTIVE, EVAL_LM]
-PRELOADED += ["support.quick_config", "torch._dynamo", "sacremoses", "rdrop_fairseq"]
-# What each process would import itself: this module, which imports pytest, and the recipes that tests start.
-PRELOADED += ["support.command_line", "support.forked_training", "recipes.evaluation.translation"]
 
 # Deterministic, and the same on a machine that has GPUs.
 ONE_CPU = ("--cpu", "--distributed-world-size", "1", "--seed", "7", "--num-workers", "0")
@@ -117,6 +106,11 @@ def run(entry: str, *argv: object, cwd: Path | None = None, succeeds: bool = Tru
     result = start(entry, *argv, cwd=cwd).result()
     assert not succeeds or result.status == 0, result.stdout[-2000:] + result.stderr
     return result
+
+
+def run_as_program(entry: str, *argv: object, cwd: Path) -> Result:
+    """Run ``entry``, a program of fairseq, in a process that has imported fairseq's programs and nothing else."""
+    return Running(entry, [str(arg) for arg in argv], cwd, {}, PROGRAMS).result()
 
 
 def run_program(command: Sequence[object], cwd: Path, **env: str) -> Result:
@@ -212,24 +206,13 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-@functools.cache
-def fork_server() -> ForkServerContext:
-    """Start the server. It finds the modules of the tests on the path that Python reads from the environment."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
-        forkserver.ensure_running()
-    return context
-
-
 class Running:
     """A process of the fork server that runs an entry point."""
 
-    def __init__(self, entry: str, argv: list[str], cwd: Path | None, env: dict[str, str]) -> None:
+    def __init__(self, entry: str, argv: list[str], cwd: Path | None, env: dict[str, str], stage: str = ALL) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="command_line_")
         folder = Path(self.folder.name)
-        self.process = fork_server().Process(target=_enter, args=(entry, argv, folder, cwd or folder, env))
-        self.process.start()
+        self.process = Forked(stage, entry, argv, folder, cwd or folder, env)
 
     def result(self) -> Result:
         """Wait for the end; a process that hangs is killed."""
@@ -240,19 +223,6 @@ class Running:
         texts = [Path(self.folder.name, name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
         self.folder.cleanup()
         return Result(self.process.exitcode, *texts)
-
-
-def _enter(entry: str, argv: list[str], folder: Path, cwd: Path, env: dict[str, str]) -> None:
-    for stream, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), stream)
-    os.chdir(cwd)
-    os.environ.pop("PYTHONPATH", None)  # that of the server
-    os.environ.update(env)
-    gc.freeze()  # fairseq's objects are of the server: to go through them for garbage would take longer than the rest
-    torch.set_num_threads(1)
-    sys.argv = [entry.replace("_cli.", "-"), *argv]
-    importlib.import_module("support.quick_config").install()
-    importlib.import_module(entry).cli_main()
 
 
 def assert_loss_is_sum(result: Result, passes: int = 2, alpha: float = 5.0) -> None:

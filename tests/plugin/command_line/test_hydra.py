@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from support.command_line import (
-    BIN,
     HYDRA_TRAIN,
     USER_DIR,
     assert_loss_is_sum,
     generate,
     run,
-    run_program,
+    run_as_program,
 )
 
 # fairseq-hydra-train
@@ -67,7 +66,7 @@ def test_hydra_trains_resumes_and_generates(data, hydra_config, tmp_path):
 
 def test_hydra_train_as_a_program(hydra_config, tmp_path):
     argv = [*hydra_config(), "criterion.rdrop_alpha=3", "+criterion.rdrop_every=2", "common.bf16=true"]
-    result = run_program([BIN / "fairseq-hydra-train", *argv], cwd=tmp_path)
+    result = run_as_program(HYDRA_TRAIN, *argv, cwd=tmp_path)
     assert result.status == 0, result.stderr
     assert result.column("rdrop_alpha") == [0, 3, 0, 3]
     assert [kl_loss > 0 for kl_loss in result.column("kl_loss")] == [False, True, False, True]

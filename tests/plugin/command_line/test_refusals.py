@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from fairseq import options
 from support.command_line import (
-    BIN,
     DROPOUT,
     NO_DROPOUT,
     RDROP,
     TINY,
+    TRAIN,
     Result,
-    run_program,
+    run_as_program,
     train,
     train_argv,
 )
@@ -101,7 +101,7 @@ def assert_refused(result: Result, message: str) -> None:
 
 def test_a_bad_flag_as_a_shell_sees_it(data, tmp_path):
     argv = train_argv(data, *RDROP, "--rdrop-passes", "1", user_dir="rdrop_fairseq", save_dir=tmp_path)
-    result = run_program([BIN / "fairseq-train", *argv], cwd=ROOT)
+    result = run_as_program(TRAIN, *argv, cwd=ROOT)
     assert_refused(result, BAD_FLAGS["--rdrop-passes=1"])
     assert result.status == 1
 

@@ -1,8 +1,8 @@
 """Which models the fused loss is used with, what is said about it, and that several processes agree on both paths."""
 
 import functools
-import gc
 import logging
+import sys
 from argparse import Namespace
 from itertools import product
 
@@ -11,7 +11,7 @@ import torch
 from fairseq.distributed import LegacyDistributedDataParallel, ModuleProxyWrapper
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerDecoderBase, TransformerModelBase
-from support.command_line import fork_server, free_port
+from support.command_line import free_port, start
 from support.helpers import assert_grads_close, build_criterion, build_model, build_task, make_sample, train
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -153,10 +153,9 @@ WRAPS = {
 }
 
 
-def steps_of_a_process(rank, port, results):
+def steps_of_a_process():
     """Write the gradients that one of two processes, each with its own batch, has after a step with each wrapper."""
-    gc.freeze()  # the objects of the server: to go through them for garbage would take longer than the rest
-    torch.set_num_threads(1)
+    rank, port, results = int(sys.argv[1]), *sys.argv[2:]
     group = {"init_method": f"tcp://127.0.0.1:{port}", "rank": rank, "world_size": 2}
     torch.distributed.init_process_group("gloo", **group)
     task = build_task()
@@ -178,12 +177,10 @@ def steps_of_two_processes(tmp_path_factory):
     """The folder of what two processes wrote."""
     folder = tmp_path_factory.mktemp("steps")
     port = free_port()
-    processes = [fork_server().Process(target=steps_of_a_process, args=(rank, port, str(folder))) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
+    entry = f"{steps_of_a_process.__module__}:{steps_of_a_process.__name__}"
+    processes = [start(entry, rank, port, folder) for rank in (0, 1)]
+    for result in [process.result() for process in processes]:
+        assert result.status == 0, result.stderr
     return folder
 
 
