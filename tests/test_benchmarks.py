@@ -1,5 +1,6 @@
 """benchmarks/: each command runs at its tiny size and leaves a table, its numbers and a plot. No times are checked."""
 
+import gc
 import importlib
 import itertools
 import json
@@ -9,7 +10,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import fp16_training
@@ -30,8 +32,8 @@ PICTURES = sorted((ROOT / "results").glob("p*/*.png"))
 
 @pytest.fixture(scope="module")
 def process():
-    """A process that imports fairseq once for all tests here."""
-    with measure.start({}) as pool:
+    """A process for all tests here. It is forked from this one, which has imported fairseq already."""
+    with ProcessPoolExecutor(1, get_context("fork"), gc.freeze) as pool:
         yield pool
 
 
