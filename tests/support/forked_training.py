@@ -1,6 +1,7 @@
-"""train.sh as an entry point of command_line. Its ranks are forks of its process, which has imported fairseq already.
+"""train.sh as an entry point of command_line, also under torchrun, whose processes are forks here.
 
-To import fairseq takes much longer than to train on a toy. All else is as in train.sh: processes, output, signals.
+The ranks are forks of the process of train.sh, which has imported fairseq already. To import fairseq takes much longer
+than to train on a toy. All else is as in train.sh: processes, output, signals.
 """
 
 import gc
@@ -17,34 +18,28 @@ from types import SimpleNamespace
 
 from recipes import children, cli
 from recipes.training import launch, ranks
+from support.places import SCRIPTS
+from torch.distributed import run as torchrun
+from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
 PATCH = "TEST_PATCH"  # of the environment: a file of Python that the process, and so each rank, runs first
 
 
-class Forked:
-    """What ranks.py uses of subprocess.Popen, for the command that children.command gives."""
+class Fork:
+    """What ranks.py and torchrun use of subprocess.Popen, for a fork that runs a function."""
 
-    def __init__(self, command, cwd, env, stdin, stdout, stderr, pass_fds):
-        assert (stdin, stderr) == (subprocess.DEVNULL, subprocess.PIPE)
+    def __init__(self, env, function, *args):
         self.returncode = None
         sys.stdout.flush()
-        read, write = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a fork beside threads
             self.pid = os.fork()
-        if self.pid:
-            os.close(write)
-            self.stderr = os.fdopen(read, "rb")
-            return
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        for stream, file in enumerate((os.open(os.devnull, os.O_RDONLY), stdout.fileno(), write)):
-            os.dup2(file, stream)
-        os.chdir(cwd)
-        os.environ.clear()
-        os.environ.update(env)
-        *_, parent, module = command[:5]
-        run_rank(int(parent), module, command[5:])
+        if not self.pid:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            os.environ.clear()
+            os.environ.update(env)
+            end_after(function, *args)
 
     def poll(self):
         if self.returncode is None:
@@ -60,24 +55,57 @@ class Forked:
                 raise subprocess.TimeoutExpired("a rank", timeout)
             time.sleep(0.01)
 
-    def send(self, number):
+    def send_signal(self, number):
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def terminate(self):
-        self.send(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def kill(self):
-        self.send(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
 
-def run_rank(parent, module, arguments):
-    """Run a module of fairseq_cli as a rank, and end the process as Python would."""
+class Rank(Fork):
+    """One of train.sh's processes, for the command that children.command gives."""
+
+    def __init__(self, command, cwd, env, stdin, stdout, stderr, pass_fds):
+        assert (stdin, stderr) == (subprocess.DEVNULL, subprocess.PIPE)
+        read, write = os.pipe()
+        super().__init__(env, self.run, command, cwd, stdout.fileno(), write)
+        os.close(write)
+        self.stderr = os.fdopen(read, "rb")
+
+    def run(self, command, cwd, stdout, stderr):
+        """Run a module of fairseq_cli."""
+        for stream, file in enumerate((os.open(os.devnull, os.O_RDONLY), stdout, stderr)):
+            os.dup2(file, stream)
+        os.chdir(cwd)
+        *_, parent, module = command[:5]
+        children.end_with(int(parent))
+        sys.argv = [module, *command[5:]]
+        importlib.import_module(module).cli_main()
+
+
+class Started(Fork):
+    """One of torchrun's processes, which runs train.sh."""
+
+    def __init__(self, args, env, stdout, stderr, start_new_session):
+        assert (args[0], stdout, stderr, start_new_session) == (str(SCRIPTS / "train.sh"), None, None, True)
+        super().__init__(env, self.run, list(args))
+
+    def run(self, argv):
+        """Run train.sh."""
+        os.setsid()
+        sys.argv = argv
+        cli_main()
+
+
+def end_after(function, *args):
+    """Call a function, and end the process as Python would."""
     status = 0
     try:
-        children.end_with(parent)
-        sys.argv = [module, *arguments]
-        importlib.import_module(module).cli_main()
+        function(*args)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if status and not isinstance(end.code, int):
@@ -96,5 +124,11 @@ def cli_main():
         exec(Path(os.environ[PATCH]).read_text(), {})
     gc.freeze()
     needed = {name: getattr(subprocess, name) for name in ("DEVNULL", "PIPE", "TimeoutExpired")}
-    ranks.subprocess = SimpleNamespace(Popen=Forked, **needed)
+    ranks.subprocess = SimpleNamespace(Popen=Rank, **needed)
     cli.run(launch.main)
+
+
+def torchrun_main():
+    """Run torchrun with train.sh as its program."""
+    subprocess_handler.Popen = Started
+    torchrun.main()
