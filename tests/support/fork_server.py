@@ -222,7 +222,8 @@ class Stage:
     def become(self, connection: socket.socket, **request: object) -> NoReturn:
         """Run an entry point in this process, and end as Python would, without tearing down the interpreter."""
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.selector.close()
         for each in (self.listener, self.other, connection, *self.sessions, *self.running.values()):
@@ -263,7 +264,8 @@ class Stage:
 
 def main() -> None:
     folder, *numbers = sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # it ends after the tests, and removes its folder
+        signal.signal(number, signal.SIG_IGN)
     listeners = dict(zip(STAGES, (socket.socket(fileno=int(number)) for number in numbers), strict=True))
     ours, others = socket.socketpair()
     first = Stage(PROGRAMS, listeners[PROGRAMS], ours)

@@ -12,7 +12,7 @@ from fairseq.tasks.translation import load_langpair_dataset
 from fairseq.tokenizer import tokenize_line
 from recipes.data.prepared import read_prepared
 from support.places import BIN
-from support.prepare import content, lines, prepared, prepared_by_script, refused
+from support.prepare import content, lines, prepared, refused
 from support.sources import TRAIN, german, modern, pack, spanish
 
 IWSLT14, IWSLT17 = "prepare_iwslt14.sh", "prepare_iwslt17.sh"
@@ -29,8 +29,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """De-En, run to the end: the archive and the result."""
     folder = tmp_path_factory.mktemp("whole")
     archive = pack(folder / "de-en.tgz", german())
-    assert "Next: scripts/train.sh configs/iwslt14_deen/rdrop.yaml" in prepared_by_script(
-        IWSLT14, "de-en", "--from", archive, "--out", folder / "out"
+    assert "Next: scripts/train.sh configs/iwslt14_deen/rdrop.yaml" in prepared(
+        IWSLT14, "de-en", "--from", archive, "--out", folder / "out", fairseq=True
     )
     return archive, folder / "out"
 
