@@ -58,6 +58,8 @@ def cut_embeddings(
     running: list[str] = []  # the side whose encoder or decoder has begun last: both may share one embedding
     coders = _coders(model)
     sides = _sides(cutoff)
+    embeddings: dict[str, Any] = {side: getattr(coder, "embed_tokens", None) for side, coder in coders.items()}
+    shared = len(set(embeddings.values())) < len(embeddings)
     unks = {side: dictionary.unk() for side, dictionary in dictionaries.items()}
 
     def draw(tokens: Tensor, side: str) -> Tensor:
@@ -67,15 +69,18 @@ def cut_embeddings(
             mask[part] = positions_to_cut(tokens[part], kept, side == "target", cutoff)
         return mask
 
+    def side_of(module: nn.Module) -> str:
+        return running[-1] if shared else next(side for side, known in embeddings.items() if known is module)
+
     def by_unk(module: nn.Module, args: Any) -> Any:
-        side = running[-1]
+        side = side_of(module)
         if side not in sides:
             return None
         tokens, *rest = args
         return (tokens.masked_fill(draw(tokens, side), unks[side]), *rest)
 
     def by_zero(module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
-        side = running[-1]
+        side = side_of(module)
         if side not in sides:
             return None
         if cutoff.unit != "feature":
@@ -89,7 +94,7 @@ def cut_embeddings(
     try:
         for side, coder in coders.items():
             handles.append(coder.register_forward_pre_hook(lambda module, args, side=side: running.append(side)))
-        for embedding in {coders[side].embed_tokens for side in sides if side in coders}:
+        for embedding in {embeddings[side] for side in sides if side in coders}:
             if cutoff.replacement == "unk":
                 handles.append(embedding.register_forward_pre_hook(by_unk))
             else:

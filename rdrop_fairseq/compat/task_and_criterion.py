@@ -6,7 +6,8 @@ from typing import Any
 class TellsNumUpdates:
     """Base class of a task that sets ``criterion.num_updates`` before each training step.
 
-    The flags ``--rdrop-every`` and ``--rdrop-warmup-updates`` need such a task.
+    The flags of alpha's schedule need such a task: ``--rdrop-every``, ``--rdrop-warmup-updates``,
+    ``--rdrop-start-update`` and ``--rdrop-decay-updates``.
     """
 
 

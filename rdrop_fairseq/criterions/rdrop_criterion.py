@@ -63,6 +63,7 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
     """
 
     num_updates = 0  # an R-Drop task sets it before each training step
+    pass_weights: tuple[float, ...] = ()  # of the task's loss in each pass; empty where all are 1
 
     @classmethod
     def build_criterion(cls, cfg: Any, task: Any) -> "RDropCriterion":
@@ -144,10 +145,12 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
         if self.dropouts is not None and checkpoints_activations(model):
             # Backward would run the forward again after the model has got its own rates back.
             sys.exit("error: --rdrop-dropouts does not go with --checkpoint-activations")
+        weights = ", ".join(f"{weight:g}" for weight in self.pass_weights)
         logger.info(
-            "R-Drop in training: loss and gnorm, which --clip-norm clips, are those of the sum over %d passes plus "
+            "R-Drop in training: loss and gnorm, which --clip-norm clips, are those of the sum over %d passes%s plus "
             "rdrop_alpha times kl_loss",
             self.passes,
+            f" (with the weights {weights})" if set(self.pass_weights) - {1.0} else "",
         )
         if not self.passes_differ(model):
             self.watched.batches = 1

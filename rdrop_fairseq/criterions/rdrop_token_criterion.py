@@ -71,12 +71,7 @@ class RDropTokenCriterion(RDropCriterion):
         check(cfg.rdrop_loss in LOSSES, cfg, "rdrop_loss", f"one of {', '.join(LOSSES)}")
         self.loss_kind = cfg.rdrop_loss
         self.pass_weights = weights_from(cfg)
-        check(
-            0 < cfg.rdrop_fraction <= 1,
-            cfg,
-            "rdrop_fraction",
-            "a number in (0, 1]",
-        )
+        check(0 < cfg.rdrop_fraction <= 1, cfg, "rdrop_fraction", "a number in (0, 1]")
         self.fraction = cfg.rdrop_fraction
         self.cutoff = cutoff_from(cfg)
         self.dictionaries = {} if self.cutoff is None else dictionaries_of(task)
@@ -98,14 +93,15 @@ class RDropTokenCriterion(RDropCriterion):
         if self.fraction < 1:
             indices = draw_sentences(nsentences, self.fraction, sample["target"].device)
         if indices is None:
+            kl_count = ntokens
             repeated, net_output = self.run_passes(model, sample, **features)
-            groups, kl_count = [Group(sample, repeated, net_output, self.pass_weights, alpha)], ntokens
+            groups = [Group(sample, repeated, net_output, self.pass_weights, alpha)]
         else:
             later = take_sentences(sample, indices[0])
+            kl_count = int(later["target"].ne(self.padding_idx).sum())
             _, net_output = self.run_passes(model, sample, later, **features)
             shares = shares_of(self.pass_weights, self.like_first(), alpha, len(indices[0]) / nsentences)
             groups = split_groups(sample, net_output, indices, self.passes, shares)
-            kl_count = int(later["target"].ne(self.padding_idx).sum())
         results = [
             self.plain_loss(model, group, reduce) if projection is None else self.fused_loss(model, projection, group)
             for group in groups

@@ -15,4 +15,4 @@ class RDropTranslationConfig(TranslationConfig, RDropTaskConfig):
 
 @register_task("rdrop_translation", dataclass=RDropTranslationConfig)
 class RDropTranslationTask(RDropTask, TranslationTask):
-    """Do all that fairseq's ``translation`` does, and what ``--rdrop-every`` and ``--rdrop-warmup-updates`` need."""
+    """Do all that fairseq's ``translation`` does, and what R-Drop's schedules of alpha need."""

@@ -279,6 +279,20 @@ def test_the_fused_loss_has_the_same_conventions(passes, epsilon, reduction, wei
     torch.testing.assert_close(result.nll_loss, sum((weights or (1,) * 3)[:passes]) * sums.nll_loss.detach() / size)
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+@pytest.mark.parametrize("weights", [None, (0.5,)])
+@pytest.mark.parametrize("kind", DIVERGENCES)
+def test_the_fused_loss_of_one_pass_is_cross_entropy(epsilon, weights, kind):
+    hidden, weight, target = draw(BATCH, 6), draw(5, 6, seed=1), classes(BATCH)
+    options = {"label_smoothing": epsilon, "divergence": kind, "pass_weights": weights}
+    result = linear_rdrop_loss(hidden, weight, target, 0.7, passes=1, **options)
+    logits = F.linear(hidden, weight)
+    expected = (weights or (1,))[0] * F.cross_entropy(logits, target, ignore_index=IGNORED, label_smoothing=epsilon)
+    torch.testing.assert_close(result.loss, expected)
+    torch.testing.assert_close(grad(result.loss, hidden, weight), grad(expected, hidden, weight))
+    assert result.kl_loss == 0
+
+
 def test_smoothing_as_in_fairseq():
     hidden, target = draw(2 * BATCH, 5), classes(BATCH)
     expected = reference.rdrop(hidden.unflatten(0, (2, BATCH)), target, 0.7, 0.1, padding_idx=IGNORED).loss / 3

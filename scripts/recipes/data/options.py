@@ -93,8 +93,6 @@ class Options(Parser):
         super().__init__()
         if both_ways:
             self.add_argument("--both-ways", action="store_true")
-        else:
-            self.set_defaults(both_ways=False)
         if pairs:
             self.add_argument("pair", choices=pairs.split(), metavar=f"PAIR ({pairs})")
         if source:

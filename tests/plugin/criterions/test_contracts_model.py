@@ -53,7 +53,10 @@ def test_the_model_does_not_become_a_part_of_the_criterion(setup):
 def test_the_log_says_what_loss_and_gradient_are_of(setup, caplog):
     with caplog.at_level(logging.INFO):
         train(setup.criterion(rdrop_passes=3), setup.model(), setup.sample())
-    assert "loss and gnorm, which --clip-norm clips, are those of the sum over 3 passes" in caplog.text
+    assert "loss and gnorm, which --clip-norm clips, are those of the sum over 3 passes plus" in caplog.text
+    with caplog.at_level(logging.INFO):
+        train(setup.criterion(rdrop_pass_weights="1,0.5"), setup.model(), setup.sample())
+    assert "the sum over 2 passes (with the weights 1, 0.5) plus" in caplog.text
 
 
 NO_EFFECT = "R-Drop has no effect here"
