@@ -22,6 +22,7 @@ from recipes.training.settings import setting
 
 INTERVAL = 60  # seconds between two lines of progress
 PATIENCE = 15  # seconds that a process which is told to end has until it is killed
+TRAINING = 0.9  # of the time of a run; the rest is for its evaluation
 TAIL = 16384  # bytes at the end of a log, in which its last update stands
 # What a script runs: its module in recipes, and what that needs.
 MODULES = {
@@ -61,8 +62,7 @@ class Work:
         self.stages: list[list[str]] = []
         if not training.is_finished():
             self.stages.append(["scripts/train.sh", *training.arguments()])
-        if not is_scored(training.run) or self.stages:
-            self.stages.append([EVALUATE[training.run_kind], str(training.run)])
+        self.stages.append([EVALUATE[training.run_kind], str(training.run)])
         self.process: subprocess.Popen[bytes] | None = None
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (it is open as long as this object is used)
 
@@ -118,10 +118,12 @@ def run_all(
         tell: is called with each line of progress.
     """
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // len(slots))))
-    waiting, works, free = list(trainings), list[Work](), list(slots)
-    done: list[Training] = []
+    done = [training for training in trainings if training.is_finished() and is_scored(training.run)]
+    waiting, works, free = [each for each in trainings if each not in done], list[Work](), list(slots)
     failed: dict[Training, str] = {}
-    clock = Clock(trainings)
+    clock = Clock(trainings, done)
+    if waiting:
+        tell(clock.state(done, failed))
     told = time.monotonic()
     try:
         while waiting or works:
@@ -141,9 +143,8 @@ def run_all(
                     failed[work.training] = problem
                 else:
                     done.append(work.training)
-                if work.process:  # else there was nothing to do
-                    outcome = f"failed: {problem}" if problem else "is done"
-                    tell(f"{work.training} {outcome}. {clock.state(done, failed)}")
+                outcome = f"failed: {problem}" if problem else "is done"
+                tell(f"{work.training} {outcome}. {clock.state(done, failed)}")
                 work.errors.close()
             if time.monotonic() > told + INTERVAL:
                 told = time.monotonic()
@@ -159,25 +160,29 @@ def run_all(
 class Clock:
     """How much of a study is done, and how long the rest takes if it goes on as fast."""
 
-    def __init__(self, trainings: Sequence[Training]) -> None:
+    def __init__(self, trainings: Sequence[Training], done: Sequence[Training]) -> None:
         self.trainings = trainings
         self.begin = time.monotonic()
-        self.before = sum(map(share, trainings))
+        self.before = self.share(done)
+
+    def share(self, done: Sequence[Training]) -> float:
+        """Return how many runs have been trained and scored, each counted by the part of it that is done."""
+        return sum(1 if training in done else TRAINING * trained(training) for training in self.trainings)
 
     def state(self, done: Sequence[Training], failed: dict[Training, str]) -> str:
         """Say how many runs are done, have failed and are left, and the estimate."""
         left = [training for training in self.trainings if training not in done and training not in failed]
         text = f"{len(done)} of {len(self.trainings)} runs done, {len(left)} left"
         text += f", {len(failed)} failed" if failed else ""
-        missing = sum(1 - share(training) for training in left)
-        gained = sum(map(share, self.trainings)) - self.before
+        missing = sum(1 - TRAINING * trained(training) for training in left)
+        gained = self.share(done) - self.before
         if left and gained > 0:
             seconds = (time.monotonic() - self.begin) * missing / gained
             text += f", about {timedelta(seconds=round(seconds))} to go"
         return f"{text}."
 
 
-def share(training: Training) -> float:
+def trained(training: Training) -> float:
     """Return how much of a run has been trained, from 0 to 1; by its updates, if they are limited."""
     if training.run.finished.exists():
         return 1

@@ -76,9 +76,9 @@ def main() -> None:
     cpu = any(setting(training.recipe, "common.cpu") for training in trainings)
     slots = at_once.slots_of(args.jobs, cpu)
     where = "on the CPU" if slots[0] is None else f"on GPU {', '.join(dict.fromkeys(map(str, slots)))}"
-    print(f"{study.title}: {len(trainings)} runs, {min(len(slots), len(trainings))} at once {where}", flush=True)
     if slots[0] is None and any(setting(training.recipe, "common.fp16") for training in trainings):
         sys.exit("common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true")
+    print(f"{study.title}: {len(trainings)} runs, {min(len(slots), len(trainings))} at once {where}", flush=True)
     failed = at_once.run_all(trainings, slots, lambda line: print(line, flush=True))
     report(study, args, [training for training in trainings if training not in failed], failed, out)
     for training, problem in failed.items():

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from recipes.evaluation.curves import read_log
+from recipes.quiet import quiet
 from recipes.studies.outcome import OF_VALIDATION, Result, of_entry
 from recipes.studies.study import Study
 
@@ -28,13 +29,14 @@ def draw(study: Study, results: list[Result], path: Path) -> bool:
         print(f"no run has results for the figure: no {path.name}", file=sys.stderr)
         return False
     try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
+        with quiet():
+            from matplotlib import rc_context
+            from matplotlib.figure import Figure
     except ImportError:
         print(f"matplotlib is not installed: no {path.name}", file=sys.stderr)
         return False
     figure = Figure(figsize=(10, 7) if study.figure.kind == "curves" else (7, 5), layout="constrained")
-    with rc_context({"text.parse_math": False}):  # a $ in a name is a $
+    with quiet(), rc_context({"text.parse_math": False}):  # a $ in a name is a $
         KINDS[study.figure.kind](figure, study, results)
         figure.suptitle(study.title)
         figure.savefig(path, dpi=120)

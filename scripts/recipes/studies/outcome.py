@@ -134,7 +134,12 @@ def table_of_scores(study: Study, compared: dict[str, dict[str, dict[str, Any]]]
             cells = ["", "", "", ""]
             if "difference" in row:
                 p = "" if row["p"] is None else f"{row['p']:.4f}"
-                cells = [f"{row['difference']:+.2f}", p, row["test"], "yes" if row["differs"] else "no"]
+                cells = [
+                    f"{row['difference']:+.2f}",
+                    p,
+                    row["test"],
+                    "" if row["p"] is None else "yes" if row["differs"] else "no",
+                ]
             lines.append([entry, str(row["n"]), value, *cells])
         better = "higher" if higher_is_better(name) else "lower"
         parts.append(f"## {name} ({better} is better)\n\n{markdown_table(lines)}")

@@ -118,9 +118,12 @@ def check_folder(training: Training) -> None:
     """Exit if the data is missing, or if the folder holds a run with another config or other limits."""
     run, recipe = training.run, training.recipe
     check_data(recipe, training.config)
-    refuse_other_run(recipe, run)
-    if training.start and run.saved():
-        check_same(run, training.start.path.resolve())
+    try:
+        refuse_other_run(recipe, run)
+        if training.start and run.saved():
+            check_same(run, training.start.path.resolve())
+    except SystemExit as problem:
+        sys.exit(str(problem).replace("use another --out", "use another --runs"))
     if run.finished.exists() and training.is_finished():
         limits, wanted = flat(read(run.finished)), limits_of(recipe)
         if limits != wanted:
