@@ -24,8 +24,8 @@ from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint
 from recipes.evaluation.decoding import decoding_of, generate, read_run
 from recipes.evaluation.safe_checkpoint import failure_in_one_line
 from recipes.evaluation.score import multi_bleu
+from recipes.figure import draw_figure
 from recipes.files import own_folder, progress, write_whole
-from recipes.quiet import quiet
 from recipes.table import markdown_table
 from recipes.training.run_folder import RunFolder
 
@@ -171,38 +171,33 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:
-    """Draw the divergence, and average and model without dropout side by side, with a point for each run.
+    """Draw the divergence, and average and model without dropout side by side, with a line for each run.
 
     If matplotlib is not installed, print a line, and remove an earlier figure.
     """
-    path.unlink(missing_ok=True)
-    try:
-        with quiet():
-            from matplotlib.figure import Figure
-    except ImportError:
-        print(f"matplotlib is not installed: no {path.name}", file=sys.stderr)
-        return
     panels: dict[str, dict[str, str]] = {
-        "divergence (bits)": {"divergence": "two passes", "average to without": "average,\nwithout dropout"},
+        "divergence (bits)": {"divergence": "two\npasses", "average to without": "average,\nwithout dropout"},
         "negative log-likelihood (bits)": {key: key.replace(" ", "\n", 1) for key in LIKELIHOODS},
     }
     if all("bleu gap" in run["numbers"] for run in runs):
         panels["BLEU"] = {f"bleu {key}": key.replace(" ", "\n", 1) for key in LIKELIHOODS[1:]}
-    figure = Figure(figsize=(4 * len(panels), 4), layout="constrained")
     names = list(dict.fromkeys(run["name"] for run in runs))
-    for axis, (title, keys) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for number, name in enumerate(names):
-            for run in [run for run in runs if run["name"] == name]:
+
+    def fill(figure: Any) -> None:
+        axes = figure.subplots(1, len(panels))
+        for axis, (title, keys) in zip(axes, panels.items(), strict=True):
+            for number, run in enumerate(runs):
                 values = [run["numbers"][key] for key in keys]
-                axis.plot(range(len(keys)), values, "o-", color=f"C{number}", alpha=0.7, label=name)
-        axis.set_xticks(range(len(keys)), list(keys.values()))
-        axis.margins(x=0.2)
-        axis.set_title(title)
-        axis.grid(alpha=0.3)
-        handles: dict[str, Any] = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-        axis.legend(handles.values(), handles.keys())
-    with quiet():
-        figure.savefig(path, dpi=120)
+                named = run["name"] not in [other["name"] for other in runs[:number]]
+                color = f"C{names.index(run['name'])}"
+                axis.plot(range(len(keys)), values, "o-", color=color, alpha=0.7, label=run["name"] if named else None)
+            axis.set_xticks(range(len(keys)), list(keys.values()))
+            axis.margins(x=0.2)
+            axis.set_title(title)
+            axis.grid(alpha=0.3)
+        axes[0].legend()
+
+    draw_figure(path, (4 * len(panels), 4), fill)
 
 
 def several(text: str) -> int:

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from recipes.evaluation.curves import read_log
-from recipes.quiet import quiet
+from recipes.figure import draw_figure
 from recipes.studies.outcome import OF_VALIDATION, Result, of_entry
 from recipes.studies.study import Study
 
@@ -28,19 +28,12 @@ def draw(study: Study, results: list[Result], path: Path) -> bool:
     if not drawn:
         print(f"no run has results for the figure: no {path.name}", file=sys.stderr)
         return False
-    try:
-        with quiet():
-            from matplotlib import rc_context
-            from matplotlib.figure import Figure
-    except ImportError:
-        print(f"matplotlib is not installed: no {path.name}", file=sys.stderr)
-        return False
-    figure = Figure(figsize=(10, 7) if study.figure.kind == "curves" else (7, 5), layout="constrained")
-    with quiet(), rc_context({"text.parse_math": False}):  # a $ in a name is a $
+
+    def fill(figure: Any) -> None:
         KINDS[study.figure.kind](figure, study, results)
         figure.suptitle(study.title)
-        figure.savefig(path, dpi=120)
-    return True
+
+    return draw_figure(path, (10, 7) if study.figure.kind == "curves" else (7, 5), fill)
 
 
 def score_of(study: Study, results: list[Result]) -> str:
