@@ -5,7 +5,7 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -127,12 +127,10 @@ def run_all(
     told = time.monotonic()
     try:
         while waiting or works:
-            for training in [training for training in waiting if training.start]:
-                for other, problem in failed.items():
-                    if problem and training.start and other.run.path == training.start.path:
-                        waiting.remove(training)
-                        failed[training] = f"it starts from {other}, which failed"
-            ready = [each for each in waiting if not each.start or each.start.path in [one.run.path for one in done]]
+            for training in [each for each in waiting if starts_from(each, failed)]:
+                waiting.remove(training)
+                failed[training] = f"it starts from {training.start}, which failed"
+            ready = [each for each in waiting if not each.start or starts_from(each, done)]
             for training in ready[: len(free)]:
                 waiting.remove(training)
                 works.append(Work(training, free.pop(0), threads))
@@ -155,6 +153,11 @@ def run_all(
         for work in works:
             work.end()
     return failed
+
+
+def starts_from(training: Training, others: Iterable[Training]) -> bool:
+    """Return whether a run starts from the model of one of the others."""
+    return training.start is not None and training.start.path in [other.run.path for other in others]
 
 
 class Clock:

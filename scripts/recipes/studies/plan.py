@@ -144,8 +144,8 @@ def check_settings(training: Training) -> None:
 
             whole = whole_config(sections)
             tasks.setup_task(whole.task).build_criterion(whole.criterion)
-    except KeyError as error:
-        sys.exit(f"{training.entry.name}: fairseq knows no {error}")
     except (Exception, SystemExit) as error:  # of fairseq, omegaconf and the plugin, of many kinds
+        if type(error) is KeyError:  # of fairseq's registries
+            sys.exit(f"{training.entry.name}: fairseq knows no {error}")
         text = re.split(" full_key:|[.] Available", in_one_line(error).removeprefix("error: "))[0]
         sys.exit(f"{training.entry.name} ({' '.join(training.overrides) or training.config}): {text}")
