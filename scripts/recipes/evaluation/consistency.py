@@ -220,7 +220,7 @@ def main() -> None:
     cli.check_each_once(args.runs)
     folders = [RunFolder(path) for path in args.runs]
     for folder in folders:
-        if not folder.best.exists() and folder.kind:
+        if not folder.best.exists():
             sys.exit(f"there is no {folder.best}; has the run reached its first validation?")
     if len({folder.kind for folder in folders}) > 1:
         sys.exit("the runs are of several kinds: " + ", ".join(f"{folder} ({folder.kind})" for folder in folders))
