@@ -105,15 +105,12 @@ def set_dropout(run: Path, rate: float) -> None:
     torch.save(state, path)
 
 
-def test_of_a_run_without_dropout_all_gaps_are_0_and_the_likelihood_is_that_of_training(learned, tmp_path):
+def test_of_a_run_without_dropout_all_gaps_are_0(learned, tmp_path):
     text = printed_but_progress(learned, "--passes", 2, "--out", tmp_path)
     (run,) = json.loads((tmp_path / "consistency.json").read_text())
     numbers = run["numbers"]
     assert numbers["bleu average"] == numbers["bleu without dropout"] > 10 and numbers["bleu gap"] == 0
     assert [numbers[key] for key in ("divergence", "gap", "average to without")] == pytest.approx([0] * 3, abs=1e-5)
-    logged = curves.read_log(learned / "train.log")
-    nll = logged["valid"][curves.best_update(logged["saved"], True)]["nll_loss"]
-    assert numbers["without dropout"] == pytest.approx(nll, abs=0.001)  # fairseq logs three decimals
     assert (tmp_path / "table.md").read_text() in text
     assert (tmp_path / "consistency.png").read_bytes().startswith(b"\x89PNG")
 
