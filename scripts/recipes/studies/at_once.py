@@ -66,6 +66,10 @@ class Work:
         self.process: subprocess.Popen[bytes] | None = None
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (it is open as long as this object is used)
 
+    def __str__(self) -> str:
+        update = last_update(self.training.run.log)
+        return f"{self.training} ({f'update {update}' if self.stages else 'being scored'})"
+
     def has_ended(self) -> bool:
         """Start the next stage if the last one has ended well. Return whether none is left, or one has failed."""
         status = self.process.poll() if self.process else 0
@@ -146,8 +150,7 @@ def run_all(
                 work.errors.close()
             if time.monotonic() > told + INTERVAL:
                 told = time.monotonic()
-                at = ", ".join(f"{work.training} at update {last_update(work.training.run.log)}" for work in works)
-                tell(f"{clock.state(done, failed)} At work: {at}")
+                tell(f"{clock.state(done, failed)} At work: {', '.join(map(str, works))}")
             time.sleep(0.1)
     finally:
         for work in works:

@@ -74,11 +74,11 @@ def main() -> None:
     chosen = dict.fromkeys(study.entries, args.seeds) | dict(args.seeds_of)
     trainings = plan(study, args.config, chosen, args.overrides, args.runs or near(ROOT / "runs/studies" / data))
     cpu = any(setting(training.recipe, "common.cpu") for training in trainings)
-    slots = at_once.slots_of(args.jobs, cpu)
+    slots = at_once.slots_of(args.jobs, cpu)[: len(trainings)]
     where = "on the CPU" if slots[0] is None else f"on GPU {', '.join(dict.fromkeys(map(str, slots)))}"
     if slots[0] is None and any(setting(training.recipe, "common.fp16") for training in trainings):
         sys.exit("common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true")
-    print(f"{study.title}: {len(trainings)} runs, {min(len(slots), len(trainings))} at once {where}", flush=True)
+    print(f"{study.title}: {len(trainings)} runs, {len(slots)} at once {where}", flush=True)
     failed = at_once.run_all(trainings, slots, lambda line: print(line, flush=True))
     report(study, args, [training for training in trainings if training not in failed], failed, out)
     for training, problem in failed.items():

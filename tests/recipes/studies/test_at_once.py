@@ -79,6 +79,21 @@ def test_the_estimate_is_that_of_the_same_speed(tmp_path, monkeypatch):
     assert clock.state([third, one], {other: "x"}) == "2 of 3 runs done, 0 left, 1 failed."
 
 
+def test_a_run_at_work_says_where_it_is_and_uses_its_gpu_and_its_share_of_the_cores(tmp_path):
+    run = training(tmp_path / "alpha1")
+    work = at_once.Work(run, "3", "2")
+    assert (work.env["CUDA_VISIBLE_DEVICES"], work.env["OMP_NUM_THREADS"]) == ("3", "2")
+    run.run.log.write_text('{"num_updates": "7"}')
+    assert str(work) == "alpha1 seed 1 (update 7)"
+    train, evaluate = work.stages
+    assert train == ["scripts/train.sh", *run.arguments()]
+    assert evaluate == ["scripts/evaluate_translation.sh", str(run.run)]
+    work.stages.clear()
+    assert str(work) == "alpha1 seed 1 (being scored)"
+    assert work.problem() == ""
+    work.errors.close()
+
+
 def test_scores_count_if_they_are_those_of_the_best_checkpoint(tmp_path):
     run = RunFolder(tmp_path)
     assert not at_once.is_scored(run)
