@@ -20,13 +20,15 @@ import torch
 from rdrop_fairseq.divergence import divergence
 from recipes import cli
 from recipes.data.preparation import tokens_of
-from recipes.evaluation.checkpoint_choice import Checkpoint, chosen_checkpoint
+from recipes.evaluation.checkpoint_choice import Checkpoint, ModelParser, chosen_checkpoint
 from recipes.evaluation.decoding import decoding_of, generate, read_run
+from recipes.evaluation.fairseq_engine import WITHOUT_EMBEDDINGS
 from recipes.evaluation.safe_checkpoint import failure_in_one_line
 from recipes.evaluation.score import multi_bleu
 from recipes.figure import draw_figure
 from recipes.files import own_folder, progress, write_whole
 from recipes.table import markdown_table
+from recipes.training.launch import a_path
 from recipes.training.run_folder import RunFolder
 
 MAX_TOKENS = 1024  # of a batch
@@ -99,7 +101,7 @@ def likelihoods(run: RunFolder, checkpoint: Checkpoint, passes: int) -> dict[str
     with failure_in_one_line(f"measuring {checkpoint.origin} on {run.data}"):
         from fairseq import checkpoint_utils, utils
 
-        files = {"data": str(run.data), **dict.fromkeys(("embed_path", "encoder_embed_path", "decoder_embed_path"))}
+        files = {"data": str(run.data), **WITHOUT_EMBEDDINGS}
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint.path)], arg_overrides=files)
         on_gpu = torch.cuda.is_available() and not run.setting("common.cpu", bool)
         if on_gpu:
@@ -149,8 +151,7 @@ def measure_run(folder: RunFolder, passes: int, beam: int | None, decode: bool) 
     if folder.kind not in ("translation", "language_model"):
         sys.exit(f"{folder} trains neither translation nor a language model: its task is {folder.task or 'not named'}")
     folder.check_dictionaries(folder.data)
-    choice = argparse.Namespace(runs=[folder], run=folder, average=None, average_best=None)
-    with chosen_checkpoint(choice) as checkpoint:
+    with chosen_checkpoint(ModelParser().parse_args([str(folder)])) as checkpoint:
         numbers = likelihoods(folder, checkpoint, passes)
         if folder.kind == "translation" and decode:
             numbers |= bleus(folder, checkpoint, passes, beam)
@@ -215,7 +216,7 @@ def main() -> None:
     parser.add_argument("--passes", type=several, default=10, metavar="K")
     parser.add_argument("--beam", type=cli.positive)
     parser.add_argument("--no-bleu", action="store_true")
-    parser.add_argument("--out", type=Path, metavar="DIR")
+    parser.add_argument("--out", type=a_path, metavar="DIR")
     args = parser.parse_args()
     cli.check_each_once(args.runs)
     folders = [RunFolder(path) for path in args.runs]
