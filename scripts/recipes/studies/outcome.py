@@ -162,6 +162,26 @@ def note_on_tests(study: Study, compared: dict[str, dict[str, dict[str, Any]]]) 
     return "".join(f"- {line}\n" for line in lines)
 
 
+def ahead_from(results: list[Result], base: list[Result]) -> float | None:
+    """Return the minute from which on the runs of an entry are ahead of those of the baseline, None if they never are.
+
+    At each time the mean over the seeds of the best score on validation up to then is compared, until the last run of
+    both has ended.
+    """
+    ahead: float | None = None
+    for seconds in sorted({point["seconds"] for result in results + base for point in result.curve}):
+        own, others = ([result.best_within(seconds) for result in group] for group in (results, base))
+        if None in own:
+            ahead = None
+            continue
+        known = [score for score in others if score is not None]
+        is_ahead = len(known) < len(others) or worse(
+            mean(known), mean(score for score in own if score is not None), results[0].measure
+        )
+        ahead = (seconds / 60 if ahead is None else ahead) if is_ahead else None
+    return ahead
+
+
 def table_of_times(study: Study, results: list[Result]) -> str:
     """Return a Markdown table of what each entry reached in which time.
 
@@ -172,7 +192,7 @@ def table_of_times(study: Study, results: list[Result]) -> str:
     lines = [["entry", "n", "minutes", "updates", "best validation", "at minute"]]
     if base:
         limit = mean(result.curve[-1]["seconds"] for result in base)
-        lines[0].append(f"best within {limit / 60:.1f} minutes")
+        lines[0] += [f"best within {limit / 60:.1f} minutes", f"ahead of {study.baseline} from minute"]
     if aims:
         lines[0] += [f"minutes to {mean(aims):.2f}", "runs that reached it"]
     for entry in study.entries:
@@ -188,7 +208,8 @@ def table_of_times(study: Study, results: list[Result]) -> str:
         row.append(f"{mean(result.best['seconds'] for result in found) / 60:.1f}")
         if base:
             within = [score for result in found if (score := result.best_within(limit)) is not None]
-            row.append(spread(within))
+            minute = ahead_from(found, base)
+            row += [spread(within), "-" if minute is None else f"{minute:.1f}"]
         if aims:
             reached = [minutes for result in found if (minutes := result.minutes_to(mean(aims))) is not None]
             row += [spread(reached, 1), f"{len(reached)} of {len(found)}"]

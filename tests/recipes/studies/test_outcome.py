@@ -82,14 +82,30 @@ def test_what_was_reached_in_which_time(study, results):
     table = cells(outcome.table_of_times(study, results))
     assert table[0] == [
         *("entry", "n", "minutes", "updates", "best validation", "at minute", "best within 1.5 minutes"),
-        *("minutes to 12.00", "runs that reached it"),
+        *("ahead of baseline from minute", "minutes to 12.00", "runs that reached it"),
     ]
     assert table[2:] == [
-        ["baseline", "4", "1.5", "10", "9.00 ± 0.00", "0.5", "9.00 ± 0.00", "-", "0 of 4"],
-        ["rdrop", "4", "4.0", "20", "12.00 ± 0.00", "4.0", "8.00 ± 0.00", "4.0 ± 0.0", "4 of 4"],
-        ["tuned", "1", "2.0", "15", "9.00", "1.0", "9.00", "-", "0 of 1"],
-        ["other", "0", "not run", *[""] * 6],
+        ["baseline", "4", "1.5", "10", "9.00 ± 0.00", "0.5", "9.00 ± 0.00", "-", "-", "0 of 4"],
+        ["rdrop", "4", "4.0", "20", "12.00 ± 0.00", "4.0", "8.00 ± 0.00", "2.0", "4.0 ± 0.0", "4 of 4"],
+        ["tuned", "1", "2.0", "15", "9.00", "1.0", "9.00", "-", "-", "0 of 1"],
+        ["other", "0", "not run", *[""] * 7],
     ]
+
+
+def curve(*points: tuple[float, float]) -> outcome.Result:
+    """A result whose curve has these seconds and BLEU."""
+    found = [{"seconds": seconds, "bleu": bleu} for seconds, bleu in points]
+    return outcome.Result(None, {}, found, found[0], [], {})
+
+
+def test_an_entry_is_ahead_from_the_time_on_at_which_it_stays_ahead():
+    base = [curve((60, 5), (120, 8), (180, 7))]  # best up to then: 5, 8, 8
+    assert outcome.ahead_from([curve((90, 6), (150, 7), (240, 9))], base) == 4
+    assert outcome.ahead_from([curve((60, 6), (120, 9), (180, 1))], base) == 1
+    assert outcome.ahead_from([curve((30, 1), (90, 9))], base) == 1.5
+    assert outcome.ahead_from([curve((60, 5), (120, 8))], base) is None  # only as good
+    assert outcome.ahead_from([curve((60, 6), (120, 8), (240, 9)), curve((240, 8))], base) == 4  # a mean of 8.5
+    assert outcome.ahead_from(base, [curve((60, 5), (120, 7)), curve((600, 8))]) == 1  # one has nothing until 600 s
 
 
 def test_the_report_names_failed_runs_and_leaves_them_out(study, tmp_path, capsys):
