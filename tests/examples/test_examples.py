@@ -75,7 +75,7 @@ def test_plain_loop() -> None:
     images, target = example.stripes(6, seed=3)[:]
 
     torch.manual_seed(2)
-    loss, kl_loss = example.training_loss(model, images, target, 2.0)
+    loss, kl_loss = example.training_loss(example.RDrop(model), images, target, 2.0)
     torch.manual_seed(2)
     logits = model(torch.cat([images, images]))
     torch.testing.assert_close(loss, expected_loss(logits, target, 2.0))
@@ -83,7 +83,7 @@ def test_plain_loop() -> None:
     assert kl_loss == pytest.approx(difference.item(), rel=1e-3)
 
     torch.manual_seed(2)
-    loss, kl_loss = example.training_loss(model, images, target, 0.0)
+    loss, kl_loss = example.training_loss(example.RDrop(model), images, target, 0.0)
     torch.manual_seed(2)
     assert (loss, kl_loss) == (F.cross_entropy(model(images), target), 0.0)
     assert example.evaluate(model, example.stripes(6, seed=3)) == example.evaluate(model, example.stripes(6, seed=3))
