@@ -37,21 +37,20 @@ class Cutoff:
     passes: tuple[int, ...]
 
 
-def positions_to_cut(tokens: Tensor, kept: Collection[int], keep_first: bool, cutoff: Cutoff) -> Tensor:
+def positions_to_cut(tokens: Tensor, kept: Collection[int], first: int, cutoff: Cutoff) -> Tensor:
     """Draw the positions of ``tokens [B, T]`` that are cut, by token or span: booleans ``[B, T]``.
 
     Args:
         tokens: word indices.
         kept: the words that are never cut.
-        keep_first: never cut the first column either.
+        first: how many columns at the start are never cut either.
         cutoff: its unit is ``token``: each position that may be cut is cut with the probability; or ``span``: the
             positions of a sentence that may be cut are tiled with spans, and each span is cut with the probability.
     """
     may = torch.ones_like(tokens, dtype=torch.bool)
     for word in kept:
         may &= tokens != word
-    if keep_first:
-        may[:, :1] = False
+    may[:, :first] = False
     if cutoff.unit == "span":
         return _spans(may, cutoff.probability)
     return (torch.rand(may.shape, device=may.device) < cutoff.probability) & may

@@ -40,20 +40,21 @@ def dictionaries_of(task: Any) -> dict[str, Dictionary]:
 
 @contextmanager
 def cut_embeddings(
-    model: Any, cutoff: Cutoff, dictionaries: Mapping[str, Dictionary], rows: Sequence[slice]
+    model: Any, cutoff: Cutoff, dictionaries: Mapping[str, Dictionary], rows: Sequence[slice], prefix: int = 0
 ) -> Iterator[None]:
     """Within the context, cut the given rows of the batch that the model gets.
 
     It hooks into the encoder's and the decoder's ``embed_tokens``, whatever its type, and takes the hooks away at the
     end, also when the body raises. All that the model makes of the tokens itself (positions, padding mask) stays.
-    A token is never cut if it is bos, eos or padding, or in the first column of the decoder's input; nor if it is
-    ``<unk>``, where ``<unk>`` is the replacement. Features are cut at all positions.
+    A token is never cut if it is bos, eos or padding, in the first column of the decoder's input or in the prefix after
+    it; nor if it is ``<unk>``, where ``<unk>`` is the replacement. Features are cut at all positions.
 
     Args:
         model: a model of fairseq's, in its wrappers or not.
         cutoff: what to cut.
         dictionaries: that of each side, ``source`` and ``target``.
         rows: which rows of the tokens ``[B, T]`` are cut.
+        prefix: how many tokens at the start of the target do not count.
     """
     running: list[str] = []  # the side whose encoder or decoder has begun last: both may share one embedding
     coders = _coders(model)
@@ -66,7 +67,7 @@ def cut_embeddings(
         mask = torch.zeros_like(tokens, dtype=torch.bool)
         for part in rows:
             kept = _kept(dictionaries[side], cutoff)
-            mask[part] = positions_to_cut(tokens[part], kept, side == "target", cutoff)
+            mask[part] = positions_to_cut(tokens[part], kept, 1 + prefix if side == "target" else 0, cutoff)
         return mask
 
     def side_of(module: nn.Module) -> str:

@@ -130,7 +130,9 @@ class RDropTokenCriterion(RDropCriterion):
             if number in self.cutoff.passes:
                 parts.append(slice(start, start + rows[number]))
             start += rows[number]
-        return cut_embeddings(model, self.cutoff, self.dictionaries, parts) if parts else nullcontext()
+        if not parts:
+            return nullcontext()
+        return cut_embeddings(model, self.cutoff, self.dictionaries, parts, self.ignore_prefix_size)
 
     def passes_differ(self, model: Any) -> bool:
         """Return whether a cut or anything else that is known makes the passes differ."""

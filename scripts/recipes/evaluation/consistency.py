@@ -69,7 +69,7 @@ def measure(model: Any, samples: Iterable[dict[str, Any]], padding: int, passes:
         def lprobs(sample: dict[str, Any] = sample, wanted: Any = wanted) -> Any:
             """Return the log-probabilities of one forward at the target tokens, [N, V]."""
             net_output = model(**sample["net_input"])
-            return model.get_normalized_probs(net_output, log_probs=True, sample=sample)[wanted].float()
+            return model.get_normalized_probs(net_output, log_probs=True)[wanted].float()
 
         model.eval()
         free = lprobs()

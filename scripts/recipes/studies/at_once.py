@@ -47,7 +47,10 @@ def is_scored(run: RunFolder) -> bool:
     """Return whether the test sets have been scored with the checkpoint that is the best one now."""
     if not any(run.evaluation("best").glob("*.json")):
         return False
-    found = {scored.get("checkpoint_sha256") for scored in read_scores(run, "best").values()}
+    try:
+        found = {scored.get("checkpoint_sha256") for scored in read_scores(run, "best").values()}
+    except SystemExit:  # they cannot be read
+        return False
     return run.best.exists() and found == {sha256(run.best)}
 
 

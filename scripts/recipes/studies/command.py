@@ -85,7 +85,7 @@ def report(
     study: Study, args: argparse.Namespace, done: list[Training], failed: dict[Training, str], out: Path
 ) -> None:
     """Write table.md, study.json and figure.png of the finished runs to a folder, and print the tables."""
-    results = read_results(done)
+    results = read_results(done, failed)
     compared = compare(study, results)
     command = " ".join([str(args.config), *args.overrides])
     text = f"# {study.title}\n\nThe study `{study.name}` of `{command}`.\n\n{table_of_scores(study, compared)}"

@@ -39,12 +39,6 @@ class Result:
         """The key in the curve of the score on validation."""
         return next(key for key in OF_VALIDATION if key in self.best)
 
-    def minutes_to(self, score: float) -> float | None:
-        """Return after how many minutes of training the score on validation was reached, None if it was not."""
-        reached = (point["seconds"] for point in self.curve if not worse(point[self.measure], score, self.measure))
-        seconds = next(reached, None)
-        return None if seconds is None else seconds / 60
-
     def best_within(self, seconds: float) -> float | None:
         """Return the best score on validation in that time, None if there was no validation."""
         found = [point[self.measure] for point in self.curve if point["seconds"] <= seconds]
@@ -66,14 +60,24 @@ def best_of(scores: Iterable[float], name: str) -> float:
     return max(scores) if higher_is_better(name) else min(scores)
 
 
-def read_results(trainings: Iterable[Training]) -> list[Result]:
-    """Return what finished and scored runs reached. Runs that others start from come before these."""
+def read_results(trainings: Iterable[Training], failed: dict[Training, str]) -> list[Result]:
+    """Return what finished and scored runs reached. Runs that others start from come before these.
+
+    A run of which something cannot be read is left out; what is wrong with it is added to `failed`.
+    """
     found: dict[Any, Result] = {}
     for training in sorted(trainings, key=lambda training: bool(training.start)):
-        run = read_run(training.run, "best")
+        if training.start and training.start.path not in found:
+            failed[training] = f"it starts from {training.start}, which has no scores"
+            continue
+        try:
+            run = read_run(training.run, "best")
+        except SystemExit as problem:
+            failed[training] = str(problem)
+            continue
         curve, best = run["curve"], run["best"]
-        if training.start:  # the time to the model from which it started is part of its own
-            before = found[training.start.path].best
+        if training.start:  # the time of the run from whose model it started is part of its own
+            before = found[training.start.path].curve[-1]
             curve, best = (
                 [{**point, **{key: point[key] + before[key] for key in ("seconds", "update")}} for point in points]
                 for points in (curve, [best])
@@ -155,7 +159,7 @@ def note_on_tests(study: Study, compared: dict[str, dict[str, dict[str, Any]]]) 
         "permutation": "permutation: exact two-sided permutation test of the difference of the means over the seeds.",
         "Welch": "Welch: two-sided t-test of Welch over the seeds. It takes the scores of seeds to be normal, and "
         "stands where no permutation of so few runs gives p < 0.05.",
-        "": "One run has no p-value.",
+        "": "Where one side has fewer than two runs, there is no p-value.",
     }
     lines = [told[test] for test in tests]
     lines.append(f"An entry is called different where p < {LEVEL}; the p-values are not corrected for their number.")
@@ -182,19 +186,32 @@ def ahead_from(results: list[Result], base: list[Result]) -> float | None:
     return ahead
 
 
+def minutes_to(results: list[Result], score: float) -> float | None:
+    """Return after how many minutes the best scores on validation up to then have a mean as good as `score`.
+
+    Return None if that is never so. A run that has stopped counts with its best score.
+    """
+    for seconds in sorted({point["seconds"] for result in results for point in result.curve}):
+        own = [found for result in results if (found := result.best_within(seconds)) is not None]
+        if len(own) == len(results) and not worse(mean(own), score, results[0].measure):
+            return seconds / 60
+    return None
+
+
 def table_of_times(study: Study, results: list[Result]) -> str:
     """Return a Markdown table of what each entry reached in which time.
 
-    The time of the baseline is the mean over its seeds of the training time of its whole runs.
+    The time of the baseline is the longest training time of its runs.
     """
     base = of_entry(results, study.baseline)
-    aims = [result.best[result.measure] for result in of_entry(results, study.reach)] if study.reach else []
+    to_reach = of_entry(results, study.reach) if study.reach else []
+    aims = [best_of((point[result.measure] for point in result.curve), result.measure) for result in to_reach]
     lines = [["entry", "n", "minutes", "updates", "best validation", "at minute"]]
     if base:
-        limit = mean(result.curve[-1]["seconds"] for result in base)
-        lines[0] += [f"best within {limit / 60:.1f} minutes", f"ahead of {study.baseline} from minute"]
+        limit = max(result.curve[-1]["seconds"] for result in base)
+        lines[0] += [f"best within {limit / 60:.1f} minutes", "p", f"ahead of {study.baseline} from minute"]
     if aims:
-        lines[0] += [f"minutes to {mean(aims):.2f}", "runs that reached it"]
+        lines[0] += [f"minutes to {mean(aims):.2f}"]
     for entry in study.entries:
         found = of_entry(results, entry)
         if not found:
@@ -208,18 +225,23 @@ def table_of_times(study: Study, results: list[Result]) -> str:
         row.append(f"{mean(result.best['seconds'] for result in found) / 60:.1f}")
         if base:
             within = [score for result in found if (score := result.best_within(limit)) is not None]
-            minute = ahead_from(found, base)
-            row += [spread(within), "-" if minute is None else f"{minute:.1f}"]
+            of_base = [score for result in base if (score := result.best_within(limit)) is not None]
+            p, test = p_value(of_base, within) if entry != study.baseline else (math.nan, "")
+            row += [spread(within), "" if math.isnan(p) else f"{p:.4f} ({test})", in_minutes(ahead_from(found, base))]
         if aims:
-            reached = [minutes for result in found if (minutes := result.minutes_to(mean(aims))) is not None]
-            row += [spread(reached, 1), f"{len(reached)} of {len(found)}"]
+            row.append(in_minutes(minutes_to(found, mean(aims))))
         lines.append(row)
     return markdown_table(lines)
 
 
-def spread(values: list[float], decimals: int = 2) -> str:
+def in_minutes(minutes: float | None) -> str:
+    """Return a time as a text, "-" for none."""
+    return "-" if minutes is None else f"{minutes:.1f}"
+
+
+def spread(values: list[float]) -> str:
     """Return a text with mean and standard deviation, with the value if there is one, or "-"."""
     if not values:
         return "-"
-    text = f"{mean(values):.{decimals}f}"
-    return f"{text} ± {stdev(values):.{decimals}f}" if len(values) > 1 else text
+    text = f"{mean(values):.2f}"
+    return f"{text} ± {stdev(values):.2f}" if len(values) > 1 else text

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from recipes.cli import ROOT
+from recipes.files import sha256
 from recipes.quiet import quiet
 from recipes.studies.study import Entry, Study, scaled
 from recipes.training import launch
@@ -76,8 +77,9 @@ def overrides_of(entry: Entry, config: Path, given: Sequence[str]) -> list[str]:
         size = size_key(cfg)
         if size is None:
             sys.exit(f"{entry.name} takes another batch, and {config} sets no dataset.max_tokens or dataset.batch_size")
-        found[size] = scaled(entry.batch, size, cfg, entry.name, config)
-        # Without this, train.sh would keep the batch, because a smaller max_tokens alone means a GPU with less memory.
+        # With a smaller size alone, which is that of a smaller GPU, train.sh keeps the batch of the config.
+        keeps = not any(override.startswith(f"{UPDATE_FREQ}=") for override in own)
+        found[size] = scaled(entry.batch, size, read(config) if keeps else cfg, entry.name, config)
         found[UPDATE_FREQ] = setting(cfg, UPDATE_FREQ, [1])
     found |= entry.set
     kept = [override for override in own if override.partition("=")[0] not in found]
@@ -122,6 +124,9 @@ def check_folder(training: Training) -> None:
         refuse_other_run(recipe, run)
         if training.start and run.saved():
             check_same(run, training.start.path.resolve())
+            checksum = run.started_from.read_text(encoding="utf-8").partition(" ")[0]
+            if training.start.best.exists() and sha256(training.start.best) != checksum:
+                sys.exit(f"{run} was started from an earlier checkpoint of {training.start}: use another --out")
     except SystemExit as problem:
         sys.exit(str(problem).replace("use another --out", "use another --runs"))
     if run.finished.exists() and training.is_finished():

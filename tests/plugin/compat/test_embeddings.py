@@ -76,6 +76,18 @@ def test_unk_takes_the_place_of_words_alone(task, unit):
         assert torch.equal(after[before <= unk], before[before <= unk])
 
 
+def test_the_prefix_of_the_target_is_never_cut(task):
+    model, sample = build_model(task, dropout=0.0), make_sample(task, ((6, 6), (5, 5), (6, 6)))
+    tokens = sample["net_input"]["prev_output_tokens"]
+    torch.manual_seed(1)
+    seen = []
+    with cut_embeddings(model, cut_of("target", "zero", 0.999), dictionaries_of(task), [slice(0, 3)], prefix=2):
+        model.decoder.embed_tokens.register_forward_hook(lambda module, args, output: seen.append(output.detach()))
+        model.train()(**sample["net_input"])
+    assert tokens[:, 1:3].gt(task.target_dictionary.unk()).all()
+    assert seen[0][:, :3].any(-1).all() and not seen[0][0, 3:].any()
+
+
 def test_features_are_the_same_at_all_positions(task):
     model, sample = build_model(task, dropout=0.0), make_sample(task, ((6, 6), (5, 4), (3, 5)))
     cutoff = cut_of(unit="feature", probability=0.25)

@@ -10,6 +10,7 @@ import torch
 import yaml
 from recipes.evaluation import consistency, curves
 from support import command_line
+from support.helpers import build_model, build_task, make_sample
 from support.in_process import call, refused
 from support.learned_run import train_run
 
@@ -32,7 +33,7 @@ class Model(torch.nn.Module):
     def get_targets(self, sample, net_output):
         return sample["target"]
 
-    def get_normalized_probs(self, net_output, log_probs, sample):
+    def get_normalized_probs(self, net_output, log_probs, sample=None):
         return net_output[0].log_softmax(-1)
 
 
@@ -89,6 +90,17 @@ def test_without_dropout_there_is_no_divergence_and_no_gap(model):
     found = consistency.measure(model, SAMPLES, PAD, 3)
     assert found["one pass"] == pytest.approx(found["without dropout"])
     assert [found[key] for key in ("divergence", "gap", "average to without")] == pytest.approx([0] * 3, abs=1e-6)
+
+
+def test_a_language_model_with_adaptive_softmax():
+    task = build_task("rdrop_language_modeling")
+    model = build_model(task, "transformer_lm_big", dropout=0.1, adaptive_softmax_cutoff="6")
+    sample = make_sample(task)
+    found = consistency.measure(model, [sample], PAD, 2)
+    loss = -model.eval().get_normalized_probs(model(**sample["net_input"]), log_probs=True)
+    target = sample["target"]
+    nll = loss[target != PAD].gather(-1, target[target != PAD].unsqueeze(-1)).mean().item() / math.log(2)
+    assert found["without dropout"] == pytest.approx(nll, rel=1e-5) and found["divergence"] > 0
 
 
 def test_a_text_without_targets_is_refused(model):

@@ -41,7 +41,7 @@ SCORES = {
 def drawn(text, folder, log=None):
     """Return the figure of a study, and the study with its results."""
     study = made_up(folder, text)
-    results = outcome.read_results(trained(study, folder, SCORES[text], log))
+    results = outcome.read_results(trained(study, folder, SCORES[text], log), {})
     figure = Figure()
     figures.KINDS[study.figure.kind](figure, study, results)
     return figure, study, results
@@ -114,8 +114,8 @@ def test_curves_are_means_over_the_seeds_by_update_and_by_minutes(tmp_path):
     assert solid.get_ydata().tolist() == [4, 3] and dashed.get_ydata().tolist() == [4.5, 3.5]
     assert loss_by_time.lines[1].get_xydata().tolist() == [[0.5, 4.5], [1, 3.5]]
     (tmp_path / "baseline/seed2/train.log").write_text(LOG)
-    results = outcome.read_results(trained(study, tmp_path / "again", {"baseline": [1.0], "rdrop": [2.0]}))
-    both = results[:1] + outcome.read_results(trained(study, tmp_path / "more", {"baseline": [1.0]}, log))
+    results = outcome.read_results(trained(study, tmp_path / "again", {"baseline": [1.0], "rdrop": [2.0]}), {})
+    both = results[:1] + outcome.read_results(trained(study, tmp_path / "more", {"baseline": [1.0]}, log), {})
     figure = Figure()
     figures.draw_curves(figure, study, both)
     assert figure.axes[2].lines[0].get_ydata().tolist() == [9, 8.5]  # LOG has 9 and 7

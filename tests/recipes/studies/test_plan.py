@@ -1,9 +1,11 @@
 """The runs of a study, and what is refused before the first one trains."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from recipes.files import sha256
 from recipes.studies import plan as plans
 from recipes.training import new_run
 from recipes.training.checkpoints import note_finished
@@ -111,10 +113,15 @@ def test_a_finished_run_of_another_config_or_with_other_limits_is_refused(config
 
 
 def test_a_run_that_started_from_something_else_is_refused(config, checkpoint):
-    run = planned(config)[2]
+    baseline, _, run = planned(config)[:3]
     save(run, checkpoint, updates=5)
     run.run.started_from.write_text(f"{'0' * 64}  {config.parent}/other/checkpoints/checkpoint_best.pt\n")
     assert refused(config).endswith("runs/baseline/seed7; use another --runs")
     start = os.path.realpath(run.start.path)
+    save(baseline, checkpoint, updates=5)
+    best = run.start.best
+    shutil.copyfile(run.start.checkpoints / "checkpoint_last.pt", best)
     run.run.started_from.write_text(f"{'0' * 64}  {start}/checkpoints/checkpoint_best.pt\n")
+    assert "was started from an earlier checkpoint of" in refused(config)
+    run.run.started_from.write_text(f"{sha256(best)}  {start}/checkpoints/checkpoint_best.pt\n")
     assert len(planned(config)) == 6

@@ -109,6 +109,11 @@ def test_a_batch_is_changed_with_the_update_freq_of_the_config(tmp_path):
     config.write_text("dataset: {batch_size: 8}\noptimization: {update_freq: [4]}\n")
     found = overrides_of(studies.Entry("e", batch=2), config, [])
     assert found == ["dataset.batch_size=16", "optimization.update_freq=[4]"]
+    # train.sh takes a size alone as that of a smaller GPU, and keeps the batch of the config
+    assert overrides_of(studies.Entry("e", batch=2), config, ["dataset.batch_size=4"]) == found
+    both = ["dataset.batch_size=4", "optimization.update_freq=[2]"]
+    found = overrides_of(studies.Entry("e", batch=2), config, both)
+    assert found == ["dataset.batch_size=8", "optimization.update_freq=[2]"]
 
 
 REFUSED = {
