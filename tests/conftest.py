@@ -1,16 +1,16 @@
-"""For all tests: one thread, the same hypothesis examples on every run, a web server."""
+"""For all tests: one thread a process, the same hypothesis examples on every run, a web server."""
 
 import functools
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
-import torch
 
-torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch reads it at its import, which processes that run no test do not need
 hypothesis.settings.register_profile("rdrop", derandomize=True, deadline=None, database=None, max_examples=50)
 hypothesis.settings.load_profile("rdrop")
 
