@@ -15,6 +15,17 @@ hypothesis.settings.register_profile("rdrop", derandomize=True, deadline=None, d
 hypothesis.settings.load_profile("rdrop")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _seed_at_once() -> Iterator[None]:
+    """Seed the CPU alone where there is no GPU: for one, torch.manual_seed writes down the call stack each time."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not torch.cuda.is_available():
+            patch.setattr(torch, "manual_seed", torch.default_generator.manual_seed)
+        yield
+
+
 class Silent(http.server.SimpleHTTPRequestHandler):
     """Serves files without a word on stderr."""
 

@@ -31,7 +31,7 @@ def compose(config_name: str, overrides: list[str], strict: bool) -> DictConfig:
         if groups:
             functools.reduce(lambda inner, group: inner.setdefault(group, {}), groups, values)[name] = _parse(value)
         else:  # the configuration of a task, criterion, optimizer, ...
-            cfg[name] = copy.deepcopy(ConfigStore.instance().load(f"{name}/{value}.yaml").node)
+            cfg[name] = ConfigStore.instance().load(f"{name}/{value}.yaml").node  # a copy
     cfg.merge_with(values)
     return cfg
 
