@@ -55,7 +55,7 @@ def test_what_is_named_in_a_text_exists(document: Path) -> None:
 
 def test_scores_are_those_in_results() -> None:
     """Check that each mean ± standard deviation in README, docs and configs is in a file of results/."""
-    measured = " ".join(file.read_text() for file in ROOT.glob("results/*/*.md"))
+    measured = " ".join(file.read_text() for file in ROOT.glob("results/**/*.md"))
     for document in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *CONFIGS]:
         for mean, std in re.findall(r"([\d.]+) (?:±|\+-) ([\d.]+\d)", document.read_text(encoding="utf-8")):
             assert f"{mean} ± {std}" in measured, f"{document}: {mean} ± {std}"

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "data": {"", "text"},
     "training": {""},
     "evaluation": {"", "text", "data", "training"},
+    "studies": {"", "text", "data", "training", "evaluation"},
 }
 COMMANDS = {"demo"}  # modules of recipes/ that are commands of their own: they may import all
 MODULES = sorted(RECIPES.rglob("*.py"))

@@ -39,7 +39,8 @@ PRELOADED = {PROGRAMS: [f"fairseq_cli.{name}" for name in "train hydra_train pre
 PRELOADED[PROGRAMS] += ["fairseq_cli.eval_lm", "torch._dynamo", "sacremoses"]
 # What each process would import itself: a module that imports pytest, and the recipes that tests start.
 PRELOADED[ALL] = ["support.quick_config", "rdrop_fairseq"]
-PRELOADED[ALL] += ["support.command_line", "support.forked_training", "recipes.evaluation.translation"]
+PRELOADED[ALL] += ["support.command_line", "support.forked_training", "support.forked_study"]
+PRELOADED[ALL] += ["recipes.evaluation.translation"]
 NUMBER = struct.Struct("q")
 
 # The clients

@@ -3,13 +3,14 @@
 import json
 import math
 import re
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from recipes.figure import draw_figure
 
 LOGGED = re.compile(r"\[(valid|train_inner|train)\]\[INFO\] - (\{.*\})$")
 SAVED = re.compile(r" - Saved checkpoint .* @ (\d+) updates, score ([-+.\w]+)\) \(writing took ")
@@ -92,26 +93,20 @@ def plot(runs: list[dict[str, Any]], path: Path) -> None:
 
     If matplotlib is not installed, print a line, and remove an earlier figure.
     """
-    path.unlink(missing_ok=True)
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
-        print(f"matplotlib is not installed: no {path.name}", file=sys.stderr)
-        return
     loss = ("loss", "validation loss (bits)")
     score = ("bleu", "validation BLEU") if "bleu" in runs[0]["curve"][0] else ("ppl", "validation perplexity")
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    axes = figure.subplots(2, 2)
     colors = dict(zip(dict.fromkeys(run["name"] for run in runs), COLORS * len(runs), strict=False))
     over = (("update", "update", 1), ("seconds", "training time (minutes)", 60))
-    for axis, ((y, label), (x, unit, scale)) in zip(axes.flat, product((loss, score), over), strict=True):
-        for number, run in enumerate(runs):
-            named = run["name"] not in [other["name"] for other in runs[:number]]
-            points = [(point[x] / scale, point[y]) for point in run["curve"]]
-            axis.plot(*zip(*points, strict=True), color=colors[run["name"]], label=run["name"] if named else None)
-        axis.set(xlabel=unit, ylabel=label)
-        axis.grid(alpha=0.3)
-    with rc_context({"text.parse_math": False}):  # a $ in the name of a run is a $
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots(2, 2)
+        for axis, ((y, label), (x, unit, scale)) in zip(axes.flat, product((loss, score), over), strict=True):
+            for number, run in enumerate(runs):
+                named = run["name"] not in [other["name"] for other in runs[:number]]
+                points = [(point[x] / scale, point[y]) for point in run["curve"]]
+                axis.plot(*zip(*points, strict=True), color=colors[run["name"]], label=run["name"] if named else None)
+            axis.set(xlabel=unit, ylabel=label)
+            axis.grid(alpha=0.3)
         axes[0][0].legend()
-    figure.savefig(path, dpi=120)
+
+    draw_figure(path, (10, 7), draw)

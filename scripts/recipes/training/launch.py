@@ -56,7 +56,8 @@ def parse() -> argparse.Namespace:
     if not args.config:
         sys.exit("no config given (see --help)")
     if not args.config.is_file():
-        known = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("configs/*/*.yaml"))
+        paths = (path.relative_to(ROOT) for path in ROOT.glob("configs/*/*.yaml"))
+        known = sorted(str(path) for path in paths if path.parts[1] != "studies")  # those are for study.sh
         sys.exit(f"there is no config {args.config}; there are: {' '.join(known)}")
     return args
 

@@ -115,17 +115,25 @@ def check_dictionaries(source: RunFolder, cfg: DictConfig, given: Path) -> None:
         sys.exit(f"--from {given}: it was trained with other dictionaries than {data} has")
 
 
+def whole_config(cfg: DictConfig) -> DictConfig:
+    """Return the sections of a config of fairseq-hydra-train with fairseq's defaults. Raise what fairseq raises."""
+    from fairseq.dataclass.configs import FairseqConfig
+    from fairseq.dataclass.initialize import add_defaults
+
+    whole = OmegaConf.merge(OmegaConf.structured(FairseqConfig), cfg)
+    assert isinstance(whole, DictConfig)
+    add_defaults(whole)
+    return whole
+
+
 def new_model(cfg: DictConfig) -> Any:
     """Return the model that fairseq builds for a config of fairseq-hydra-train."""
     from fairseq import tasks
-    from fairseq.dataclass.configs import FairseqConfig
-    from fairseq.dataclass.initialize import add_defaults
 
     sections: Any = OmegaConf.to_container(cfg, resolve=True)
     sections["task"]["data"] = str(ROOT / sections["task"]["data"])
     parts = {name: sections[name] for name in ("common", "task", "model") if name in sections}
-    whole = OmegaConf.merge(OmegaConf.structured(FairseqConfig), parts)
-    add_defaults(whole)
+    whole = whole_config(OmegaConf.create(parts))
     return tasks.setup_task(whole.task).build_model(whole.model)
 
 

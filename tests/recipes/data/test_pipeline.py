@@ -82,7 +82,7 @@ def test_later_steps_are_stale_when_one_is_made_again(tmp_path: Path, steps: Ste
 
 def test_what_a_killed_run_leaves_is_removed(tmp_path: Path, steps: Steps) -> None:
     """Temporary folders, and one folder of a step whose other folder had not got its name yet."""
-    for left in (".prepare.1.part/raw", ".prepare.22.part/tok", "tok"):
+    for left in (".prepare.a1b2c3d4.part/raw", ".prepare.e5_f6g78.part/tok", "tok"):
         (tmp_path / left).mkdir(parents=True)
     (tmp_path / LOCK).touch()
     made_with().write(tmp_path)

@@ -242,7 +242,7 @@ def test_a_stopped_run_goes_on(whole: tuple[Path, Path], tmp_path: Path) -> None
     out = tmp_path / "out"
     options = until(whole, out, "raw tok")
     (out / "raw").mkdir()  # it had its name, tok had not yet
-    (out / ".prepare.1.part").mkdir()
+    (out / ".prepare.a1b2c3d4.part").mkdir()
     assert prepared(IWSLT14, *options).count("done before") == 2
     for folder in ("raw", "tok", "bpe"):
         assert content(out / folder) == content(whole[1] / folder)

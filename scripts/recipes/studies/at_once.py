@@ -1,0 +1,206 @@
+"""Train and evaluate the runs of a study, as many at once as the hardware holds, by the scripts that a user types."""
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+
+from recipes import children
+from recipes.cli import ROOT
+from recipes.data.options import cores
+from recipes.evaluation.score import read_scores
+from recipes.files import sha256
+from recipes.studies.plan import Training
+from recipes.training.run_folder import EVALUATE, RunFolder
+from recipes.training.settings import setting
+
+INTERVAL = 60  # seconds between two lines of progress
+PATIENCE = 15  # seconds that a process which is told to end has until it is killed
+TRAINING = 0.9  # of the time of a run; the rest is for its evaluation
+TAIL = 16384  # bytes at the end of a log, in which its last update stands
+# What a script runs: its module in recipes, and what that needs.
+MODULES = {
+    "scripts/train.sh": ("training.launch", "fairseq"),
+    "scripts/evaluate_translation.sh": ("evaluation.translation", "fairseq", "sacremoses", "sacrebleu"),
+    "scripts/evaluate_lm.sh": ("evaluation.language_model", "fairseq"),
+}
+
+
+def slots_of(jobs: int | None, cpu: bool) -> list[str | None]:
+    """Return for each run that may be at work at once the GPU that it uses, None for the CPU.
+
+    Without `jobs` there is a run for each GPU that this machine shows, or for each core if it shows none.
+    """
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = 0 if cpu else torch.cuda.device_count()
+    gpus = (shown.split(",") if shown else [str(number) for number in range(found)])[:found]
+    return [gpus[number % len(gpus)] if gpus else None for number in range(jobs or len(gpus) or cores())]
+
+
+def is_scored(run: RunFolder) -> bool:
+    """Return whether the test sets have been scored with the checkpoint that is the best one now."""
+    if not any(run.evaluation("best").glob("*.json")):
+        return False
+    found = {scored.get("checkpoint_sha256") for scored in read_scores(run, "best").values()}
+    return run.best.exists() and found == {sha256(run.best)}
+
+
+class Work:
+    """A run at work: its training, and then its evaluation, in a process that ends with this one."""
+
+    def __init__(self, training: Training, slot: str | None, threads: str) -> None:
+        self.training, self.slot = training, slot
+        self.env = {**os.environ, "OMP_NUM_THREADS": threads}
+        if slot is not None:
+            self.env["CUDA_VISIBLE_DEVICES"] = slot
+        self.stages: list[list[str]] = []
+        if not training.is_finished():
+            self.stages.append(["scripts/train.sh", *training.arguments()])
+        self.stages.append([EVALUATE[training.run_kind], str(training.run)])
+        self.process: subprocess.Popen[bytes] | None = None
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (it is open as long as this object is used)
+
+    def __str__(self) -> str:
+        update = last_update(self.training.run.log)
+        return f"{self.training} ({f'update {update}' if self.stages else 'being scored'})"
+
+    def has_ended(self) -> bool:
+        """Start the next stage if the last one has ended well. Return whether none is left, or one has failed."""
+        status = self.process.poll() if self.process else 0
+        if status is None:
+            return False
+        if status or not self.stages:
+            return True
+        script, *arguments = self.stages.pop(0)
+        command, *packages = MODULES[script]
+        words = [str(ROOT / script), command, *packages, "--", *arguments]
+        self.errors.seek(0)
+        self.errors.truncate()
+        self.process = subprocess.Popen(
+            children.command("recipes.start", *words),
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # a training writes train.log, an evaluation its files
+            stderr=self.errors,
+        )
+        return False
+
+    def problem(self) -> str:
+        """Return why the run has failed, as its script says it, and where the log is. Empty if it has not failed."""
+        if not self.process or not self.process.returncode:
+            return ""
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").split("\n")
+        reason = next((line for line in reversed(lines) if line), f"it ended with status {self.process.returncode}")
+        log = self.training.run.log
+        return reason if str(log) in reason or not log.exists() else f"{reason}; the log is {log}"
+
+    def end(self) -> None:
+        """End the process if it still runs."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def run_all(
+    trainings: Sequence[Training], slots: Sequence[str | None], tell: Callable[[str], None]
+) -> dict[Training, str]:
+    """Run all trainings and their evaluations. Return why those failed that did; the others go on.
+
+    Args:
+        slots: as many runs are at work at once, and where; see `slots_of`.
+        tell: is called with each line of progress.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // len(slots))))
+    done = [training for training in trainings if training.is_finished() and is_scored(training.run)]
+    waiting, works, free = [each for each in trainings if each not in done], list[Work](), list(slots)
+    failed: dict[Training, str] = {}
+    clock = Clock(trainings, done)
+    if waiting:
+        tell(clock.state(done, failed))
+    told = time.monotonic()
+    try:
+        while waiting or works:
+            for training in [each for each in waiting if starts_from(each, failed)]:
+                waiting.remove(training)
+                failed[training] = f"it starts from {training.start}, which failed"
+            ready = [each for each in waiting if not each.start or starts_from(each, done)]
+            for training in ready[: len(free)]:
+                waiting.remove(training)
+                works.append(Work(training, free.pop(0), threads))
+            for work in [work for work in works if work.has_ended()]:
+                works.remove(work)
+                free.append(work.slot)
+                if problem := work.problem():
+                    failed[work.training] = problem
+                else:
+                    done.append(work.training)
+                outcome = f"failed: {problem}" if problem else "is done"
+                tell(f"{work.training} {outcome}. {clock.state(done, failed)}")
+                work.errors.close()
+            if time.monotonic() > told + INTERVAL:
+                told = time.monotonic()
+                tell(f"{clock.state(done, failed)} At work: {', '.join(map(str, works))}")
+            time.sleep(0.1)
+    finally:
+        for work in works:
+            work.end()
+    return failed
+
+
+def starts_from(training: Training, others: Iterable[Training]) -> bool:
+    """Return whether a run starts from the model of one of the others."""
+    return training.start is not None and training.start.path in [other.run.path for other in others]
+
+
+class Clock:
+    """How much of a study is done, and how long the rest takes if it goes on as fast."""
+
+    def __init__(self, trainings: Sequence[Training], done: Sequence[Training]) -> None:
+        self.trainings = trainings
+        self.begin = time.monotonic()
+        self.before = self.share(done)
+
+    def share(self, done: Sequence[Training]) -> float:
+        """Return how many runs have been trained and scored, each counted by the part of it that is done."""
+        return sum(1 if training in done else TRAINING * trained(training) for training in self.trainings)
+
+    def state(self, done: Sequence[Training], failed: dict[Training, str]) -> str:
+        """Say how many runs are done, have failed and are left, and the estimate."""
+        left = [training for training in self.trainings if training not in done and training not in failed]
+        text = f"{len(done)} of {len(self.trainings)} runs done, {len(left)} left"
+        text += f", {len(failed)} failed" if failed else ""
+        missing = sum(1 - TRAINING * trained(training) for training in left)
+        gained = self.share(done) - self.before
+        if left and gained > 0:
+            seconds = (time.monotonic() - self.begin) * missing / gained
+            text += f", about {timedelta(seconds=round(seconds))} to go"
+        return f"{text}."
+
+
+def trained(training: Training) -> float:
+    """Return how much of a run has been trained, from 0 to 1; by its updates, if they are limited."""
+    if training.run.finished.exists():
+        return 1
+    most = setting(training.recipe, "optimization.max_update")
+    return min(1, last_update(training.run.log) / most) if isinstance(most, int) and most > 0 else 0
+
+
+def last_update(log: Path) -> int:
+    """Return the last update that a log names, 0 if there is none."""
+    if not log.exists():
+        return 0
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL))
+        found = re.findall(rb'num_updates": "(\d+)"', file.read())
+    return int(found[-1]) if found else 0

@@ -1,0 +1,124 @@
+"""Run a study, and write its table and its figure: the command scripts/study.sh."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from recipes import cli
+from recipes.cli import ROOT
+from recipes.files import write_whole
+from recipes.studies import at_once
+from recipes.studies.figures import draw
+from recipes.studies.outcome import compare, note_on_tests, read_results, table_of_scores, table_of_times
+from recipes.studies.plan import Training, plan
+from recipes.studies.study import Study, find_study
+from recipes.training.launch import a_path
+from recipes.training.settings import setting
+
+
+def seeds(text: str) -> list[int]:
+    """Return the seeds that a text like 1,2,3 says."""
+    return cli.list_of(cli.natural)(text)
+
+
+def seeds_of(text: str) -> tuple[str, list[int]]:
+    """Return the entry and its seeds that a text like baseline=1,2,3 says."""
+    name, sign, numbers = text.partition("=")
+    if not (name and sign):
+        raise argparse.ArgumentTypeError(f"must be ENTRY=SEED,SEED,..., not '{text}'")
+    return name, seeds(numbers)
+
+
+def parse() -> argparse.Namespace:
+    """Return the arguments of study.sh."""
+    parser = cli.Parser()
+    parser.add_argument("study", metavar="NAME")
+    parser.add_argument("config", type=Path, metavar="CONFIG")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--seeds", type=seeds, default=[1, 2, 3])
+    parser.add_argument("--seeds-of", type=seeds_of, action="append", default=[], metavar="ENTRY=SEEDS")
+    parser.add_argument("--jobs", type=cli.positive)
+    parser.add_argument("--runs", type=a_path)
+    parser.add_argument("--out", type=a_path)
+    args = parser.parse_intermixed_args()
+    for word in args.overrides:
+        if "=" not in word:
+            parser.error(f"{word} is no key=value")
+    if not args.config.is_file():
+        sys.exit(f"there is no config {args.config}")
+    return args
+
+
+def near(path: Path) -> Path:
+    """Return a path under the repository as one from the working directory, if it is below that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def main() -> None:
+    """Run the command study.sh."""
+    args = parse()
+    study = find_study(args.study)
+    data = args.config.resolve().parent.name
+    out = args.out or near(ROOT / "results/studies" / data / study.name)
+    for name, _ in args.seeds_of:
+        if name not in study.entries:
+            sys.exit(f"--seeds-of {name}: the study has no such entry; it has {' '.join(study.entries)}")
+    chosen = dict.fromkeys(study.entries, args.seeds) | dict(args.seeds_of)
+    trainings = plan(study, args.config, chosen, args.overrides, args.runs or near(ROOT / "runs/studies" / data))
+    cpu = any(setting(training.recipe, "common.cpu") for training in trainings)
+    slots = at_once.slots_of(args.jobs, cpu)[: len(trainings)]
+    where = "on the CPU" if slots[0] is None else f"on GPU {', '.join(dict.fromkeys(map(str, slots)))}"
+    if slots[0] is None and any(setting(training.recipe, "common.fp16") for training in trainings):
+        sys.exit("common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true")
+    print(f"{study.title}: {len(trainings)} runs, {len(slots)} at once {where}", flush=True)
+    failed = at_once.run_all(trainings, slots, lambda line: print(line, flush=True))
+    report(study, args, [training for training in trainings if training not in failed], failed, out)
+    for training, problem in failed.items():
+        cli.warn(f"{training}: {problem}")
+    if failed:
+        sys.exit(f"{len(failed)} of {len(trainings)} runs failed; the same command tries them again")
+
+
+def report(
+    study: Study, args: argparse.Namespace, done: list[Training], failed: dict[Training, str], out: Path
+) -> None:
+    """Write table.md, study.json and figure.png of the finished runs to a folder, and print the tables."""
+    results = read_results(done)
+    compared = compare(study, results)
+    command = " ".join([str(args.config), *args.overrides])
+    text = f"# {study.title}\n\nThe study `{study.name}` of `{command}`.\n\n{table_of_scores(study, compared)}"
+    text += f"\n{note_on_tests(study, compared)}"
+    if failed:
+        text += f"- Failed, and so left out: {', '.join(map(str, failed))}.\n"
+    if study.equal_time or study.reach:
+        text += f"\n## Time\n\n{table_of_times(study, results)}"
+    out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {
+        "study": study.name,
+        "title": study.title,
+        "config": str(args.config),
+        "overrides": args.overrides,
+        "baseline": study.baseline,
+        "compared": compared,
+        "runs": [
+            {
+                "entry": result.training.entry.name,
+                "seed": result.training.seed,
+                "overrides": result.training.overrides,
+                "scores": result.scores,
+                "best": result.best,
+                "tests": result.tests,
+                "versions": result.versions,
+                "curve": result.curve,
+            }
+            for result in results
+        ],
+        "failed": {str(training): problem for training, problem in failed.items()},
+    }
+    write_whole(out / "table.md", text)
+    write_whole(out / "study.json", json.dumps(found, indent=1) + "\n")
+    sys.stdout.write(text)
+    drawn = draw(study, results, out / "figure.png")
+    print(f"\nThe tables{' and the figure' if drawn else ''} are in {out}", flush=True)

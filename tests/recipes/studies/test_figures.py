@@ -1,0 +1,121 @@
+"""The figures of studies: what is drawn where."""
+
+import json
+import sys
+
+import numpy
+import pytest
+from matplotlib.figure import Figure
+from recipes.studies import figures, outcome
+from support.made_up_log import FRESH, LOG, valid
+from support.made_up_study import made_up, trained
+
+CURVES = "figure: {kind: curves}\nentries: {baseline: {config: baseline}, rdrop: {}, other: {}}"
+BARS = "score: test\nentries: {baseline: {config: baseline}, rdrop: {}, other: {}}"
+POINTS = """
+score: test
+figure: {kind: points, label: alpha, log: true}
+entries:
+  baseline: {config: baseline}
+  a10: {x: 10}
+  a1: {x: 1}
+  other: {x: 3}
+"""
+MAP = """
+score: test
+figure: {kind: heat map, label: dropout}
+entries:
+  baseline: {config: baseline}
+  one: {x: [0.1, 0.1]}
+  two: {x: [0.1, 0.3]}
+  three: {x: [0.3, 0.3]}
+"""
+SCORES = {
+    CURVES: {"baseline": [30.0, 32.0], "rdrop": [34.0]},
+    BARS: {"baseline": [30.0, 32.0], "rdrop": [34.0]},
+    POINTS: {"baseline": [30.0, 32.0], "a10": [34.0, 36.0], "a1": [33.0]},
+    MAP: {"baseline": [30.0], "one": [31.0], "two": [32.0], "three": [33.0, 34.0]},
+}
+
+
+def drawn(text, folder, log=None):
+    """Return the figure of a study, and the study with its results."""
+    study = made_up(folder, text)
+    results = outcome.read_results(trained(study, folder, SCORES[text], log))
+    figure = Figure()
+    figures.KINDS[study.figure.kind](figure, study, results)
+    return figure, study, results
+
+
+@pytest.mark.parametrize("text", SCORES, ids=["curves", "bars", "points", "heat map"])
+def test_each_figure_is_a_picture_and_nothing_is_printed(text, tmp_path, capsys):
+    _, study, results = drawn(text, tmp_path)
+    assert figures.draw(study, results, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG") and capsys.readouterr() == ("", "")
+
+
+def test_without_results_or_matplotlib_there_is_a_line_and_no_earlier_figure(tmp_path, capsys, monkeypatch):
+    _, study, results = drawn(POINTS, tmp_path)
+    path = tmp_path / "figure.png"
+    for found, line in (
+        (outcome.of_entry(results, "baseline"), "no run has results for the figure: no figure.png\n"),
+        (results, "matplotlib is not installed: no figure.png\n"),
+    ):
+        path.write_text("earlier")
+        if found == results:
+            monkeypatch.setitem(sys.modules, "matplotlib", None)
+        assert not figures.draw(study, found, path)
+        assert not path.exists() and capsys.readouterr().err == line
+
+
+def test_points_stand_at_their_x_with_the_baseline_as_a_line(tmp_path):
+    axis = drawn(POINTS, tmp_path)[0].axes[0]
+    points = axis.lines[0]
+    assert points.get_xdata().tolist() == [1, 10] and points.get_ydata().tolist() == [33, 35]
+    assert next(line.get_ydata() for line in axis.lines if line.get_label() == "baseline") == [31, 31]
+    assert (axis.get_xscale(), axis.get_xlabel(), axis.get_ylabel()) == ("log", "alpha", "made_up sacreBLEU")
+
+
+def test_bars_have_the_mean_and_each_run(tmp_path):
+    axis = drawn(BARS, tmp_path)[0].axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["baseline", "rdrop"]
+    runs = [points.get_offsets().tolist() for points in axis.collections if len(points.get_offsets()) > 0]
+    assert [[30, 0], [32, 0]] in runs and [[34, 1]] in runs
+
+
+def test_the_heat_map_has_the_mean_of_each_pair_in_its_place(tmp_path):
+    axis = drawn(MAP, tmp_path)[0].axes[0]
+    grid = axis.images[0].get_array()
+    assert numpy.ma.filled(grid, -1).tolist() == [[31, 32], [-1, 33.5]]  # row: pass 1, column: pass 2
+    assert {text.get_text(): text.get_position() for text in axis.texts} == {
+        "31.00": (0, 0),
+        "32.00": (1, 0),
+        "33.50": (1, 1),
+    }
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0.1", "0.3"]
+
+
+def with_nll(update: int, nll: float, train: float, bleu: float) -> str:
+    """The lines of a log about an update and its validation."""
+    numbers = {"num_updates": str(update), "nll_loss": str(train), "train_wall": "30"}
+    log = f"[train_inner][INFO] - {json.dumps(numbers)}\n"
+    return log + valid(update, 3, bleu).replace('"valid_loss"', f'"valid_nll_loss": "{nll}", "valid_loss"')
+
+
+def test_curves_are_means_over_the_seeds_by_update_and_by_minutes(tmp_path):
+    log = FRESH + with_nll(5, 4, 4.5, 9) + with_nll(10, 3, 3.5, 10)
+    figure, study, _ = drawn(CURVES, tmp_path, log)
+    loss, loss_by_time, bleu, bleu_by_time = figure.axes
+    assert [line.get_label() for line in bleu.lines] == ["baseline", "rdrop"]
+    assert [line.get_xydata().tolist() for line in bleu.lines] == [[[5, 9], [10, 10]]] * 2
+    assert bleu_by_time.lines[0].get_xydata().tolist() == [[0.5, 9], [1, 10]]
+    solid, dashed = loss.lines[:2]
+    assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
+    assert solid.get_ydata().tolist() == [4, 3] and dashed.get_ydata().tolist() == [4.5, 3.5]
+    assert loss_by_time.lines[1].get_xydata().tolist() == [[0.5, 4.5], [1, 3.5]]
+    (tmp_path / "baseline/seed2/train.log").write_text(LOG)
+    results = outcome.read_results(trained(study, tmp_path / "again", {"baseline": [1.0], "rdrop": [2.0]}))
+    both = results[:1] + outcome.read_results(trained(study, tmp_path / "more", {"baseline": [1.0]}, log))
+    figure = Figure()
+    figures.draw_curves(figure, study, both)
+    assert figure.axes[2].lines[0].get_ydata().tolist() == [9, 8.5]  # LOG has 9 and 7
