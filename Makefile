@@ -17,11 +17,10 @@ install:
 demo: install
 	PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/demo.sh
 
-# One thread a process: the tests run in several, and threads that outnumber the cores slow each other down. More processes
-# than cores: many tests wait for programs. In the order of the files: the longest are not last.
+# More processes than cores: many tests wait for programs. In the order of the files: the longest are not last.
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 test: install
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python -m pytest $(PYTEST_ARGS)
 
 lint: install
 	.venv/bin/ruff check .

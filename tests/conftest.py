@@ -1,18 +1,29 @@
-"""For all tests: one thread, the same hypothesis examples on every run, a web server."""
+"""For all tests: one thread a process, the same hypothesis examples on every run, a web server."""
 
 import functools
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
-import torch
 
-torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch reads it at its import, which processes that run no test do not need
 hypothesis.settings.register_profile("rdrop", derandomize=True, deadline=None, database=None, max_examples=50)
 hypothesis.settings.load_profile("rdrop")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _seed_at_once() -> Iterator[None]:
+    """Seed the CPU alone where there is no GPU: for one, torch.manual_seed writes down the call stack each time."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not torch.cuda.is_available():
+            patch.setattr(torch, "manual_seed", torch.default_generator.manual_seed)
+        yield
 
 
 class Silent(http.server.SimpleHTTPRequestHandler):

@@ -2,21 +2,18 @@
 
 import functools
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import reference
 import torch
 import torch.nn.functional as F
+from support.command_line import Result, start
 from support.examples import EXAMPLES, load_example
 from support.fixed_dropout import fix_dropout
 from support.places import ROOT
-from support.waiting import HANG
 from torch import Tensor, nn
 
 TRAINERS = ("trainer_classification", "trainer_language_model")
@@ -72,10 +69,11 @@ def test_plain_loop() -> None:
     example = load("plain_loop")
     torch.manual_seed(1)
     model = example.build_model()
+    passes = example.RDrop(model)
     images, target = example.stripes(6, seed=3)[:]
 
     torch.manual_seed(2)
-    loss, kl_loss = example.training_loss(example.RDrop(model), images, target, 2.0)
+    loss, kl_loss = example.training_loss(passes, images, target, 2.0)
     torch.manual_seed(2)
     logits = model(torch.cat([images, images]))
     torch.testing.assert_close(loss, expected_loss(logits, target, 2.0))
@@ -83,7 +81,7 @@ def test_plain_loop() -> None:
     assert kl_loss == pytest.approx(difference.item(), rel=1e-3)
 
     torch.manual_seed(2)
-    loss, kl_loss = example.training_loss(example.RDrop(model), images, target, 0.0)
+    loss, kl_loss = example.training_loss(passes, images, target, 0.0)
     torch.manual_seed(2)
     assert (loss, kl_loss) == (F.cross_entropy(model(images), target), 0.0)
     assert example.evaluate(model, example.stripes(6, seed=3)) == example.evaluate(model, example.stripes(6, seed=3))
@@ -137,19 +135,22 @@ def test_a_batch_in_parts_trains_as_the_whole(name: str, fixed: Callable[[str], 
         torch.testing.assert_close(parts[key], value, rtol=1e-3, atol=1e-4)
 
 
-def run(*command: Any) -> str:
-    """Run a program in the repository's environment and return its output."""
-    path = ":".join(str(ROOT / folder) for folder in ("", "tests"))
-    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANG)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def several_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """Run the example of several processes: in two and in one, for a folder with both ends, and by its command."""
+    folder = tmp_path_factory.mktemp("several_processes")
+    text = (ROOT / "examples/several_processes.py").read_text()
+    ((variable, words),) = re.findall(r"^    (\w+=1) torchrun (.* examples/.*)$", text, re.M)
+    env = dict([variable.split("=")])
+    process = start("support.processes_example", folder, *words.split(), cwd=ROOT, env=env)
+    return folder, process.result()
 
 
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    run(sys.executable, "-m", "support.processes_example", tmp_path)
+def test_two_processes_train_as_one(several_processes: tuple[Path, Result]) -> None:
+    folder, result = several_processes
+    assert result.status == 0, result.stderr
     (one, shown, count), (two, shown_by_two, count_of_two) = (
-        torch.load(tmp_path / f"{name}.pt") for name in ("one", "two")
+        torch.load(folder / f"{name}.pt") for name in ("one", "two")
     )
     assert (count, count_of_two) == (1, 2)
     assert shown_by_two == pytest.approx(shown, rel=1e-4)
@@ -158,11 +159,13 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-5)
 
 
-def test_the_command_of_several_processes() -> None:
-    text = (ROOT / "examples/several_processes.py").read_text()
-    ((options, script),) = re.findall(r"^    ACCELERATE_USE_CPU=1 torchrun (.*) (examples/.*)$", text, re.M)
-    out = run(sys.executable, "-m", "torch.distributed.run", *options.split(), ROOT / script)
-    assert "\n2 processes\n" in out
+def test_the_command_of_several_processes(several_processes: tuple[Path, Result]) -> None:
+    _, result = several_processes
+    assert result.status == 0, result.stderr
+    *_, count, head, without, with_rdrop, _ = result.stdout.splitlines()  # at the end a line of one process
+    assert (count, head.split()[0]) == ("2 processes", "alpha")
+    assert [float(line.split()[0]) for line in (without, with_rdrop)] == [0, 1]
+    assert float(with_rdrop.split()[-1]) > float(without.split()[-1]) == 0
 
 
 def test_examples_fit_on_a_page() -> None:

@@ -1,4 +1,4 @@
-"""train.sh as an entry point of command_line, also under torchrun, whose processes are forks here.
+"""train.sh as an entry point of command_line; torchrun, whose processes are forks here.
 
 The ranks are forks of the process of train.sh, which has imported fairseq already. To import fairseq takes much longer
 than to train on a toy. All else is as in train.sh: processes, output, signals.
@@ -7,6 +7,7 @@ than to train on a toy. All else is as in train.sh: processes, output, signals.
 import gc
 import importlib
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -88,17 +89,22 @@ class Rank(Fork):
 
 
 class Started(Fork):
-    """One of torchrun's processes, which runs train.sh."""
+    """One of torchrun's processes, which runs train.sh or a program in Python."""
 
     def __init__(self, args, env, stdout, stderr, start_new_session):
-        assert (args[0], stdout, stderr, start_new_session) == (str(SCRIPTS / "train.sh"), None, None, True)
+        assert (stdout, stderr, start_new_session) == (None, None, True)
         super().__init__(env, self.run, list(args))
 
     def run(self, argv):
-        """Run train.sh."""
+        """Run what the command line names."""
         os.setsid()
-        sys.argv = argv
-        cli_main()
+        if argv[0] == str(SCRIPTS / "train.sh"):
+            sys.argv = argv
+            cli_main()
+        else:
+            assert argv[:2] == [sys.executable, "-u"]
+            sys.argv = argv[2:]
+            runpy.run_path(argv[2], run_name="__main__")
 
 
 def end_after(function, *args):
@@ -129,6 +135,6 @@ def cli_main():
 
 
 def torchrun_main():
-    """Run torchrun with train.sh as its program."""
+    """Run torchrun with train.sh or a program in Python."""
     subprocess_handler.Popen = Started
     torchrun.main()

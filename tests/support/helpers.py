@@ -108,11 +108,12 @@ def build_model(task, arch="transformer", seed=1, **settings):
 
     With the name of a criterion in ``settings`` the task builds it, as in a training.
     """
+    layers = 2 if "encoder_layerdrop" in settings else 1  # LayerDrop leaves out whole layers
     sizes = {
         "transformer": dict.fromkeys(("encoder_ffn_embed_dim", "decoder_ffn_embed_dim"), 16)
         | dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
-        | {"encoder_layers": 2, "decoder_layers": 2, "max_source_positions": 64, "max_target_positions": 64},
-        "transformer_lm_big": {"decoder_ffn_embed_dim": 16, "decoder_attention_heads": 2, "decoder_layers": 2}
+        | {"encoder_layers": layers, "decoder_layers": layers, "max_source_positions": 64, "max_target_positions": 64},
+        "transformer_lm_big": {"decoder_ffn_embed_dim": 16, "decoder_attention_heads": 2, "decoder_layers": layers}
         | {"max_target_positions": 64},
         "lstm": {"encoder_hidden_size": 8, "decoder_hidden_size": 8, "decoder_out_embed_dim": 8, "criterion": ""},
         "lstm_lm": {"decoder_hidden_size": 8, "decoder_out_embed_dim": 8, "tokens_per_sample": 64},

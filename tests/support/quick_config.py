@@ -18,6 +18,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
+from support.configs import share_store
 
 hydras_compose = config.compose
 
@@ -31,7 +32,7 @@ def compose(config_name: str, overrides: list[str], strict: bool) -> DictConfig:
         if groups:
             functools.reduce(lambda inner, group: inner.setdefault(group, {}), groups, values)[name] = _parse(value)
         else:  # the configuration of a task, criterion, optimizer, ...
-            cfg[name] = copy.deepcopy(ConfigStore.instance().load(f"{name}/{value}.yaml").node)
+            cfg[name] = ConfigStore.instance().load(f"{name}/{value}.yaml").node  # a copy
     cfg.merge_with(values)
     return cfg
 
@@ -39,6 +40,7 @@ def compose(config_name: str, overrides: list[str], strict: bool) -> DictConfig:
 def install() -> None:
     """Let fairseq put its configurations together the quick way in this process."""
     config.compose = compose
+    share_store()
 
 
 with initialize_config_dir(str(Path(fairseq.__file__).parent / "config")):

@@ -14,8 +14,10 @@ from support.command_line import (
     ONE_CPU,
     RDROP,
     TINY,
+    TRAIN,
     USER_DIR,
     run,
+    run_as_program,
     run_program,
     train_argv,
 )
@@ -33,7 +35,8 @@ def documented_command(program: str, data: Path) -> list[str]:
 def test_the_documented_commands(data, tmp_path):
     program, *argv = documented_command("fairseq-train", data)
     tiny = [*ONE_CPU, *TINY, "--max-update", "1", "--log-format", "json", "--log-interval", "1", "--save-dir", tmp_path]
-    trained = run_program([BIN / program, *argv, *tiny], cwd=ROOT)
+    assert program == "fairseq-train" and (BIN / program).is_file()
+    trained = run_as_program(TRAIN, *argv, *tiny, cwd=ROOT)
     assert trained.status == 0, trained.stderr
     assert trained.updates[0]["rdrop_alpha"] == 5
 
