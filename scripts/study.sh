@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Run a study: train and score all its entries with several seeds, and write a table and a figure.
 #
-# Usage: scripts/study.sh NAME CONFIG [--seeds N,...] [--seeds-of ENTRY=N,...] [--jobs N] [--runs DIR] [--out DIR]
-#                         [key=value ...]
+# Usage: scripts/study.sh NAME CONFIG [--entries ENTRY,...] [--seeds N,...] [--seeds-of ENTRY=N,...] [--jobs N]
+#                         [--runs DIR] [--out DIR] [key=value ...]
 #
 #   NAME                   a study of configs/studies, e.g. alpha, or a file of your own like them, as PATH.yaml
 #   CONFIG                 the config with R-Drop that the study changes, e.g. configs/multi30k_deen/rdrop.yaml. The
 #                          baseline is baseline.yaml beside it
+#   --entries ENTRY,...    only these entries, the baseline, and those whose models they start from
 #   --seeds N,...          the seeds of each entry (default: 1,2,3)
 #   --seeds-of ENTRY=N,... other seeds of one entry; may be given several times
 #   --jobs N               how many runs are at work at once (default: one for each GPU, or for each core if there is no

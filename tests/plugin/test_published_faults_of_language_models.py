@@ -7,6 +7,7 @@ import torch
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 from omegaconf import OmegaConf
+from support.configs import CONFIGS
 from support.helpers import (
     ADAPTIVE,
     assert_same_tree,
@@ -17,7 +18,6 @@ from support.helpers import (
     reduced,
     train,
 )
-from support.places import ROOT
 
 LM = "transformer_lm_big"
 
@@ -92,9 +92,8 @@ def test_perplexity_of_a_language_model_is_that_of_one_pass(lm_task, name, model
 
 def test_every_config_names_a_task_and_a_criterion_that_exist():
     """Official language-modeling scripts: they name a task that does not exist."""
-    configs = sorted(ROOT.glob("configs/*/*.yaml"))
-    assert any("wikitext" in str(path) for path in configs)
-    for path in configs:
+    assert any("wikitext" in str(path) for path in CONFIGS)
+    for path in CONFIGS:
         config = OmegaConf.load(path)
         assert config.task._name in TASK_REGISTRY, path
         assert config.criterion._name in CRITERION_DATACLASS_REGISTRY, path

@@ -37,6 +37,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("study", metavar="NAME")
     parser.add_argument("config", type=Path, metavar="CONFIG")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--entries", type=cli.list_of(str), default=[], metavar="ENTRY,...")
     parser.add_argument("--seeds", type=seeds, default=[1, 2, 3])
     parser.add_argument("--seeds-of", type=seeds_of, action="append", default=[], metavar="ENTRY=SEEDS")
     parser.add_argument("--jobs", type=cli.positive)
@@ -51,6 +52,21 @@ def parse() -> argparse.Namespace:
     return args
 
 
+def seeds_by_entry(study: Study, args: argparse.Namespace) -> dict[str, list[int]]:
+    """Return the seeds of each entry. Exit if an option names an entry that the study does not have.
+
+    An entry that --entries leaves out has none. The baseline, and a run from which a chosen one starts, stay.
+    """
+    for option, names in (("--seeds-of", dict(args.seeds_of)), ("--entries", args.entries)):
+        for name in names:
+            if name not in study.entries:
+                sys.exit(f"{option} {name}: the study has no such entry; it has {' '.join(study.entries)}")
+    names = args.entries or list(study.entries)
+    needed = {study.baseline, *names, *(study.entries[name].start for name in names)}
+    seeds = dict.fromkeys(study.entries, args.seeds) | dict(args.seeds_of)
+    return {name: of if name in needed else [] for name, of in seeds.items()}
+
+
 def near(path: Path) -> Path:
     """Return a path under the repository as one from the working directory, if it is below that."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
@@ -62,10 +78,7 @@ def main() -> None:
     study = find_study(args.study)
     data = args.config.resolve().parent.name
     out = args.out or near(ROOT / "results/studies" / data / study.name)
-    for name, _ in args.seeds_of:
-        if name not in study.entries:
-            sys.exit(f"--seeds-of {name}: the study has no such entry; it has {' '.join(study.entries)}")
-    chosen = dict.fromkeys(study.entries, args.seeds) | dict(args.seeds_of)
+    chosen = seeds_by_entry(study, args)
     trainings = plan(study, args.config, chosen, args.overrides, args.runs or near(ROOT / "runs/studies" / data))
     cpu = any(setting(training.recipe, "common.cpu") for training in trainings)
     slots = at_once.slots_of(args.jobs, cpu)[: len(trainings)]

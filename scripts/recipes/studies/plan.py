@@ -93,7 +93,7 @@ def plan(
 
     Args:
         given: the config that the study is about.
-        seeds: those of each entry, by its name.
+        seeds: those of each entry, by its name; none if it is left out.
         runs: the folder that holds RUN = ENTRY/seedN.
     """
     trainings: dict[tuple[str, int], Training] = {}
@@ -111,7 +111,8 @@ def plan(
             check_folder(training)
             trainings[entry.name, seed] = training
     for entry in entries:
-        check_settings(next(training for training in trainings.values() if training.entry is entry))
+        for training in [training for training in trainings.values() if training.entry is entry][:1]:
+            check_settings(training)
     order = list(study.entries)
     return sorted(trainings.values(), key=lambda of: (seeds[of.entry.name].index(of.seed), order.index(of.entry.name)))
 

@@ -4,11 +4,13 @@ import json
 import os
 import re
 import signal
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from recipes.files import lock
 from recipes.studies import at_once, command
+from recipes.studies.study import find_study
 from support import command_line, toy_run
 from support.in_process import refused
 from support.made_up_study import write_study
@@ -133,6 +135,14 @@ def test_a_stopped_study_ends_its_runs_and_goes_on_with_them(config, whole):
     assert text.count("Loaded checkpoint") == 2 and lost_updates(run / "train.log") == last
 
 
+def test_entries_that_are_left_out_have_no_seeds():
+    study = find_study("time")
+    args = Namespace(entries=["from_baseline"], seeds=[1, 2], seeds_of=[("rdrop", [3]), ("baseline", [1, 2, 3])])
+    found = command.seeds_by_entry(study, args)
+    assert {name: seeds for name, seeds in found.items() if seeds} == {"baseline": [1, 2, 3], "from_baseline": [1, 2]}
+    assert found.keys() == study.entries.keys()
+
+
 def test_bad_arguments_are_refused_in_one_line(config, monkeypatch):
     study = config.parent / "toy.yaml"
     assert refused(command.main, "nope", config).startswith("there is no study nope; there are: alpha ")
@@ -144,6 +154,7 @@ def test_bad_arguments_are_refused_in_one_line(config, monkeypatch):
     assert refused(command.main, study, config, "--seeds-of", "x=1") == (
         "--seeds-of x: the study has no such entry; it has baseline rdrop tuned"
     )
+    assert refused(command.main, study, config, "--entries", "rdrop,x").startswith("--entries x: the study has no such")
     assert "--jobs: must be a positive integer, not '0'" in refused(command.main, study, config, "--jobs", "0")
     monkeypatch.setattr(at_once, "run_all", None)  # nothing is trained
     where = ("--runs", config.parent / "none")
