@@ -110,3 +110,9 @@ def check_classes(target: Tensor, classes: int, ignore_index: int) -> None:
         raise ValueError(
             f"target {wrong[0].item()}: must be a class from 0 to {classes - 1}, or ignore_index ({ignore_index})"
         )
+
+
+def refuse_infinite(what: str, wrong: Tensor) -> None:
+    """Raise ``ValueError`` if there is NaN or infinity where ``wrong`` is true, if its values may be looked at."""
+    if may_look(wrong) and (count := int(wrong.sum())):
+        raise ValueError(f"{what}: NaN or infinity at {count} of {wrong.numel()} places")

@@ -18,6 +18,7 @@ from rdrop_fairseq.checks import (
     check_shape,
     check_tensor,
     may_look,
+    refuse_infinite,
     split_passes,
     weights_of_passes,
 )
@@ -167,7 +168,7 @@ def _cross_entropy(outputs: Tensor, target: Tensor | None, options: _Options) ->
         check_shape(target, outputs.shape[1:], outputs)
         _check_range(target, 0, 1, 'loss="binary_cross_entropy" and "mse" take others')
     lprobs = outputs.log_softmax(-1, dtype=accumulation_dtype(outputs))
-    _refuse("outputs", lprobs[..., 0].isnan())
+    refuse_infinite("outputs", lprobs[..., 0].isnan())
     count: Tensor | int = shape.numel() if ignored is None else ignored.logical_not().sum()
     task, size = None, count
     if target is not None and is_indices and ignored is not None:
@@ -204,7 +205,7 @@ def _binary_cross_entropy(outputs: Tensor, target: Tensor | None, options: _Opti
         _check_range(target, 0, 1, f"ignore_index ({options.ignore_index}) is left out")
         outputs = outputs.masked_fill(ignored, 0)
     logits = outputs.to(accumulation_dtype(outputs))
-    _refuse("outputs", ~logits.isfinite())
+    refuse_infinite("outputs", ~logits.isfinite())
     count: Tensor | int = logits[0].numel() if ignored is None else ignored.logical_not().sum()
     task = None
     if target is not None:
@@ -223,12 +224,12 @@ def _general(outputs: Tensor, target: Tensor | None, options: _Options, is_mse: 
         raise ValueError(
             f"divergence {options.divergence!r}: is for distributions; must be a function for real numbers"
         )
-    _refuse("outputs", ~outputs.isfinite())
+    refuse_infinite("outputs", ~outputs.isfinite())
     between = options.divergence if callable(options.divergence) else _squared
     task = None
     if is_mse and target is not None:
         check_shape(target, outputs.shape[1:], outputs)
-        _refuse("target", ~target.isfinite())
+        refuse_infinite("target", ~target.isfinite())
     elif options.weight is not None:
         raise ValueError("weight: must be None where the divergence is a function that is the loss too")
     if target is not None:
@@ -296,9 +297,3 @@ def _check_range(target: Tensor, lowest: float, highest: float, hint: str) -> No
     """Raise ``ValueError`` if an element of the target is out of range, where its values may be looked at."""
     if may_look(target) and (wrong := target[~((target >= lowest) & (target <= highest))]).numel():
         raise ValueError(f"target {wrong[0].item():g}: must be {lowest} to {highest}; {hint}")
-
-
-def _refuse(what: str, wrong: Tensor) -> None:
-    """Raise ``ValueError`` if there is NaN or infinity where ``wrong`` is true, if its values may be looked at."""
-    if may_look(wrong) and (count := int(wrong.sum())):
-        raise ValueError(f"{what}: NaN or infinity at {count} of {wrong.numel()} places")

@@ -10,7 +10,7 @@ import torch
 from support.toy_models import LayerDropStack, Toy
 from torch import nn
 
-from rdrop_fairseq import DropoutRateError, RDrop
+from rdrop_fairseq import DropoutRateError, RDrop, rdrop_loss
 from rdrop_fairseq.passes import map_tensors
 
 X = torch.arange(12.0).view(3, 4)
@@ -227,3 +227,19 @@ def test_a_call_without_a_tensor():
 def test_a_shared_name_that_no_argument_has_is_refused():
     with pytest.raises(ValueError, match=r"^shared \['maskk'\]: no keyword argument has such a name$"):
         RDrop(nn.Dropout(), shared=["maskk"])(X)
+
+
+def test_the_loss_of_a_module_goes_down():
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 5))
+    x, target = torch.randn(20, 6), torch.randint(5, (20,))
+    passes, losses = RDrop(model), []
+    for _ in range(30):
+        loss = rdrop_loss(passes(x), target, 1.0)
+        with torch.no_grad():
+            for weight, slope in zip(
+                model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True
+            ):
+                weight -= 0.1 * slope
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
