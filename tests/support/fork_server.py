@@ -26,7 +26,7 @@ import traceback
 from contextlib import suppress
 from multiprocessing import util
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from recipes.files import lock
 from support.places import BENCHMARKS, ROOT, SCRIPTS
@@ -254,6 +254,7 @@ class Stage:
         del os.environ["PYTHONPATH"]  # that of the server
         os.environ.update(env)
         sys.modules["torch"].set_num_threads(1)
+        keep_parallel_models()
         sys.argv = [entry.replace("_cli.", "-"), *argv]
         if self.name == PROGRAMS:
             sys.path[:] = [path for path in sys.path if path not in PATHS]
@@ -261,6 +262,22 @@ class Stage:
             sys.modules["support.quick_config"].install()
         module, _, function = entry.partition(":")
         getattr(importlib.import_module(module), function or "cli_main")()
+
+
+def keep_parallel_models() -> None:
+    """Keep each DistributedDataParallel until this process ends.
+
+    Its destructor holds the GIL while it waits for the thread of gloo, which may wait for the GIL: so a program that
+    has done its work could hang at its end.
+    """
+    parallel: Any = sys.modules["torch"].nn.parallel.DistributedDataParallel
+    make, kept = parallel.__init__, []
+
+    def init(self: object, *args: object, **options: object) -> None:
+        kept.append(self)
+        make(self, *args, **options)
+
+    parallel.__init__ = init
 
 
 def main() -> None:
