@@ -138,6 +138,7 @@ def test_output_that_nobody_reads_ends_the_job(tmp_path, monkeypatch):
 
 
 def test_each_process_is_told_its_place_and_the_log_has_what_all_print(tmp_path, monkeypatch, capfdbinary):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # with it, print writes a line in pieces
     (tmp_path / "log").write_text("of an earlier start\n")
     program = TRAINS.replace("2", "8") + (
         "print(rank, os.environ['WORLD_SIZE'], os.environ['LOCAL_RANK'], sys.argv[1:])\n"
