@@ -1,10 +1,11 @@
 """A quick way from a command line to fairseq's configuration, for processes of ``command_line``'s fork server.
 
 fairseq-train puts its configuration together with hydra, from hundreds of overrides: that takes three times as long as
-the rest of a tiny training. Here the configuration without overrides is put together once, and each process merges
-its overrides into a copy. ``test_quick_config.py`` compares the result with hydra's.
+the rest of a tiny training. Here the configuration without overrides is put together once, and each process sets its
+overrides in a copy. ``test_quick_config.py`` compares the result with hydra's.
 """
 
+import contextlib
 import copy
 import functools
 from pathlib import Path
@@ -16,7 +17,7 @@ from fairseq import options
 from fairseq.dataclass import utils as config
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, ValueNode, flag_override
 from omegaconf._utils import get_yaml_loader
 from support.configs import share_store
 
@@ -25,21 +26,26 @@ hydras_compose = config.compose
 
 def compose(config_name: str, overrides: list[str], strict: bool) -> DictConfig:
     """Return what hydra's function of this name returns for fairseq's configuration."""
-    cfg = copy.deepcopy(_BARE)
-    values: dict = {}
-    for key, value in (override.split("=", 1) for override in overrides):
-        *groups, name = key.split(".")
-        if groups:
-            functools.reduce(lambda inner, group: inner.setdefault(group, {}), groups, values)[name] = _parse(value)
-        else:  # the configuration of a task, criterion, optimizer, ...
-            cfg[name] = ConfigStore.instance().load(f"{name}/{value}.yaml").node  # a copy
-    cfg.merge_with(values)
+    cfg = _ready.pop() if _ready else copy.deepcopy(_BARE)
+    with flag_override(cfg, "no_deepcopy_set_nodes", True):
+        for key, value in (override.split("=", 1) for override in overrides):
+            *groups, name = key.split(".")
+            if not groups:  # the configuration of a task, criterion, optimizer, ...
+                cfg[name] = ConfigStore.instance().load(f"{name}/{value}.yaml").node  # a copy
+                continue
+            section = functools.reduce(DictConfig._get_node, groups, cfg)
+            node = section._get_node(name)
+            if isinstance(node, ValueNode):
+                node._set_value(_parse(value))
+            else:
+                section[name] = _parse(value)
     return cfg
 
 
 def install() -> None:
     """Let fairseq put its configurations together the quick way in this process."""
     config.compose = compose
+    config.initialize = lambda **_: contextlib.nullcontext()  # hydra itself is not asked
     share_store()
 
 
@@ -47,6 +53,7 @@ with initialize_config_dir(str(Path(fairseq.__file__).parent / "config")):
     _BARE = hydras_compose("config", overrides=[], strict=False)
 OmegaConf.set_struct(_BARE, False)
 _parse = functools.cache(functools.partial(yaml.load, Loader=get_yaml_loader()))  # OmegaConf makes a loader a value
+_ready: list[DictConfig] = []  # a copy that a forked process need not make
 
 
 def _warm_up() -> None:
@@ -54,6 +61,7 @@ def _warm_up() -> None:
     with mock.patch.object(config, "compose", compose):
         args = options.parse_args_and_arch(options.get_training_parser(), ["DATA", "--arch", "transformer"])
         config.convert_namespace_to_omegaconf(args)
+    _ready.append(copy.deepcopy(_BARE))
 
 
 _warm_up()

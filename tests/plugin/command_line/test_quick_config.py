@@ -33,5 +33,7 @@ LM_TASK = ("--task", "rdrop_language_modeling", "--criterion")
 def test_it_is_hydras(flags, monkeypatch):
     args = options.parse_args_and_arch(options.get_training_parser(), train_argv(Path("DATA"), *flags))
     by_hydra = OmegaConf.to_container(config.convert_namespace_to_omegaconf(args))
-    monkeypatch.setattr(config, "compose", quick_config.compose)
+    for name in ("compose", "initialize"):  # so that they are put back after the test
+        monkeypatch.setattr(config, name, getattr(config, name))
+    quick_config.install()
     assert OmegaConf.to_container(config.convert_namespace_to_omegaconf(args)) == by_hydra
