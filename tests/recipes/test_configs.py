@@ -208,11 +208,27 @@ def test_the_other_methods_change_what_their_authors_say(name):
 
 @pytest.mark.parametrize("folder", sorted({path.parent.name for path in CONFIGS}))
 def test_configs_of_a_folder_differ_in_the_criterion_alone(folder):
-    own = METHODS.keys() - {"rdrop_cutoff"} if folder == "iwslt14_deen" else ()  # settings of their authors
+    # Settings of their authors, or data in both directions.
+    own = METHODS.keys() - {"rdrop_cutoff"} if folder == "iwslt14_deen" else {"bisimcut_pretrain"}
     configs = [load(path) for path in CONFIGS if path.parent.name == folder and path.stem not in own]
     criterions = [config.pop("criterion") for config in configs]
     assert all(config == configs[0] for config in configs)
     assert all(criterion != criterions[0] for criterion in criterions[1:])
+
+
+@pytest.mark.parametrize("folder", ["multi30k_deen", "tatoeba_deen"])
+def test_both_steps_of_bisimcut_are_simcut(folder):
+    first, second, simcut = (
+        flat(load(CONFIGS[0].parents[1] / folder / f"{name}.yaml"))
+        for name in ("bisimcut_pretrain", "bisimcut", "simcut")
+    )
+    assert second == simcut
+    assert {key: value for key, value in first.items() if simcut.get(key) != value} == {
+        "task.data": f"data/{folder}/both",
+        "checkpoint.best_checkpoint_metric": "loss",  # BLEU is of one direction
+    }
+    others = simcut.keys() - first.keys() - {"checkpoint.maximize_best_checkpoint_metric"}
+    assert all(key.startswith("task.eval_bleu") for key in others)
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=names(PUBLISHED))
