@@ -21,14 +21,12 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
-import traceback
 from contextlib import suppress
-from multiprocessing import util
 from pathlib import Path
 from typing import Any, NoReturn
 
 from recipes.files import lock
+from support.fork_end import end_after
 from support.places import BENCHMARKS, ROOT, SCRIPTS
 from support.waiting import HANG
 
@@ -221,7 +219,7 @@ class Stage:
                     connection.sendall(NUMBER.pack(os.waitstatus_to_exitcode(found[1])))
 
     def become(self, connection: socket.socket, **request: object) -> NoReturn:
-        """Run an entry point in this process, and end as Python would, without tearing down the interpreter."""
+        """Run an entry point in this process, and end it."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -229,22 +227,7 @@ class Stage:
         self.selector.close()
         for each in (self.listener, self.other, connection, *self.sessions, *self.running.values()):
             each.close()
-        status = 1
-        try:
-            self.enter(**request)
-            status = 0
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(end.code is not None)
-            if status and not isinstance(end.code, int):
-                sys.stderr.write(f"{end.code}\n")
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            util._exit_function()
-            threading._shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+        end_after(self.enter, **request)
 
     def enter(self, entry: str, argv: list[str], out: str, cwd: str, env: dict[str, str]) -> None:
         """Call an entry point as a program would."""

@@ -12,13 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 from recipes import children, cli
 from recipes.training import launch, ranks
+from support.fork_end import end_after
 from support.places import SCRIPTS
 from torch.distributed import run as torchrun
 from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
@@ -105,23 +105,6 @@ class Started(Fork):
             assert argv[:2] == [sys.executable, "-u"]
             sys.argv = argv[2:]
             runpy.run_path(argv[2], run_name="__main__")
-
-
-def end_after(function, *args):
-    """Call a function, and end the process as Python would."""
-    status = 0
-    try:
-        function(*args)
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if status and not isinstance(end.code, int):
-            sys.stderr.write(f"{end.code}\n")
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 def cli_main():
