@@ -4,6 +4,12 @@ import json
 from pathlib import Path
 
 FRESH = "[fairseq.trainer][INFO] - No existing checkpoint found c/checkpoint_last.pt\n"
+BEGIN_VALID = '[fairseq_cli.train][INFO] - begin validation on "valid" subset\n'
+
+
+def paused(seconds: float) -> str:
+    """The line of a log that train.sh writes after a pause."""
+    return f"train.sh: paused for {seconds:.1f} seconds\n"
 
 
 def resumed(update: int) -> str:

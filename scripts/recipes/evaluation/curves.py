@@ -3,21 +3,22 @@
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from recipes.figure import draw_figure
+from recipes.training.ranks import PAUSED
 
 LOGGED = re.compile(r"\[(valid|train_inner|train)\]\[INFO\] - (\{.*\})$")
 SAVED = re.compile(r" - Saved checkpoint .* @ (\d+) updates, score ([-+.\w]+)\) \(writing took ")
 STARTED = re.compile(r" - (?:No existing checkpoint found |Loaded checkpoint .*\(epoch \d+ @ (\d+) updates\)$)")
+VALIDATES = "begin validation on"
+TIME = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+)\]")
 COLORS = ("tab:gray", "tab:blue", "tab:orange", "tab:green")
-# A run was stopped if updates took more than SLOW times as long as usual, and more than LONG seconds longer.
-SLOW, LONG = 3, 60
 
 Numbers = dict[int, dict[str, float]]  # what was logged at an update, by the number of the update
 
@@ -26,19 +27,28 @@ def read_log(log: Path) -> dict[str, Numbers]:
     """Return the numbers that fairseq logged about the updates that count.
 
     They are those of validations ("valid"), of some updates in between ("train_inner"), of the ends of epochs ("train")
-    and of checkpoints ("saved", with the key "score"). In "train_inner" the key "interval" is added: how many updates
-    the numbers sum up. If a training goes on from a checkpoint, what was logged before about later updates does not
-    count. What was logged after the last checkpoint does.
+    and of checkpoints ("saved", with the key "score"). In "train_inner" two keys are added: "interval", how many
+    updates the numbers sum up, and "paused", the seconds in these updates in which the run stood still. If a training
+    goes on from a checkpoint, what was logged before about later updates does not count. What was logged after the last
+    checkpoint does.
     """
     found: dict[str, Numbers] = {"valid": {}, "train_inner": {}, "train": {}, "saved": {}}
     summed = 0  # the last update that is part of a sum in the log
+    paused, saved_paused, validates = 0.0, dict[int, float](), False  # since that update; by checkpoints
     for line in log.read_text(encoding="utf-8", errors="replace").split("\n"):
         if match := STARTED.search(line):
             start = int(match[1] or -1)
             found = {tag: {at: of for at, of in logs.items() if at <= start} for tag, logs in found.items()}
             # A checkpoint within an epoch holds the sums that fairseq has begun. One at the end of an epoch does not.
-            summed = start if start in found["train"] else max(found["train_inner"], default=0)
+            at_end = start in found["train"]
+            summed = start if at_end else max(found["train_inner"], default=0)
+            paused, validates = 0.0 if at_end else saved_paused.get(start, 0.0), False
+        elif match := PAUSED.search(line):
+            paused += 0 if validates else float(match[1])
+        elif VALIDATES in line:
+            validates = True
         elif match := SAVED.search(line):
+            saved_paused[int(match[1])] = paused
             with suppress(ValueError):  # the score is "None" if there was no validation
                 found["saved"][int(match[1])] = {"score": float(match[2])}
         elif match := LOGGED.search(line):
@@ -49,25 +59,24 @@ def read_log(log: Path) -> dict[str, Numbers]:
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
                 continue  # a killed process left a part of a line, and the next start wrote on behind it
             found[tag][update] = values
+            validates &= tag != "valid"
             if tag == "train_inner":
                 values["interval"] = update - summed
-                summed = update
+                # A pause that is longer than the updates was none of theirs, but while data or checkpoints were read.
+                values["paused"] = paused if paused <= values.get("train_wall", 0.0) else 0.0
+                summed, paused = update, 0.0
     return found
 
 
 def seconds(inner: Numbers, updates: Iterable[int]) -> tuple[dict[int, float], float]:
-    """Return how many seconds the run had trained at each of these updates, and in how many it was stopped.
+    """Return how many seconds the run had trained at each of these updates, and how many it was paused before the last.
 
-    The clock of a stopped process goes on, so an interval in which the run was stopped gets the median of the run.
+    fairseq's clock goes on while its process is paused, so the pauses that train.sh has noted are subtracted.
     Updates between two entries of "train_inner", or after the last one, count with the seconds of their interval.
     """
-    times = {at: of.get("train_wall", 0.0) / of["interval"] for at, of in sorted(inner.items()) if of["interval"] > 0}
-    usual, stopped = median(times.values()) if times else 0.0, 0.0
-    for at, time in times.items():
-        more = (time - usual) * inner[at]["interval"]
-        if time > SLOW * usual and more > LONG:
-            times[at] = usual
-            stopped += more
+    sums = {at: of for at, of in sorted(inner.items()) if of["interval"] > 0}
+    times = {at: (of.get("train_wall", 0.0) - of["paused"]) / of["interval"] for at, of in sums.items()}
+    paused = sum(of["paused"] for of in sums.values())
     trained = {}
     for update in updates:
         total, last, time = 0.0, 0, 0.0
@@ -75,7 +84,40 @@ def seconds(inner: Numbers, updates: Iterable[int]) -> tuple[dict[int, float], f
             total += (min(at, update) - min(last, update)) * time
             last = at
         trained[update] = total + max(0, update - last) * time
-    return trained, stopped
+    return trained, paused
+
+
+def starts(log: Path) -> list[int]:
+    """Return for each start of a training the update from which it went on, -1 for one from nothing."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [int(match[1] or -1) for line in lines if (match := STARTED.search(line))]
+
+
+def starts_that_count(starts: Sequence[int]) -> list[int]:
+    """Return the numbers, from 0, of the starts whose updates were not trained again by a later one."""
+    kept = list[int]()
+    for number, start in enumerate(starts):
+        kept = [*(other for other in kept if starts[other] < start), number]
+    return kept
+
+
+def hours_in(log: Path) -> float:
+    """Return the hours of a training with its validations, as fairseq limits them by stop_time_hours.
+
+    Like fairseq, count from each start to the last line that counts, without the time that a checkpoint does not have.
+    """
+    hours, begin, before, saved = 0.0, None, 0.0, dict[int, float]()
+    for line in log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else ():
+        if not (time := TIME.match(line)):
+            continue
+        now = datetime.fromisoformat(time[1].replace(",", ".")).timestamp() / 3600
+        if match := STARTED.search(line):
+            begin, before = now, saved.get(int(match[1] or -1), 0.0)
+        elif begin is not None and (LOGGED.search(line) or SAVED.search(line)):
+            hours = before + now - begin
+            if match := SAVED.search(line):
+                saved[int(match[1])] = hours
+    return hours
 
 
 def best_update(saved: Numbers, maximize: bool) -> int | None:

@@ -32,9 +32,9 @@ def read_run(run: RunFolder, evaluation: str) -> dict[str, Any]:
     if not run.log.is_file():
         sys.exit(f"{run} is no run folder of scripts/train.sh: it has no train.log")
     log = read_log(run.log)
-    trained, stopped = seconds(log["train_inner"], log["valid"])
-    if stopped:
-        print(f"{run}: {stopped / 60:.1f} minutes in which it was stopped are not counted", file=sys.stderr)
+    trained, paused = seconds(log["train_inner"], log["valid"])
+    if paused:
+        print(f"{run}: {paused / 60:.1f} minutes in which it was paused are not counted", file=sys.stderr)
     kept = [key for key in ("loss", "ppl", "bleu") if all(key in valid for valid in log["valid"].values())]
     if not log["valid"] or kept[:2] != ["loss", "ppl"]:
         sys.exit(f"{run}: its train.log holds no validation with loss and ppl")

@@ -24,6 +24,9 @@ from recipes.training.reason import Reason
 
 MODULE = "fairseq_cli.hydra_train"
 PATIENCE = 10  # seconds that processes which are told to end have until they are killed
+INTERVAL = 0.05  # seconds between two looks at the processes
+PAUSE = 10  # seconds: if train.sh gets no time for longer, it stood still, and its processes with it
+PAUSED = re.compile(r"train\.sh: paused for ([\d.]+) seconds$")  # a line of the log
 NO_MEMORY = re.compile("does not fit into memory|out of memory|can't allocate memory")
 LOGGING_FAILED = "--- Logging error ---"  # Python prints it where a line cannot be logged, and the program goes on
 # What fairseq says, before it trains, if a sentence of the validation text is too long, and what to do then.
@@ -66,6 +69,11 @@ class Log:
             self.loading = True
         elif re.search("Loaded checkpoint|No existing checkpoint found", line):
             self.loading = False
+
+    def pause(self, seconds: float) -> None:
+        """Write down that the training stood still, as after ^Z: fairseq's clock goes on then."""
+        with suppress(OSError):
+            self.file.write(f"train.sh: paused for {seconds:.1f} seconds\n".encode())
 
     def close(self) -> None:
         """Print the rest, and close the file."""
@@ -164,7 +172,10 @@ def watch(ranks: list[Rank], job: Job, batch: Batch, log: Log) -> str:
         if len(ended) == len(ranks):
             # Only rank 0 prints the number of devices.
             return "fairseq ended without training" if job.first_rank == 0 and log.devices is None else ""
-        time.sleep(0.05)
+        begin = time.monotonic()
+        time.sleep(INTERVAL)
+        if (slept := time.monotonic() - begin) > PAUSE:
+            log.pause(slept)
 
 
 def failure(ranks: list[Rank], job: Job, batch: Batch) -> str:

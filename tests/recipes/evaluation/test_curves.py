@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from recipes.evaluation import report
+from recipes.evaluation import curves, report
 from recipes.training.run_folder import RunFolder
-from support.made_up_log import FRESH, LOG, epoch_end, inner, make_run, resumed, valid
+from support.made_up_log import BEGIN_VALID, FRESH, LOG, epoch_end, inner, make_run, paused, resumed, valid
 
 
 def columns(folder: Path, log: str, config: str = "") -> dict[str, float]:
@@ -39,16 +39,42 @@ def test_updates_that_no_line_sums_up_take_the_time_of_those_around_them(tmp_pat
     assert columns(tmp_path, after_epoch)["minutes"] == (100 + 2 * 100) / 60
 
 
-def test_the_time_in_which_a_run_was_stopped_is_not_training(tmp_path, capsys):
-    log = FRESH + "".join(inner(at, 2000 if at == 300 else 20) for at in range(100, 600, 100)) + valid(500, 3, 9)
-    assert columns(tmp_path, log)["minutes"] == 5 * 20 / 60
-    assert "33.0 minutes in which it was stopped are not counted" in capsys.readouterr().err
-    # A busy machine is none that was stopped, and a slow first second is no pause.
-    log = FRESH + inner(100, 20) + inner(200, 50) + inner(300, 20) + valid(300, 3, 9)
-    assert columns(tmp_path, log)["minutes"] == 90 / 60
-    log = FRESH + inner(1, 9) + inner(2, 0) + inner(3, 0) + valid(3, 3, 9)
-    assert columns(tmp_path, log)["minutes"] == 9 / 60
+def test_the_time_in_which_a_run_was_paused_is_not_training(tmp_path, capsys):
+    """train.sh notes a pause; fairseq's clock goes on in it, unless the run validates or reads data."""
+    end = inner(300, 20) + valid(300, 3, 9)
+    log = FRESH + inner(100, 20) + paused(1200) + paused(780) + inner(200, 2000) + end
+    assert columns(tmp_path, log)["minutes"] == 3 * 20 / 60
+    assert "33.0 minutes in which it was paused are not counted" in capsys.readouterr().err
+    for elsewhere in (BEGIN_VALID + paused(50) + valid(100, 3, 9), paused(2000)):
+        assert columns(tmp_path, FRESH + inner(100, 20) + elsewhere + inner(200, 60) + end)["minutes"] == 100 / 60
     assert capsys.readouterr().err == ""
+
+
+def test_a_pause_counts_with_the_updates_around_it_when_the_run_goes_on(tmp_path, capsys):
+    """A checkpoint within an epoch holds the sums that fairseq has begun, with the pause. So does no other one."""
+    begin = FRESH + inner(100, 20) + paused(300) + valid(150, 3, 9) + paused(70)
+    after = inner(200, 320) + valid(200, 2, 8)
+    assert columns(tmp_path, begin + resumed(150) + after)["minutes"] == 40 / 60
+    assert columns(tmp_path, begin + epoch_end(150) + resumed(150) + after)["minutes"] == (20 + 2 * 320) / 60
+    assert columns(tmp_path, FRESH + inner(100, 20) + paused(30) + FRESH + inner(100, 40) + after)["minutes"] == 6
+    capsys.readouterr()
+
+
+def test_long_intervals_are_no_pauses(tmp_path, capsys):
+    """A late start of R-Drop on a machine that is busy then, and a new start of the training, slow at first."""
+    late = FRESH + inner(100, 20) + inner(200, 20) + inner(300, 200) + inner(400, 50) + valid(400, 3, 9)
+    assert columns(tmp_path, late)["minutes"] == 290 / 60
+    again = late + resumed(400) + inner(500, 300) + valid(500, 3, 9)
+    assert columns(tmp_path, again)["minutes"] == 590 / 60
+    assert capsys.readouterr().err == ""
+
+
+def test_starts_count_unless_a_later_one_trained_their_updates_again(tmp_path):
+    log = tmp_path / "train.log"
+    log.write_text("x\n" + FRESH + inner(5, 1) + resumed(5) + FRESH + resumed(10) + resumed(20) + resumed(20))
+    assert curves.starts(log) == [-1, 5, -1, 10, 20, 20]
+    assert curves.starts_that_count(curves.starts(log)) == [2, 3, 5]
+    assert curves.starts_that_count([0, 7, 3]) == [0, 2] and curves.starts_that_count([]) == []
 
 
 def test_the_best_checkpoint_is_the_one_that_fairseq_keeps(tmp_path):

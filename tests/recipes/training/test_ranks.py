@@ -1,6 +1,7 @@
 """Start, watch and end fairseq's processes: programs stand in for them that print and end as fairseq would."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from recipes.training import ranks
@@ -95,6 +96,29 @@ def test_of_processes_that_failed_at_once_the_killed_one_is_named(tmp_path, monk
         TRAINS + "rank or sys.exit('RuntimeError: Connection closed by peer'); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert watched(program, tmp_path, monkeypatch, at_once=True) == "rank 1 of 2: killed by SIGKILL"
+
+
+def test_a_pause_of_all_processes_is_noted_in_the_log(tmp_path, monkeypatch):
+    """Slow output is none: the training goes on meanwhile."""
+    now, sleeps = 0.0, iter([0.05, 1980.0, ranks.PAUSE - 1])
+
+    def go_on(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def sleep(_: float) -> None:
+        go_on(next(sleeps, 0.05))
+
+    monkeypatch.setattr(ranks, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: now))
+    log = ranks.Log(tmp_path / "log")
+    monkeypatch.setattr(log, "follow", lambda: go_on(100.0))
+    looks = iter([False] * 4)
+    rank = SimpleNamespace(has_ended=lambda: next(looks, True), process=SimpleNamespace(returncode=0))
+    log.devices = 1
+    assert ranks.watch([rank], Job(1), BATCH, log) == ""
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert ranks.PAUSED.search(line)[1] == "1980.0"
+    log.close()
 
 
 FULL = "its output cannot be written: [Errno 28] No space left on device"
