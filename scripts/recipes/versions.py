@@ -3,7 +3,9 @@
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 
@@ -27,6 +29,20 @@ def commit() -> str:
     return found.stdout.strip() if found.returncode == 0 else "unknown"
 
 
+def cpu() -> str:
+    """Return the name of the CPU, or its kind where the system does not tell the name."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()
+
+
+def device_in(text: str, kind: str) -> str:
+    """Return the name of the "gpu" or the "cpu" in a text of `versions`, "unknown" if it has none."""
+    names = (line.removeprefix(kind).partition(",")[0].strip() for line in text.splitlines() if line.startswith(kind))
+    return next(names, "unknown")
+
+
 def versions() -> str:
     """Return a text with a line for the commit, for each version, and for the GPU and the CPU."""
     lines = [f"rdrop_fairseq {commit()}", f"python {platform.python_version()}"]
@@ -37,5 +53,5 @@ def versions() -> str:
             lines.append(f"{package} not installed")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     lines.append(f"gpu {', '.join(gpus) or 'none'}")
-    lines.append(f"cpu {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")
+    lines.append(f"cpu {cpu()}, {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")
     return "\n".join(lines) + "\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 from recipes.studies.plan import Training
-from recipes.studies.study import Study, find_study
+from recipes.studies.study import Entry, Study, find_study
 from recipes.training.run_folder import RunFolder
 from support.made_up_log import make_run
 
@@ -19,6 +19,13 @@ def write_study(file: Path, text: str, baseline: str = "baseline") -> Path:
 def made_up(folder: Path, text: str) -> Study:
     """Return the study of `write_study`."""
     return find_study(str(write_study(folder / "toy.yaml", text)))
+
+
+def training(folder: Path, **limits: float) -> Training:
+    """Return a run that is looked at, with its log still to be written, and with these limits (default: 10 updates)."""
+    folder.mkdir(parents=True)
+    recipe = OmegaConf.create({"optimization": limits or {"max_update": 10}})
+    return Training(Entry(folder.name), 1, RunFolder(folder), Path("rdrop.yaml"), [], None, recipe)
 
 
 def trained(study: Study, folder: Path, scores: Mapping[str, list[float]], log: str | None = None) -> list[Training]:

@@ -1,13 +1,10 @@
 """Train and evaluate the runs of a study, as many at once as the hardware holds, by the scripts that a user types."""
 
 import os
-import re
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
-from pathlib import Path
 
 import torch
 
@@ -16,14 +13,13 @@ from recipes.cli import ROOT
 from recipes.data.options import cores
 from recipes.evaluation.score import read_scores
 from recipes.files import sha256
+from recipes.studies.conditions import Record
 from recipes.studies.plan import Training
+from recipes.studies.progress import Clock, last_update
 from recipes.training.run_folder import EVALUATE, RunFolder
-from recipes.training.settings import setting
 
 INTERVAL = 60  # seconds between two lines of progress
 PATIENCE = 15  # seconds that a process which is told to end has until it is killed
-TRAINING = 0.9  # of the time of a run; the rest is for its evaluation
-TAIL = 16384  # bytes at the end of a log, in which its last update stands
 # What a script runs: its module in recipes, and what that needs.
 MODULES = {
     "scripts/train.sh": ("training.launch", "fairseq"),
@@ -58,7 +54,7 @@ class Work:
     """A run at work: its training, and then its evaluation, in a process that ends with this one."""
 
     def __init__(self, training: Training, slot: str | None, threads: str) -> None:
-        self.training, self.slot = training, slot
+        self.training, self.slot, self.threads = training, slot, threads
         self.env = {**os.environ, "OMP_NUM_THREADS": threads}
         if slot is not None:
             self.env["CUDA_VISIBLE_DEVICES"] = slot
@@ -67,6 +63,7 @@ class Work:
             self.stages.append(["scripts/train.sh", *training.arguments()])
         self.stages.append([EVALUATE[training.run_kind], str(training.run)])
         self.process: subprocess.Popen[bytes] | None = None
+        self.record: Record | None = None  # while it trains
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (it is open as long as this object is used)
 
     def __str__(self) -> str:
@@ -78,9 +75,12 @@ class Work:
         status = self.process.poll() if self.process else 0
         if status is None:
             return False
+        self.write_record()
         if status or not self.stages:
             return True
         script, *arguments = self.stages.pop(0)
+        if self.stages:  # after the training comes its evaluation
+            self.record = Record(self.training.run, "gpu" if self.slot is not None else "cpu", self.threads)
         command, *packages = MODULES[script]
         words = [str(ROOT / script), command, *packages, "--", *arguments]
         self.errors.seek(0)
@@ -94,6 +94,12 @@ class Work:
         )
         return False
 
+    def write_record(self) -> None:
+        """Write down beside which runs and on what it has trained, if it has."""
+        if self.record:
+            self.record.write()
+            self.record = None
+
     def problem(self) -> str:
         """Return why the run has failed, as its script says it, and where the log is. Empty if it has not failed."""
         if not self.process or not self.process.returncode:
@@ -106,6 +112,7 @@ class Work:
 
     def end(self) -> None:
         """End the process if it still runs."""
+        self.write_record()
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -131,9 +138,13 @@ def run_all(
     clock = Clock(trainings, done)
     if waiting:
         tell(clock.state(done, failed))
-    told = time.monotonic()
+    told = last = time.monotonic()
     try:
         while waiting or works:
+            now = time.monotonic()
+            for record, slot in [(work.record, work.slot) for work in works if work.record]:
+                record.add(now - last, len(works), [work.slot for work in works].count(slot))
+            last = now
             for training in [each for each in waiting if starts_from(each, failed)]:
                 waiting.remove(training)
                 failed[training] = f"it starts from {training.start}, which failed"
@@ -164,46 +175,3 @@ def run_all(
 def starts_from(training: Training, others: Iterable[Training]) -> bool:
     """Return whether a run starts from the model of one of the others."""
     return training.start is not None and training.start.path in [other.run.path for other in others]
-
-
-class Clock:
-    """How much of a study is done, and how long the rest takes if it goes on as fast."""
-
-    def __init__(self, trainings: Sequence[Training], done: Sequence[Training]) -> None:
-        self.trainings = trainings
-        self.begin = time.monotonic()
-        self.before = self.share(done)
-
-    def share(self, done: Sequence[Training]) -> float:
-        """Return how many runs have been trained and scored, each counted by the part of it that is done."""
-        return sum(1 if training in done else TRAINING * trained(training) for training in self.trainings)
-
-    def state(self, done: Sequence[Training], failed: dict[Training, str]) -> str:
-        """Say how many runs are done, have failed and are left, and the estimate."""
-        left = [training for training in self.trainings if training not in done and training not in failed]
-        text = f"{len(done)} of {len(self.trainings)} runs done, {len(left)} left"
-        text += f", {len(failed)} failed" if failed else ""
-        missing = sum(1 - TRAINING * trained(training) for training in left)
-        gained = self.share(done) - self.before
-        if left and gained > 0:
-            seconds = (time.monotonic() - self.begin) * missing / gained
-            text += f", about {timedelta(seconds=round(seconds))} to go"
-        return f"{text}."
-
-
-def trained(training: Training) -> float:
-    """Return how much of a run has been trained, from 0 to 1; by its updates, if they are limited."""
-    if training.run.finished.exists():
-        return 1
-    most = setting(training.recipe, "optimization.max_update")
-    return min(1, last_update(training.run.log) / most) if isinstance(most, int) and most > 0 else 0
-
-
-def last_update(log: Path) -> int:
-    """Return the last update that a log names, 0 if there is none."""
-    if not log.exists():
-        return 0
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL))
-        found = re.findall(rb'num_updates": "(\d+)"', file.read())
-    return int(found[-1]) if found else 0

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from recipes import cli
 from recipes.cli import ROOT
 from recipes.files import write_whole
 from recipes.studies import at_once
+from recipes.studies.conditions import note_on_times
 from recipes.studies.figures import draw
 from recipes.studies.outcome import compare, note_on_tests, read_results, table_of_scores, table_of_times
 from recipes.studies.plan import Training, plan
@@ -106,7 +108,8 @@ def report(
     if failed:
         text += f"- Failed, and so left out: {', '.join(map(str, failed))}.\n"
     if study.equal_time or study.reach:
-        text += f"\n## Time\n\n{table_of_times(study, results)}"
+        told = [(result.training.entry.name, result.training.seed, result.conditions) for result in results]
+        text += f"\n## Time\n\n{table_of_times(study, results)}\n{note_on_times(told)}"
     out.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {
         "study": study.name,
@@ -124,6 +127,7 @@ def report(
                 "best": result.best,
                 "tests": result.tests,
                 "versions": result.versions,
+                "conditions": [part and asdict(part) for part in result.conditions],
                 "curve": result.curve,
             }
             for result in results

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any
 
 from recipes.evaluation.report import read_run
+from recipes.studies.conditions import Conditions, conditions_of
 from recipes.studies.differences import LEVEL, p_value, test_of
 from recipes.studies.plan import Training
 from recipes.studies.study import Study
@@ -25,6 +26,7 @@ class Result:
         scores: by their names, the best one on validation first.
         curve: the validations, as report.py has them, with the time and the updates of the run that this one started
             from.
+        conditions: those of each part of its training, with those of the run that this one started from.
     """
 
     training: Training
@@ -33,6 +35,7 @@ class Result:
     best: dict[str, float]
     versions: list[str]
     tests: dict[str, Any]
+    conditions: list[Conditions | None] = field(default_factory=list)
 
     @property
     def measure(self) -> str:
@@ -75,9 +78,10 @@ def read_results(trainings: Iterable[Training], failed: dict[Training, str]) -> 
         except SystemExit as problem:
             failed[training] = str(problem)
             continue
-        curve, best = run["curve"], run["best"]
+        curve, best, conditions = run["curve"], run["best"], conditions_of(training.run)
         if training.start:  # the time of the run from whose model it started is part of its own
             before = found[training.start.path].curve[-1]
+            conditions = found[training.start.path].conditions + conditions
             curve, best = (
                 [{**point, **{key: point[key] + before[key] for key in ("seconds", "update")}} for point in points]
                 for points in (curve, [best])
@@ -87,7 +91,7 @@ def read_results(trainings: Iterable[Training], failed: dict[Training, str]) -> 
         scores = {f"best validation {OF_VALIDATION[key]}": best_of((point[key] for point in curve), key)}
         for name, test in run["tests"].items():
             scores |= [(f"{name} {label}", test[key]) for key, label in OF_TEST.items() if key in test][:1]
-        found[training.run.path] = Result(training, scores, curve, best, run["versions"], run["tests"])
+        found[training.run.path] = Result(training, scores, curve, best, run["versions"], run["tests"], conditions)
     return list(found.values())
 
 

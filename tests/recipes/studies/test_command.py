@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from recipes import versions
 from recipes.files import lock
 from recipes.studies import at_once, command
 from recipes.studies.study import find_study
@@ -86,6 +87,12 @@ def test_it_says_how_far_it_is_and_ends_with_tables_and_a_figure(config, whole):
     (run,) = (run for run in found["runs"] if (run["entry"], run["seed"]) == ("rdrop", 1))
     assert run["scores"]["made_up sacreBLEU"] == run["tests"]["made_up"]["bleu"] == scored["bleu"]
     assert run["overrides"] == [*QUICK, "criterion.rdrop_alpha=2.0"]
+    (part,) = run["conditions"]
+    assert part["device"] == versions.cpu() and part["threads"].isdigit()
+    assert 1 <= part["runs"] == part["runs_on_device"] <= 4 and part["seconds"] > 0
+    assert "\n- Trained " in table and "Not known" not in table
+    (tuned,) = (run for run in found["runs"] if run["entry"] == "tuned")
+    assert len(tuned["conditions"]) == 2  # with those of the baseline that it starts from
 
 
 def test_finished_runs_stay_and_one_that_fails_is_named_while_the_others_stand(config, whole):
@@ -115,11 +122,13 @@ def test_a_stopped_study_ends_its_runs_and_goes_on_with_them(config, whole):
     """^C, and then a kill; the data and the configs are those of the other tests."""
     run = config.parent / "runs/baseline/seed9"
     options = ("--seeds", "9", "--jobs", "1", *QUICK[1:])
-    for number in (signal.SIGINT, signal.SIGKILL):
+    conditions = run / "conditions.json"
+    for start, number in enumerate((signal.SIGINT, signal.SIGKILL)):
         process = started(config, *options, "optimization.max_update=1000000")
         log = run / "train.log"
         begin = lost_updates(log) if log.exists() else 0
         wait_until(lambda: log.exists() and "Saved" in log.read_text() and lost_updates(log) > begin + 4)  # noqa: B023
+        wait_until(lambda: conditions.exists() and f'"{start}"' in conditions.read_text())  # noqa: B023
         os.kill(process.process.pid, number)
         result = process.result()
         assert result.status == (1 if number == signal.SIGINT else -number)
@@ -132,6 +141,8 @@ def test_a_stopped_study_ends_its_runs_and_goes_on_with_them(config, whole):
     result = ran(config, *options, f"optimization.max_update={last}", study="alone")
     assert (result.status, result.stderr) == (0, "")
     text = (run / "train.log").read_text()
+    parts = json.loads(conditions.read_text())
+    assert [(number, part["runs"]) for number, part in parts.items()] == [(number, 1) for number in "012"]
     assert text.count("Loaded checkpoint") == 2 and lost_updates(run / "train.log") == last
 
 
