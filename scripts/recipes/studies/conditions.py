@@ -161,7 +161,7 @@ def note_on_times(runs: Sequence[tuple[str, int, Sequence[Conditions | None]]]) 
     lines = []
     if len(told) > 1:
         lines.append(
-            f"Times of {' and '.join(names for names, _ in told)} do not compare: they were not trained alike."
+            f"Times of {' and of '.join(names for names, _ in told)} do not compare: they were not trained alike."
         )
         lines += [f"Trained {text}: {names}." for names, text in told]
     elif told:
