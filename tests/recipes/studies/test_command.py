@@ -128,7 +128,7 @@ def test_a_stopped_study_ends_its_runs_and_goes_on_with_them(config, whole):
         log = run / "train.log"
         begin = lost_updates(log) if log.exists() else 0
         wait_until(lambda: log.exists() and "Saved" in log.read_text() and lost_updates(log) > begin + 4)  # noqa: B023
-        wait_until(lambda: conditions.exists() and f'"{start}"' in conditions.read_text())  # noqa: B023
+        wait_until(lambda: conditions.exists() and f'"{start}": {{' in conditions.read_text())  # noqa: B023
         os.kill(process.process.pid, number)
         result = process.result()
         assert result.status == (1 if number == signal.SIGINT else -number)
