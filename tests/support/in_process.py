@@ -8,11 +8,13 @@ from contextlib import redirect_stderr, redirect_stdout
 from unittest import mock
 
 from recipes import cli
+from support import quick_config
 from support.command_line import Result
 
 
 def call(main: Callable[[], object], *options: object) -> Result:
     """Run a command's main as its script does, with the options; return its status and what it printed."""
+    quick_config.install()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     out, err, status = io.StringIO(), io.StringIO(), 0
     with (

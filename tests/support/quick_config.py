@@ -1,7 +1,7 @@
-"""A quick way from a command line to fairseq's configuration, for processes of ``command_line``'s fork server.
+"""A quick way from a command line to fairseq's configuration, for forks of ``fork_server`` and for ``in_process``.
 
-fairseq-train puts its configuration together with hydra, from hundreds of overrides: that takes three times as long as
-the rest of a tiny training. Here the configuration without overrides is put together once, and each process sets its
+fairseq puts its configuration together with hydra, from hundreds of overrides: that takes three times as long as the
+rest of a tiny training. Here the configuration without overrides is put together once, and each process sets its
 overrides in a copy. ``test_quick_config.py`` compares the result with hydra's.
 """
 
@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, ValueNode, flag_override
 from omegaconf._utils import get_yaml_loader
 from support.configs import share_store
 
-hydras_compose = config.compose
+HYDRAS = {name: getattr(config, name) for name in ("compose", "initialize")}
 
 
 def compose(config_name: str, overrides: list[str], strict: bool) -> DictConfig:
@@ -50,7 +50,7 @@ def install() -> None:
 
 
 with initialize_config_dir(str(Path(fairseq.__file__).parent / "config")):
-    _BARE = hydras_compose("config", overrides=[], strict=False)
+    _BARE = HYDRAS["compose"]("config", overrides=[], strict=False)
 OmegaConf.set_struct(_BARE, False)
 _parse = functools.cache(functools.partial(yaml.load, Loader=get_yaml_loader()))  # OmegaConf makes a loader a value
 _ready: list[DictConfig] = []  # a copy that a forked process need not make

@@ -32,8 +32,8 @@ LM_TASK = ("--task", "rdrop_language_modeling", "--criterion")
 )
 def test_it_is_hydras(flags, monkeypatch):
     args = options.parse_args_and_arch(options.get_training_parser(), train_argv(Path("DATA"), *flags))
+    for name, function in quick_config.HYDRAS.items():
+        monkeypatch.setattr(config, name, function)
     by_hydra = OmegaConf.to_container(config.convert_namespace_to_omegaconf(args))
-    for name in ("compose", "initialize"):  # so that they are put back after the test
-        monkeypatch.setattr(config, name, getattr(config, name))
     quick_config.install()
     assert OmegaConf.to_container(config.convert_namespace_to_omegaconf(args)) == by_hydra
