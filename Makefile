@@ -17,7 +17,7 @@ install:
 demo: install
 	PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/demo.sh
 
-# More processes than cores: many tests wait for programs. In the order of the files: the longest are not last.
+# More processes than cores: many tests wait for programs. In the order of tests/conftest.py: long files come first.
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 test: install
 	.venv/bin/python -m pytest $(PYTEST_ARGS)

@@ -1,7 +1,9 @@
 """For all tests: one thread a process, the same hypothesis examples on every run, a web server."""
 
 import functools
+import gc
 import http.server
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -13,6 +15,29 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch reads it at its import, which processes that run no test do not need
 hypothesis.settings.register_profile("rdrop", derandomize=True, deadline=None, database=None, max_examples=50)
 hypothesis.settings.load_profile("rdrop")
+
+
+# These take longest, so they come first: then no process works alone at the end.
+LONG = ("test_training.py", "test_language_modeling.py", "test_examples.py", "test_benchmarks.py", "test_hydra.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take long first."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
+def pytest_collection_finish() -> None:
+    """Spare each test what Python and pytest would do with all that has been imported.
+
+    Nothing that exists now becomes garbage: so the garbage collector need not go through it, nor write to memory that
+    forked processes share. And for each test pytest attaches itself to every logger that passes nothing on, of which
+    torch has dozens.
+    """
+    gc.collect()
+    gc.freeze()
+    for logger in logging.Logger.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.propagate = True
 
 
 @pytest.fixture(autouse=True, scope="session")
