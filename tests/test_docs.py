@@ -16,8 +16,6 @@ from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
-import reference
-import torch
 from support import command_line
 from support.documents import (
     CONFIGS,
@@ -29,7 +27,6 @@ from support.documents import (
     is_python,
     name_of,
 )
-from support.helpers import build_criterion, build_task, dictionary, train
 from support.places import ROOT
 from support.preprocess import fairseq_in_a_fork
 from support.waiting import HANG
@@ -44,10 +41,10 @@ RUNS_REST = '#!/bin/bash\nexec "$@"\n'  # that of srun, and of python before a s
 
 SMALL = ("embed-dim=16", "ffn-embed-dim=16", "layers=1", "attention-heads=2")
 SMALL_MODEL = [f"model.{side}.{flag.replace('-', '_')}" for side in ("encoder", "decoder") for flag in SMALL]
-TRAINING = ("--cpu", "--max-update=2", "--num-workers=0", *(f"--decoder-{flag}" for flag in SMALL))
+SIDES = {"rdrop_translation": ("encoder", "decoder"), "rdrop_sentence_prediction": ("encoder",)}  # others: decoder
 TINY = {
     "fairseq-preprocess": (),
-    "fairseq-train": TRAINING,
+    "fairseq-train": ("--cpu", "--max-update=2", "--num-workers=0"),
     "fairseq-generate": ("--cpu", "--num-workers=0", "--max-len-b=5"),
     "fairseq-hydra-train": (
         *("common.cpu=true", "optimization.max_update=2", "dataset.num_workers=0", "checkpoint.no_save=true"),
@@ -81,6 +78,8 @@ def folder(tmp_path: Path) -> Path:
     for split, lines in (("train", 12), ("valid", 3), ("test", 3)):
         for ending in ("de", "en", "txt"):
             (tmp_path / f"TEXT/{split}.{ending}").write_text(f"{ending}1 {ending}2 {ending}3 {ending}4\n" * lines)
+        (tmp_path / f"TEXT/{split}.input0").write_text("a sentence\n" * lines)
+        (tmp_path / f"TEXT/{split}.label").write_text("0\n1\n1\n" * (lines // 3))
     return tmp_path
 
 
@@ -148,8 +147,9 @@ def check_script(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -
 def run_fairseq(program: str, words: list[str], folder: Path) -> None:
     """Run one of fairseq's programs as it is called, with a small model and for two updates."""
     tiny = TINY[program]
-    if program == "fairseq-train" and "rdrop_translation" in words:
-        tiny += tuple(f"--encoder-{flag}" for flag in SMALL)
+    if program == "fairseq-train":
+        (sides,) = [of for task, of in SIDES.items() if task in words] or [("decoder",)]
+        tiny += tuple(f"--{side}-{flag}" for side in sides for flag in SMALL)
     if program == "fairseq-hydra-train" and not (folder / "DATA").exists():
         command_line.make_data(folder / "TEXT").rename(folder / "DATA")
     module = "fairseq_cli." + program.removeprefix("fairseq-").replace("-", "_")
@@ -223,7 +223,7 @@ def test_from_two_text_files_to_a_translation(
 
 def test_the_data_set_that_is_added(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check that the data set of CONTRIBUTING takes its options, finds its files, and names those that are missing."""
-    block, _ = (block for block in blocks_of(ROOT / "CONTRIBUTING.md") if is_python(block))
+    (block,) = (block for block in blocks_of(ROOT / "CONTRIBUTING.md") if is_python(block))
     names: dict = {}
     exec(compile(block, "news.py", "exec"), names)
     with pytest.raises(SystemExit, match=r"has no train\.de"):
@@ -232,27 +232,3 @@ def test_the_data_set_that_is_added(folder: Path, monkeypatch: pytest.MonkeyPatc
         (folder / "TATOEBA" / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
     monkeypatch.setitem(names, "prepare_files", lambda *given: given)
     names["main"](["--from", str(folder / "TATOEBA")])
-
-
-def test_the_criterion_that_is_added() -> None:
-    """Check that the loss of CONTRIBUTING's criterion is the reference's."""
-    _, block = (block for block in blocks_of(ROOT / "CONTRIBUTING.md") if is_python(block))
-    exec(compile(block, "rdrop_sentence_class.py", "exec"), {"__name__": "rdrop_sentence_class"})
-
-    class Model(torch.nn.Sequential):
-        def forward(self, x, **options):
-            self.logits = super().forward(x)
-            return self.logits, {}
-
-        def get_targets(self, sample, net_output):
-            return sample["target"]
-
-    torch.manual_seed(1)
-    model = Model(torch.nn.Dropout(0.3), torch.nn.Linear(8, 3))
-    sample = {"net_input": {"x": torch.randn(5, 8)}, "target": torch.tensor([0, 2, 1, 1, 0]), "ntokens": 40}
-    task = build_task()
-    task.label_dictionary = dictionary("xyz")
-    step = train(build_criterion("rdrop_sentence_class", task, rdrop_alpha=2.0), model, sample)
-    expected = reference.rdrop(model.logits.unflatten(0, (2, 5)), sample["target"], 2.0, padding_idx=-1)
-    torch.testing.assert_close(step.loss.double(), expected.loss.detach(), rtol=1e-5, atol=1e-5)
-    assert step.sample_size == 5

@@ -93,7 +93,8 @@ class Result:
     def _json(self) -> list[dict[str, float]]:
         logs = [json.loads(text) for text in re.findall(r'\{"epoch".*\}$', self.stdout, re.MULTILINE)]
         times = re.compile("(valid_|train_)?(wps|ups|wall|train_wall)$")
-        return [{key: float(log[key]) for key in log if not times.match(key)} for log in logs]
+        numbers = [{key: value for key, value in log.items() if not isinstance(value, list)} for log in logs]
+        return [{key: float(log[key]) for key in log if not times.match(key)} for log in numbers]
 
 
 def start(entry: str, *argv: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> "Running":

@@ -1,14 +1,12 @@
-"""The flow of one update without any tokens: a criterion over sentences, which this file defines, inherits it."""
+"""The flow of one update without any tokens, by the criterion over sentences."""
 
 import logging
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from fairseq.criterions import CRITERION_REGISTRY, register_criterion
-from fairseq.criterions.sentence_prediction import SentencePredictionConfig, SentencePredictionCriterion
+from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.fairseq_task import FairseqTask
 from reference import divergences
@@ -16,41 +14,10 @@ from support.contracts import Optimizer
 from support.helpers import assert_grads_close, assert_same_tree, bits, build_criterion, reduced, train
 from torch import nn
 
-from rdrop_fairseq.criterions.rdrop_config import RDropConfig
-from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion, Terms
-from rdrop_fairseq.divergence import DIVERGENCES, divergence
+from rdrop_fairseq.divergence import DIVERGENCES
 from rdrop_fairseq.tasks.rdrop_task import RDropTask, RDropTaskConfig
 
-NAME, PARENT, HEAD = "rdrop_of_a_test", "sentence_prediction", "sentence_classification_head"
-
-
-@dataclass
-class Config(SentencePredictionConfig, RDropConfig):
-    """The parent's flags and R-Drop's."""
-
-    classification_head_name: str = HEAD
-
-
-@register_criterion(NAME, dataclass=Config)
-class OfSentences(RDropCriterion, SentencePredictionCriterion):
-    """Cross-entropy and divergence for classes, squared errors and differences for a number (eq. 7 and 8)."""
-
-    def rdrop_terms(self, model, sample, alpha, reduce):
-        _, output = self.run_passes(model, sample, features_only=True, classification_head_name=HEAD)
-        logits = output[0].float().unflatten(0, (self.passes, -1))  # [M, B, C]
-        target = sample["target"].view(-1)
-        if self.regression_target:
-            scores, pairs = logits.squeeze(-1), torch.combinations(torch.arange(self.passes))
-            task_loss = (scores - target).square().sum()
-            kl_loss = (scores[pairs[:, 0]] - scores[pairs[:, 1]]).square().mean(0).sum()
-        else:
-            lprobs = logits.log_softmax(-1)
-            task_loss = F.nll_loss(lprobs.flatten(0, 1), target.repeat(self.passes), reduction="sum")
-            kl_loss = divergence(lprobs, self.divergence).sum()
-        log = {"ntokens": sample["ntokens"], "nsentences": len(target)}
-        if not self.regression_target:
-            log["ncorrect"] = logits.argmax(-1).eq(target).sum() / self.passes
-        return Terms(task_loss + alpha * kl_loss, kl_loss, len(target), len(target), log)
+NAME, PARENT, HEAD = "rdrop_sentence_prediction", "sentence_prediction", "sentence_classification_head"
 
 
 class Sentences(BaseFairseqModel):
@@ -111,6 +78,12 @@ def test_without_alpha_and_in_evaluation_it_is_the_parent(setup, settings):
 @pytest.mark.parametrize("kind", DIVERGENCES)
 def test_the_loss_is_the_sum_over_the_passes_and_the_weighted_divergence(setup, passes, kind):
     model, sample = setup.model(), setup.sample
+    if setup.is_regression and kind != "symmetric":
+        with pytest.raises(
+            SystemExit, match=rf"^error: --rdrop-divergence {kind}: must be symmetric with --regression"
+        ):
+            setup.build(NAME, rdrop_divergence=kind)
+        return
     criterion = setup.build(NAME, rdrop_alpha=0.7, rdrop_passes=passes, rdrop_divergence=kind)
     step = train(criterion, model, sample)
     model.zero_grad()
@@ -188,6 +161,5 @@ def test_it_learns(setup):
 
 
 def test_the_flow_knows_no_tokens():
-    assert CRITERION_REGISTRY[NAME] is OfSentences
     for name in ("plain_loss", "fused_loss", "count_tokens", "find_projection", "token_divergence"):
-        assert not hasattr(OfSentences, name)
+        assert not hasattr(CRITERION_REGISTRY[NAME], name)

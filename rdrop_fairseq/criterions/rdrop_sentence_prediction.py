@@ -1,0 +1,104 @@
+"""R-Drop for fairseq's sentence prediction: classes, as in GLUE, or a number, as in STS-B."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fairseq.criterions import register_criterion
+from fairseq.criterions.sentence_prediction import SentencePredictionConfig, SentencePredictionCriterion
+from torch import Tensor
+
+from rdrop_fairseq.criterions.rdrop_config import RDropConfig, alpha_field, check
+from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion, Terms
+from rdrop_fairseq.divergence import divergence
+
+
+@dataclass
+class RDropSentencePredictionConfig(SentencePredictionConfig, RDropConfig):
+    """The parent's flags and R-Drop's."""
+
+    rdrop_alpha: float = alpha_field(1.0, "most tasks of GLUE")
+
+
+@register_criterion("rdrop_sentence_prediction", dataclass=RDropSentencePredictionConfig)
+class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriterion):
+    """The parent's loss of all passes plus the divergence between them.
+
+    For classes these are the cross-entropy and the divergence of the distributions (Liang et al., 2021, eq. 4). With
+    ``--regression-target`` they are the squared error and the squared difference of two passes (eq. 7 and 8), as the
+    mean over the pairs of passes.
+    """
+
+    @classmethod
+    def build_criterion(cls, cfg: Any, task: Any) -> "RDropSentencePredictionCriterion":
+        """Return the criterion; exit with one line if the task has no labels of sentences, or on a bad flag."""
+        if not hasattr(task, "label_dictionary"):
+            sys.exit(f"error: --criterion {cfg._name} is for --task rdrop_sentence_prediction or sentence_prediction")
+        criterion: RDropSentencePredictionCriterion = super().build_criterion(cfg, task)
+        return criterion
+
+    def configure_rdrop(self, cfg: Any, task: Any) -> None:
+        """Also raise ``ValueError`` if a number is to be predicted and the divergence is one of distributions."""
+        super().configure_rdrop(cfg, task)
+        fits = not cfg.regression_target or cfg.rdrop_divergence == "symmetric"
+        check(fits, cfg, "rdrop_divergence", "symmetric with --regression-target, whose divergence has no direction")
+
+    def check_model(self, model: Any) -> None:
+        """Exit with one line if the model lacks the classification head, or adds a loss for adaptive pruning."""
+        if self.classification_head_name not in getattr(model, "classification_heads", ()):
+            sys.exit(
+                f"error: the model has no classification head {self.classification_head_name}; it must be one with "
+                "such heads, as --arch roberta, and --classification-head-name must name one of them"
+            )
+        for name in ("mha_reg_scale_factor", "ffn_reg_scale_factor"):
+            if getattr(getattr(model, "args", None), name, 0):
+                sys.exit(f"error: --{name.replace('_', '-')}: must be 0 with --criterion {self.name}")
+
+    def rdrop_terms(self, model: Any, sample: dict[str, Any], alpha: float, reduce: bool) -> Terms:
+        """Return the loss of all passes, with ``alpha`` times the divergence, and the counts of one copy."""
+        options = {"features_only": True, "classification_head_name": self.classification_head_name}
+        _, net_output = self.run_passes(model, sample, **options)
+        outputs = net_output[0].float().unflatten(0, (self.passes, -1))  # [M, B, classes] or [M, B, numbers]
+        target = model.get_targets(sample, net_output).view(-1)
+        loss, kl_loss = self.numbers(outputs, target) if self.regression_target else self.classes(outputs, target)
+        log: dict[str, Any] = {"ntokens": sample["ntokens"], "nsentences": target.numel()}
+        if not self.regression_target:
+            log["ncorrect"] = outputs.argmax(-1).eq(target).sum() / self.passes
+        kl_loss = kl_loss.sum() if reduce else kl_loss
+        loss = (loss.sum() if reduce else loss) + alpha * kl_loss
+        return Terms(loss, kl_loss, target.numel(), target.numel(), log)
+
+    def classes(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the cross-entropy, summed over the passes, and the divergence.
+
+        Args:
+            logits: ``[M, B, classes]``.
+            target: class indices ``[B]``.
+
+        Returns:
+            Two tensors ``[B]`` in nats.
+        """
+        lprobs = logits.log_softmax(-1)
+        loss = F.nll_loss(lprobs.flatten(0, 1), target.repeat(len(logits)), reduction="none")
+        return loss.view(len(logits), -1).sum(0), divergence(lprobs, self.divergence)
+
+    def numbers(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the squared error, summed over the passes, and the squared difference, averaged over their pairs.
+
+        Args:
+            outputs: ``[M, B, numbers]``.
+            target: ``[B * numbers]``.
+
+        Returns:
+            Two tensors ``[B * numbers]``, in the square of the unit of the target.
+        """
+        numbers = outputs.flatten(1)
+        first, second = torch.combinations(torch.arange(len(numbers))).unbind(-1)
+        return (numbers - target.float()).square().sum(0), (numbers[first] - numbers[second]).square().mean(0)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """Return False: the parent says True, but the predictions that it logs in validation are lists."""
+        return False

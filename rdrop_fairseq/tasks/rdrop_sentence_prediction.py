@@ -1,0 +1,74 @@
+"""fairseq's sentence prediction, for classes or numbers, with R-Drop's schedules and checks of the labels."""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairseq.tasks import register_task
+from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
+
+from rdrop_fairseq.tasks.rdrop_task import RDropTask, RDropTaskConfig
+
+
+@dataclass
+class RDropSentencePredictionConfig(SentencePredictionConfig, RDropTaskConfig):
+    """The parent's settings and those of every R-Drop task."""
+
+
+@register_task("rdrop_sentence_prediction", dataclass=RDropSentencePredictionConfig)
+class RDropSentencePredictionTask(RDropTask, SentencePredictionTask):
+    """Do all that fairseq's ``sentence_prediction`` does, and what R-Drop's schedules of alpha need.
+
+    A label that cannot be predicted ends the training with one line before it begins.
+    """
+
+    @classmethod
+    def setup_task(cls, cfg: Any, **kwargs: Any) -> "RDropSentencePredictionTask":
+        """Return the parent's task; exit with one line if ``--num-classes`` or a dictionary is missing."""
+        if cfg.num_classes < 1:
+            sys.exit(f"error: --num-classes {cfg.num_classes}: must be the number of classes, or of numbers to predict")
+        for part in ("input0",) if cfg.regression_target else ("input0", "label"):
+            if not (dictionary := Path(cfg.data, part, "dict.txt")).is_file():
+                sys.exit(f"error: there is no {dictionary}, which fairseq-preprocess --destdir {part} would have made")
+        task: RDropSentencePredictionTask = super().setup_task(cfg, **kwargs)
+        return task
+
+    def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> Any:
+        """Return the parent's dataset; exit with one line if a label cannot be predicted."""
+        if self.cfg.regression_target:
+            self.check_numbers(Path(self.cfg.data, "label", f"{split}.label"))
+        dataset = super().load_dataset(split, combine, **kwargs)
+        if not self.cfg.regression_target:
+            self.check_classes(getattr(dataset, "dataset", dataset).defn.get("target", ()), split)
+        return dataset
+
+    def check_numbers(self, file: Path) -> None:
+        """Exit with one line unless each line of a file, if there is one, holds as many numbers as are predicted."""
+        if not file.exists():
+            return
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if len(line.split()) != self.cfg.num_classes or not all(map(is_finite, line.split())):
+                count = f"{self.cfg.num_classes} finite number{'' if self.cfg.num_classes == 1 else 's'}"
+                sys.exit(f"error: {file}, line {number}: must be {count} (--num-classes), not {line!r}")
+
+    def check_classes(self, targets: Any, split: str) -> None:
+        """Exit with one line unless each target is one class of those that are predicted."""
+        for row in range(len(targets)):
+            classes = targets[row].tolist()
+            if len(classes) != 1 or not 0 <= classes[0] < self.cfg.num_classes:
+                words = self.label_dictionary.symbols[self.label_dictionary.nspecial :][: self.cfg.num_classes]
+                found = self.label_dictionary.string([one + self.label_dictionary.nspecial for one in classes])
+                sys.exit(
+                    f"error: {Path(self.cfg.data, 'label', split)}, row {row + 1}: the label must be one of the first "
+                    f"{self.cfg.num_classes} (--num-classes) of the dictionary, {' '.join(words)}, not {found!r}"
+                )
+
+
+def is_finite(text: str) -> bool:
+    """Return whether a text is a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
