@@ -78,7 +78,8 @@ def folder(tmp_path: Path) -> Path:
     for split, lines in (("train", 12), ("valid", 3), ("test", 3)):
         for ending in ("de", "en", "txt"):
             (tmp_path / f"TEXT/{split}.{ending}").write_text(f"{ending}1 {ending}2 {ending}3 {ending}4\n" * lines)
-        (tmp_path / f"TEXT/{split}.input0").write_text("a sentence\n" * lines)
+        for ending in ("input0", "input1"):
+            (tmp_path / f"TEXT/{split}.{ending}").write_text("a sentence\n" * lines)
         (tmp_path / f"TEXT/{split}.label").write_text("0\n1\n1\n" * (lines // 3))
     return tmp_path
 

@@ -14,6 +14,8 @@ from rdrop_fairseq.criterions.rdrop_config import RDropConfig, alpha_field, chec
 from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion, Terms
 from rdrop_fairseq.divergence import divergence
 
+REPORTS = ("report_mcc", "report_acc_and_f1", "report_pearson_and_spearman")  # the parent's flags; the last for numbers
+
 
 @dataclass
 class RDropSentencePredictionConfig(SentencePredictionConfig, RDropConfig):
@@ -40,10 +42,21 @@ class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriteri
         return criterion
 
     def configure_rdrop(self, cfg: Any, task: Any) -> None:
-        """Also raise ``ValueError`` if a number is to be predicted and the divergence is one of distributions."""
+        """Also raise ``ValueError`` if a flag does not go with numbers, or a score not with the labels."""
         super().configure_rdrop(cfg, task)
         fits = not cfg.regression_target or cfg.rdrop_divergence == "symmetric"
         check(fits, cfg, "rdrop_divergence", "symmetric with --regression-target, whose divergence has no direction")
+        for name in REPORTS[:2]:
+            fits = not (cfg.regression_target and getattr(cfg, name))
+            check(fits, cfg, name, "left out with --regression-target; --report-pearson-and-spearman is for numbers")
+        if self.keep_pred_and_targ and not cfg.regression_target:  # the parent makes integers of the labels
+            first = task.label_dictionary.nspecial
+            labels = task.label_dictionary.symbols[first : first + task.cfg.num_classes]
+            name = next(name for name in REPORTS if getattr(cfg, name))
+            has = f"; those of the dictionary are {' '.join(labels)}"
+            check(all(map(str.isdigit, labels)), cfg, name, f"left out unless the labels are integers{has}")
+            fits = not cfg.report_acc_and_f1 or set(labels) == {"0", "1"}
+            check(fits, cfg, "report_acc_and_f1", f"left out unless the labels are 0 and 1{has}")
 
     def check_model(self, model: Any) -> None:
         """Exit with one line if the model lacks the classification head, or adds a loss for adaptive pruning."""
@@ -82,7 +95,7 @@ class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriteri
         """
         lprobs = logits.log_softmax(-1)
         loss = F.nll_loss(lprobs.flatten(0, 1), target.repeat(len(logits)), reduction="none")
-        return loss.view(len(logits), -1).sum(0), divergence(lprobs, self.divergence)
+        return loss.view(len(logits), -1).sum(0), divergence(lprobs, self.divergence, check=False)
 
     def numbers(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the squared error, summed over the passes, and the squared difference, averaged over their pairs.
@@ -100,5 +113,8 @@ class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriteri
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
-        """Return False: the parent says True, but the predictions that it logs in validation are lists."""
-        return False
+        """Return whether the logs of several processes are summed, and not joined, which fairseq can on GPUs alone.
+
+        The parent says True, but the predictions that it logs in validation are lists.
+        """
+        return not torch.cuda.is_available()

@@ -32,16 +32,29 @@ class RDropSentencePredictionTask(RDropTask, SentencePredictionTask):
         for part in ("input0",) if cfg.regression_target else ("input0", "label"):
             if not (dictionary := Path(cfg.data, part, "dict.txt")).is_file():
                 sys.exit(f"error: there is no {dictionary}, which fairseq-preprocess --destdir {part} would have made")
+        first, second = (Path(cfg.data, part, "dict.txt") for part in ("input0", "input1"))
+        if second.is_file() and second.read_bytes() != first.read_bytes():
+            sys.exit(f"error: {second} is not {first}; make input1 with fairseq-preprocess --srcdict {first}")
         task: RDropSentencePredictionTask = super().setup_task(cfg, **kwargs)
         return task
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> Any:
-        """Return the parent's dataset; exit with one line if a label cannot be predicted."""
+        """Return the parent's dataset; exit with one line if a label is missing or cannot be predicted.
+
+        A split whose name begins with "test" may have no labels.
+        """
         if self.cfg.regression_target:
             self.check_numbers(Path(self.cfg.data, "label", f"{split}.label"))
-        dataset = super().load_dataset(split, combine, **kwargs)
-        if not self.cfg.regression_target:
-            self.check_classes(getattr(dataset, "dataset", dataset).defn.get("target", ()), split)
+        try:
+            dataset = super().load_dataset(split, combine, **kwargs)
+        except AssertionError as error:  # the parent's way to say that a file is missing or has other rows
+            sys.exit(f"error: {self.cfg.data}, {split}: {error}")
+        targets = getattr(dataset, "dataset", dataset).defn.get("target")
+        if targets is None and not split.startswith("test"):
+            what = f"{split}.label, a number a line" if self.cfg.regression_target else f"{split}.bin"
+            sys.exit(f"error: there are no labels {Path(self.cfg.data, 'label', what)}")
+        if targets is not None and not self.cfg.regression_target:
+            self.check_classes(targets, split)
         return dataset
 
     def check_numbers(self, file: Path) -> None:
@@ -55,6 +68,8 @@ class RDropSentencePredictionTask(RDropTask, SentencePredictionTask):
 
     def check_classes(self, targets: Any, split: str) -> None:
         """Exit with one line unless each target is one class of those that are predicted."""
+        if targets.supports_prefetch:
+            targets.prefetch(range(len(targets)))
         for row in range(len(targets)):
             classes = targets[row].tolist()
             if len(classes) != 1 or not 0 <= classes[0] < self.cfg.num_classes:

@@ -112,7 +112,6 @@ class Work:
 
     def end(self) -> None:
         """End the process if it still runs."""
-        self.write_record()
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -120,6 +119,7 @@ class Work:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        self.write_record()
 
 
 def run_all(

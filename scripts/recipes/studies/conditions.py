@@ -6,6 +6,7 @@ A run folder keeps this, for each start of the training, in conditions.json.
 import json
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -76,7 +77,8 @@ class Record:
     """
 
     def __init__(self, run: RunFolder, device: str, threads: str) -> None:
-        self.run, self.device, self.before = run, device, count_starts(run)
+        self.run, self.device = run, device
+        self.log, self.before = identity(run), count_starts(run)
         self.found = Conditions(device, threads)
         self.next = time.monotonic() + FIRST
 
@@ -90,12 +92,20 @@ class Record:
     def write(self) -> None:
         """Write the conditions down as those of the last start in the log, if that is the one of this object."""
         number = count_starts(self.run)
+        if identity(self.run) != self.log:  # train.sh has put the log of another config aside
+            self.log, self.before = identity(self.run), 0
         self.next = time.monotonic() + (WRITE if number > self.before else FIRST)
         if number > self.before:
             text = self.run.versions.read_text(encoding="utf-8") if self.run.versions.exists() else ""
             found = replace(self.found, device=device_in(text, self.device))  # of this start, as train.sh has noted it
             records = read_records(self.run) | {str(number - 1): asdict(found)}
-            write_whole(self.run.conditions, json.dumps(records, indent=1) + "\n")
+            with suppress(OSError):  # a full disk: the training says it itself, and the study goes on without these
+                write_whole(self.run.conditions, json.dumps(records, indent=1) + "\n")
+
+
+def identity(run: RunFolder) -> int | None:
+    """Return what tells the log of a run from one that has been put aside, None if there is no log."""
+    return run.log.stat().st_ino if run.log.exists() else None
 
 
 def count_starts(run: RunFolder) -> int:

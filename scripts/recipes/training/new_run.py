@@ -140,7 +140,11 @@ def make_folder(cfg: DictConfig, run: RunFolder) -> None:
     refuse_other_run(cfg, run)
     run.path.mkdir(parents=True, exist_ok=True)
     if run.train_yaml.exists() and not run.saved() and differences(read(run.train_yaml), cfg):
-        for name in ("train.log", "tensorboard"):  # of a start with another config, which saved no checkpoint
+        for name in (
+            "train.log",
+            run.conditions.name,
+            "tensorboard",
+        ):  # of a start with another config, which saved no checkpoint
             if (run.path / name).exists():
                 names = (run.path / f"{name}.{number}" for number in itertools.count(1))
                 (run.path / name).rename(next(path for path in names if not path.exists()))

@@ -1,9 +1,10 @@
 """Sentence prediction by fairseq-train: classes and numbers, from text to scores, and labels that are refused."""
 
 import random
+import shutil
 
 import pytest
-from support.command_line import ONE_CPU, PREPROCESS, USER_DIR, run, train
+from support.command_line import FROZEN, ONE_CPU, PREPROCESS, USER_DIR, run, train, train_argv, two_processes
 
 USER = ("--task", "rdrop_sentence_prediction", "--criterion", "rdrop_sentence_prediction", "--rdrop-alpha", "2")
 ROBERTA = ("--arch", "roberta_base", "--encoder-embed-dim", "16", "--encoder-ffn-embed-dim", "16")
@@ -42,6 +43,15 @@ def test_numbers_are_learned_and_scored(data):
     assert result.updates[-1]["kl_loss"] > 0
 
 
+def test_two_processes_train(data):
+    flags = (*USER, *ROBERTA, "--num-classes", "2", *FROZEN)
+    two = two_processes("tcp", train_argv(data, *flags, "--batch-size", "4"))
+    one = train(data, *flags)
+    assert two.updates[-1]["kl_loss"] > 0
+    for key in ("valid_loss", "valid_accuracy"):
+        assert two.valid[key] == one.valid[key]
+
+
 def test_the_baseline_and_alpha_0_are_one_training(data):
     flags = (*ROBERTA, "--num-classes", "2")
     ours = train(data, *USER, *flags, "--rdrop-alpha", "0")
@@ -60,6 +70,16 @@ def test_its_model_is_validated_by_fairseqs_own_task(data, tmp_path):
     assert f"loss {ours.valid['valid_loss']:g}" in result.stdout
 
 
+def copied(data, folder):
+    """Copy the data to a folder of the test."""
+    for path in data.rglob("*"):
+        if path.is_file():
+            copy = folder / path.relative_to(data)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    return folder
+
+
 WRONG = {
     "label/valid.label": ("0.5\nhalf\n", "line 2: must be 1 finite number (--num-classes), not 'half'"),
     "label/train.label": ("0.5 1\n", "line 1: must be 1 finite number (--num-classes), not '0.5 1'"),
@@ -75,13 +95,8 @@ def refused(*argv):
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_number_that_is_none_is_refused(data, tmp_path, name):
-    for path in data.rglob("*"):
-        if path.is_file():
-            copy = tmp_path / path.relative_to(data)
-            copy.parent.mkdir(exist_ok=True)
-            copy.write_bytes(path.read_bytes())
     text, told = WRONG[name]
-    (tmp_path / name).write_text(text)
+    (copied(data, tmp_path) / name).write_text(text)
     flags = (*USER, *ROBERTA, "--num-classes", "1", "--regression-target")
     assert refused(tmp_path, *flags) == f"error: {tmp_path / name}, {told}"
 
@@ -115,3 +130,36 @@ def test_an_unknown_label_is_refused(data, tmp_path):
 )
 def test_missing_things_are_refused(tmp_path, flags, told):
     assert told in refused(tmp_path, *USER, *ROBERTA, *flags)
+
+
+@pytest.mark.parametrize(
+    "name, flags, told",
+    [
+        ("label/valid.label", ("--num-classes", "1", "--regression-target"), "there are no labels {}, a number a line"),
+        ("label/train.bin", ("--num-classes", "2"), "there are no labels {}"),
+    ],
+)
+def test_labels_that_are_missing_are_refused(data, tmp_path, name, flags, told):
+    (copied(data, tmp_path) / name).unlink()
+    assert refused(tmp_path, *USER, *ROBERTA, *flags) == f"error: {told.format(tmp_path / name)}"
+
+
+def test_another_number_of_labels_is_refused(data, tmp_path):
+    (copied(data, tmp_path) / "label/valid.label").write_text("1\n2\n")
+    line = refused(tmp_path, *USER, *ROBERTA, "--num-classes", "1", "--regression-target")
+    assert line == f"error: {tmp_path}, valid: dataset lengths must match"
+
+
+def test_a_second_sentence_with_another_dictionary_is_refused(data, tmp_path):
+    """fairseq reads the first one's alone, and would take the numbers of one for words of the other."""
+    second = copied(data, tmp_path) / "input1"
+    shutil.copytree(data / "label", second)
+    assert f"error: {second}/dict.txt is not " in refused(tmp_path, *USER, *ROBERTA, "--num-classes", "2")
+
+
+def test_labels_of_another_format_are_read(data, tmp_path):
+    texts = data.parent
+    prefixes = [f"--{split}pref={texts / split}.label" for split in ("train", "valid")]
+    shutil.rmtree(copied(data, tmp_path) / "label")
+    run(PREPROCESS, "--only-source", *prefixes, "--destdir", tmp_path / "label", "--dataset-impl", "lazy")
+    assert train(tmp_path, *USER, *ROBERTA, "--num-classes", "2").updates

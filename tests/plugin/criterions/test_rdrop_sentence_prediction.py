@@ -7,10 +7,11 @@ import pytest
 import torch
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.fairseq_task import FairseqTask
-from support.helpers import build_criterion, build_task, reduced, train
+from support.helpers import build_criterion, build_task, dictionary, reduced, train
 from torch import nn
 
-from rdrop_fairseq.tasks.rdrop_task import RDropTask, RDropTaskConfig
+from rdrop_fairseq.tasks.rdrop_sentence_prediction import RDropSentencePredictionConfig
+from rdrop_fairseq.tasks.rdrop_task import RDropTask
 
 NAME, HEAD = "rdrop_sentence_prediction", "sentence_classification_head"
 LN = math.log
@@ -33,11 +34,18 @@ class Given(BaseFairseqModel):
 
 
 class Task(RDropTask, FairseqTask):
-    label_dictionary = target_dictionary = None
+    """Has the labels of a dictionary."""
+
+    target_dictionary = None
+
+    def __init__(self, labels):
+        super().__init__(RDropSentencePredictionConfig(num_classes=len(labels)))
+        self.label_dictionary = dictionary(labels)
+        self.label_dictionary.add_symbol("<mask>")
 
 
-def build(**settings):
-    return build_criterion(NAME, Task(RDropTaskConfig()), classification_head_name=HEAD, **settings)
+def build(labels="01", **settings):
+    return build_criterion(NAME, Task(labels), classification_head_name=HEAD, **settings)
 
 
 def batch(*targets):
@@ -112,6 +120,38 @@ def test_a_model_without_the_head_is_refused():
         train(build(), model, batch(0))
 
 
+@pytest.mark.parametrize(
+    "labels, flags, told",
+    [
+        (
+            "01",
+            {"report_mcc": True, "regression_target": True},
+            "--report-mcc True: must be left out with --",
+        ),
+        (
+            "01",
+            {"report_acc_and_f1": True, "regression_target": True},
+            "--report-acc-and-f1 True: must be left out w",
+        ),
+        ("yn", {"report_mcc": True}, "--report-mcc True: must be left out unless the labels are integers; .* are y n$"),
+        (
+            "yn",
+            {"report_pearson_and_spearman": True},
+            "--report-pearson-and-spearman True: must be left out unless ",
+        ),
+        (
+            "012",
+            {"report_acc_and_f1": True},
+            "--report-acc-and-f1 True: must be .* unless the labels are 0 and 1;",
+        ),
+    ],
+)
+def test_a_score_that_the_labels_do_not_have_is_refused(labels, flags, told):
+    """fairseq's criterion fails at the first validation."""
+    with pytest.raises(SystemExit, match=f"^error: {told}"):
+        build(labels, **flags)
+
+
 def test_a_loss_for_pruning_is_refused():
     model = Given([0.0, 0.0], [1.0, 0.0])
     model.args = SimpleNamespace(mha_reg_scale_factor=0.1)
@@ -119,10 +159,12 @@ def test_a_loss_for_pruning_is_refused():
         train(build(), model, batch(0))
 
 
-def test_the_predictions_of_several_processes_are_joined_and_not_summed():
+def test_the_predictions_of_several_gpus_are_joined_and_not_summed(monkeypatch):
     """fairseq sums the logs where a criterion allows it, and a sum of lists of predictions fails."""
     criterion = build(report_mcc=True)
-    assert not criterion.logging_outputs_can_be_summed()
+    for has_gpu in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
+        assert criterion.logging_outputs_can_be_summed() is not has_gpu
     log = {"loss": 1.0, "ntokens": 3, "nsentences": 2, "sample_size": 2, "report_mcc": True}
     shown = reduced(criterion, [{**log, "pred": [0, 1], "targ": [0, 1]}, {**log, "pred": [1, 1], "targ": [0, 1]}])
     assert shown["mcc"] == pytest.approx(100 / math.sqrt(3), abs=0.05)  # 1 and 3 of them right, of 2 and 2

@@ -61,6 +61,27 @@ def test_a_training_that_never_began_changes_nothing(run):
     assert run.conditions.read_text() == before
 
 
+def test_a_log_that_was_put_aside_does_not_count(run):
+    """train.sh does that where a start with another config saved no checkpoint; the numbers of starts begin again."""
+    start(run, FRESH, (20, 1, 1))
+    record = Record(run, "cpu", "1")
+    for path in (run.log, run.conditions):
+        path.rename(f"{path}.1")
+    run.log.write_text(FRESH)
+    record.add(30, 2, 2)
+    record.write()
+    assert conditions.conditions_of(run) == [Conditions("Some CPU", "1", 30, 2, 2)]
+
+
+def test_conditions_that_cannot_be_written_end_nothing(run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(conditions, "write_whole", full)
+    start(run, FRESH, (20, 1, 1))
+    assert conditions.conditions_of(run) == [None]
+
+
 def test_it_is_written_while_it_trains(run, monkeypatch):
     monkeypatch.setattr(conditions, "FIRST", -1)
     record = Record(run, "cpu", "2")

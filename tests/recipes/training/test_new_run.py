@@ -33,10 +33,12 @@ def test_a_folder_in_the_repository_has_a_relative_name(configs, tmp_path):
 
 def test_a_start_that_came_to_nothing_blocks_nothing(made, tmp_path):
     made("optimization.lr=[7]")
-    (tmp_path / "run/train.log").write_text("of this start\n")
+    for name in ("train.log", "conditions.json"):
+        (tmp_path / "run" / name).write_text("of this start\n")
     assert made("optimization.lr=[0.5]", "model.dropout=0.1")["optimization.lr"] == [0.5]
-    assert not (tmp_path / "run/train.log").exists()
-    assert (tmp_path / "run/train.log.1").read_text() == "of this start\n"
+    for name in ("train.log", "conditions.json"):
+        assert not (tmp_path / "run" / name).exists()
+        assert (tmp_path / "run" / f"{name}.1").read_text() == "of this start\n"
 
 
 def test_limits_and_logs_can_change_in_a_run_that_has_trained(made, tmp_path, checkpoint):
