@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -108,8 +109,8 @@ class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriteri
             Two tensors ``[B * numbers]``, in the square of the unit of the target.
         """
         numbers = outputs.flatten(1)
-        first, second = torch.combinations(torch.arange(len(numbers))).unbind(-1)
-        return (numbers - target.float()).square().sum(0), (numbers[first] - numbers[second]).square().mean(0)
+        differences = torch.stack([one - other for one, other in combinations(numbers.unbind(), 2)])
+        return (numbers - target.float()).square().sum(0), differences.square().mean(0)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
