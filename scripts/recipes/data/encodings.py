@@ -1,0 +1,110 @@
+"""How the sentences of a data set for sentence prediction become the entries of its dictionary."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from recipes.files import own_folder, sha256
+from recipes.text import bpe, moses
+from recipes.text.binarize import write_dictionary
+from recipes.text.line_pool import map_files
+from recipes.text.moses import Lines
+
+DICTIONARY = "dict.txt"
+
+
+class Encoding(Protocol):
+    """What makes entries of a dictionary of sentences."""
+
+    options: dict[str, str | int | bool]  # what the settings say about it
+    sources: dict[str, str]  # the SHA-256 of the files that it needs, by name
+
+    def learn(self, texts: Sequence[Path], folder: Path, workers: int) -> None:
+        """Write to a folder what `lines` reads there; also dict.txt, if the dictionary is given beforehand."""
+
+    def lines(self, folder: Path) -> Lines:
+        """Return the function from raw sentences to lines of entries, by what `learn` wrote to the folder."""
+
+
+class Gpt2:
+    """The bytes in pairs of GPT-2, with the dictionary of RoBERTa. The entries are numbers, as in fairseq's recipe.
+
+    Args:
+        folder: it holds encoder.json, vocab.bpe and dict.txt. Exit if one of them is missing.
+    """
+
+    FILES = ("encoder.json", "vocab.bpe", DICTIONARY)
+    SITE = "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in self.FILES:
+            if not (folder / name).is_file():
+                sys.exit(f"{folder} has no {name}, which RoBERTa needs; it is published at {self.SITE}/{name}")
+        self.options: dict[str, str | int | bool] = {"subwords": "GPT-2"}
+        self.sources = {name: sha256(folder / name) for name in self.FILES}
+
+    def learn(self, texts: Sequence[Path], folder: Path, workers: int) -> None:
+        for name in self.FILES:
+            shutil.copyfile(self.folder / name, folder / name)
+
+    def lines(self, folder: Path) -> Lines:
+        from fairseq.data.encoders.gpt2_bpe_utils import get_encoder
+
+        try:
+            encode = get_encoder(str(folder / "encoder.json"), str(folder / "vocab.bpe")).encode
+        except (ValueError, AttributeError) as error:
+            sys.exit(f"encoder.json and vocab.bpe are not those of GPT-2: {error}")
+        return lambda lines: [" ".join(map(str, encode(line.strip()))) for line in lines]
+
+
+class LearnedBpe:
+    """Moses' tokens in lower case, and subwords of them that are learned from the training text.
+
+    Args:
+        merges: how many at most.
+        lang: of the text.
+    """
+
+    def __init__(self, merges: int, lang: str = "en") -> None:
+        self.merges, self.tokens = merges, partial(moses.tokenizer, lang, moses.Rules(lowercase=True))
+        self.options: dict[str, str | int | bool] = {"bpe": merges}
+        self.sources: dict[str, str] = {}
+
+    def learn(self, texts: Sequence[Path], folder: Path, workers: int) -> None:
+        with own_folder(folder, "tokens") as tokens:
+            map_files(self.tokens, texts, tokens, workers)
+            bpe.learn(folder / "codes", self.merges, [tokens / text.name for text in texts], workers)
+
+    def lines(self, folder: Path) -> Lines:
+        tokens, subwords = self.tokens(), bpe.applier(folder / "codes")
+        return lambda lines: subwords(tokens(lines))
+
+
+class Characters:
+    """Each character but white space, as for Chinese."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, str | int | bool] = {"subwords": "characters"}
+        self.sources: dict[str, str] = {}
+
+    def learn(self, texts: Sequence[Path], folder: Path, workers: int) -> None:
+        """Learn nothing."""
+
+    def lines(self, folder: Path) -> Lines:
+        return lambda lines: [" ".join("".join(line.split())) for line in lines]
+
+
+def encode(encoding: Encoding, training: Sequence[Path], texts: Sequence[Path], folder: Path, workers: int) -> None:
+    """Write the entries of texts to files of the same names in a folder, beside what the encoding needs and dict.txt.
+
+    Args:
+        training: those of the texts of which the encoding and the dictionary are made, if they are not given.
+    """
+    encoding.learn(training, folder, workers)
+    map_files(partial(encoding.lines, folder), texts, folder, workers)
+    if not (folder / DICTIONARY).is_file():
+        write_dictionary([folder / text.name for text in training], folder / DICTIONARY, workers)
