@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from recipes.evaluation.safe_checkpoint import config_of, load
 from recipes.quiet import quiet
-from recipes.training.run_folder import RunFolder, check_path
+from recipes.training.run_folder import RunFolder, check_path, dictionaries_of
 
 
 class BareCheckpoint(RunFolder):
@@ -53,7 +53,7 @@ class BareCheckpoint(RunFolder):
     @property
     def data(self) -> Path:
         """The absolute path of the binarized data. Exit if it holds no dictionary."""
-        if not any(self.given_data.glob("dict*.txt")):
+        if not dictionaries_of(self.given_data):
             sys.exit(f"--data {self.given_data} is no folder of fairseq-preprocess: it holds no dict.LANG.txt")
         return self.given_data
 

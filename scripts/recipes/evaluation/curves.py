@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from recipes.evaluation.measures import ON_VALIDATION
 from recipes.figure import draw_figure
 from recipes.training.ranks import PAUSED
 
@@ -54,7 +55,8 @@ def read_log(log: Path) -> dict[str, Numbers]:
         elif match := LOGGED.search(line):
             tag, prefix = match[1], "" if match[1] == "train_inner" else f"{match[1]}_"
             try:
-                values = {key.removeprefix(prefix): float(value) for key, value in json.loads(match[2]).items()}
+                logged = json.loads(match[2]).items()  # a list is what the predictions leave behind
+                values = {key.removeprefix(prefix): float(of) for key, of in logged if not isinstance(of, list)}
                 update = int(values["num_updates"])
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
                 continue  # a killed process left a part of a line, and the next start wrote on behind it
@@ -131,12 +133,13 @@ def best_update(saved: Numbers, maximize: bool) -> int | None:
 
 
 def plot(runs: list[dict[str, Any]], path: Path) -> None:
-    """Draw validation loss, and BLEU or perplexity, over updates and over training time, as in the paper's figure 2.
+    """Draw validation loss, and the score that counts, over updates and over training time, as in the paper's figure 2.
 
     If matplotlib is not installed, print a line, and remove an earlier figure.
     """
     loss = ("loss", "validation loss (bits)")
-    score = ("bleu", "validation BLEU") if "bleu" in runs[0]["curve"][0] else ("ppl", "validation perplexity")
+    key = next(key for key in ON_VALIDATION if key in runs[0]["curve"][0])
+    score = (key, f"validation {ON_VALIDATION[key]}")
     colors = dict(zip(dict.fromkeys(run["name"] for run in runs), COLORS * len(runs), strict=False))
     over = (("update", "update", 1), ("seconds", "training time (minutes)", 60))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from recipes import cli
 from recipes.evaluation.curves import best_update, plot, read_log, seconds
+from recipes.evaluation.measures import OF_SENTENCES, ON_VALIDATION
 from recipes.evaluation.score import read_scores
 from recipes.files import read_lines
 from recipes.table import markdown_table
@@ -20,14 +21,15 @@ SCORES = {
     "compound split": "compound_split_bleu",
     "chrF": "chrf",
     "perplexity": "perplexity",
+    **{label: key for key, label in OF_SENTENCES.items()},
 }
 
 
 def read_run(run: RunFolder, evaluation: str) -> dict[str, Any]:
     """Return what runs.json says about a run, but with a whole path as its name. Exit if something is missing.
 
-    The curve holds the validations in order. Each has "update", "seconds" of training, "loss" in bits, "ppl" and, if
-    the run measured it, "bleu".
+    The curve holds the validations in order. Each has "update", "seconds" of training, "loss" in bits, and what the run
+    measured of `ON_VALIDATION`.
     """
     if not run.log.is_file():
         sys.exit(f"{run} is no run folder of scripts/train.sh: it has no train.log")
@@ -35,8 +37,8 @@ def read_run(run: RunFolder, evaluation: str) -> dict[str, Any]:
     trained, paused = seconds(log["train_inner"], log["valid"])
     if paused:
         print(f"{run}: {paused / 60:.1f} minutes in which it was paused are not counted", file=sys.stderr)
-    kept = [key for key in ("loss", "ppl", "bleu") if all(key in valid for valid in log["valid"].values())]
-    if not log["valid"] or kept[:2] != ["loss", "ppl"]:
+    kept = [key for key in ("loss", *ON_VALIDATION) if all(key in valid for valid in log["valid"].values())]
+    if not log["valid"] or kept[0] != "loss" or not {"ppl", *OF_SENTENCES}.intersection(kept):
         sys.exit(f"{run}: its train.log holds no validation with loss and ppl")
     curve = {
         update: {"update": update, "seconds": trained[update], **{key: valid[key] for key in kept}}
@@ -62,8 +64,9 @@ def columns(run: dict[str, Any]) -> dict[str, float]:
         "updates": run["curve"][-1]["update"],
         "minutes": run["curve"][-1]["seconds"] / 60,
         "best at": run["best"]["update"],
-        "valid ppl": run["best"]["ppl"],
     }
+    if "ppl" in run["best"]:
+        numbers["valid ppl"] = run["best"]["ppl"]
     if "bleu" in run["best"]:
         numbers["valid BLEU"] = run["best"]["bleu"]
     for name, test in run["tests"].items():

@@ -14,6 +14,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.bleu import BLEUScore
 
 from recipes.cli import need
+from recipes.evaluation.measures import OF_SENTENCES
 from recipes.files import read_lines, write_lines
 from recipes.text import segment
 from recipes.training.run_folder import RunFolder
@@ -30,6 +31,7 @@ MODULES = {"ja-mecab": ("MeCab", "ipadic"), "ko-mecab": ("mecab_ko", "mecab_ko_d
 # What other commands read from the scores that an evaluation wrote, and the types that each value may have.
 KINDS = {
     **dict.fromkeys(("bleu", "tokenized_bleu", "compound_split_bleu", "chrf", "perplexity", "sentences"), (float, int)),
+    **dict.fromkeys(OF_SENTENCES, (float, int)),
     **dict.fromkeys(("lang", "bleu_signature", "chrf_signature", "checkpoint"), (str,)),
     "lowercase": (bool,),
     "decoding": (dict,),

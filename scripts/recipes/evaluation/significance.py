@@ -15,6 +15,7 @@ from scipy.stats import wilcoxon
 from tqdm import tqdm
 
 from recipes import cli
+from recipes.evaluation.measures import OF_SENTENCES
 from recipes.evaluation.score import KINDS, as_perl_splits, check_lengths, read_scores, text_metrics, token_metric
 from recipes.files import read_lines
 from recipes.table import markdown_table
@@ -25,21 +26,24 @@ SCORES = {
     "tokenized_bleu": "multi-bleu",
     "compound_split_bleu": "compound split",
     "chrf": "chrF",
+    **OF_SENTENCES,
 }
 
 
 class Evaluation(RunFolder):
     """A run with the test sets that it was scored on, by name.
 
-    A test set has the scores by their names in the file of the evaluation. Its "tok" and "txt" are the translation
-    followed by the references, tokenized and as plain text.
+    A test set has the scores by their names in the file of the evaluation. If it is translated, its "tok" and "txt" are
+    the translation followed by the references, tokenized and as plain text.
     """
 
     def __init__(self, path: Path, name: str) -> None:
         """Read the evaluation of that name. Exit if it is not complete."""
         super().__init__(path)
-        self.tests = read_scores(self, name, KINDS.keys() - {"perplexity"})
-        for (test, scored), kind in product(self.tests.items(), ("tok", "txt")):
+        self.texts = () if self.kind == "sentence_prediction" else ("tok", "txt")
+        required = KINDS.keys() - {"perplexity", *OF_SENTENCES} if self.texts else {"sentences", "checkpoint"}
+        self.tests = read_scores(self, name, required)
+        for (test, scored), kind in product(self.tests.items(), self.texts):
             translation = self.evaluation(name) / f"{test}.{kind}"
             count = len(list(translation.parent.glob(f"{glob.escape(translation.name)}.ref*"))) or 1
             try:
@@ -62,13 +66,22 @@ def check_comparable(group_a: list[Evaluation], group_b: list[Evaluation]) -> No
             sys.exit(f"{one} and {other} in one group have the same seed {one.seed}")
     first = group_a[0]
     for run in group_a + group_b:
+        if run.texts != first.texts:
+            sys.exit(f"{first} and {run} are of two kinds: {first.kind} and {run.kind}")
         if run.tests.keys() != first.tests.keys():
             sys.exit(f"{first} was scored on {', '.join(first.tests)}, {run} on {', '.join(run.tests)}")
         for name, test in run.tests.items():
             expected = first.tests[name]
-            if any(test[kind][1:] != expected[kind][1:] for kind in ("tok", "txt")):
+            measured = [[key for key in SCORES if key in of] for of in (expected, test)]
+            if measured[0] != measured[1] or test["sentences"] != expected["sentences"]:
+                told = (
+                    f"{', '.join(keys)} of {of['sentences']} sentences"
+                    for keys, of in zip(measured, (expected, test), strict=True)
+                )
+                sys.exit(f"{name}: {first} has {next(told)}, {run} {next(told)}")
+            if any(test[kind][1:] != expected[kind][1:] for kind in run.texts):
                 sys.exit(f"{name}: the references of {run} differ from those of {first}")
-            for key in ("bleu_signature", "chrf_signature"):
+            for key in ("bleu_signature", "chrf_signature") if run.texts else ():
                 if test[key] != expected[key]:
                     sys.exit(f"{name}: {run} was scored by {test[key]}, {first} by {expected[key]}")
 
@@ -94,6 +107,8 @@ def score_rows(test: str, groups: list[list[Evaluation]], pairs: Pairs) -> list[
     """Return the rows of the first table: each score in both groups, and the tests over seeds."""
     rows = [["score", "A", "B", "B - A", "Wilcoxon p", "Cohen's d"]]
     for key, label in SCORES.items():
+        if key not in groups[0][0].tests[test]:
+            continue
         a, b = ([run.tests[test][key] for run in group] for group in groups)
         over_seeds = ["", ""]
         if len(pairs) > 1:
@@ -161,12 +176,12 @@ def main() -> None:
     for label, group in zip("AB", groups, strict=True):
         for run in group:
             decoded = run.tests[min(run.tests)]
-            how = ", ".join(f"{key} {value}" for key, value in decoded["decoding"].items())
-            print(f"{label}: {run} (seed {run.seed}; {decoded['checkpoint']}, {how})")
+            how = "".join(f", {key} {value}" for key, value in decoded.get("decoding", {}).items())
+            print(f"{label}: {run} (seed {run.seed}; {decoded['checkpoint']}{how})")
     for test, scored in group_a[0].tests.items():
         print(f"\n{test} ({scored['sentences']} sentences)\n")
         sys.stdout.write(markdown_table(score_rows(test, groups, pairs)))
-        if pairs:
+        if pairs and group_a[0].texts:
             print_pairs(test, pairs)
     if len(pairs) > 1:
         print(f"\nWilcoxon: {len(pairs)} seeds, so the smallest possible p is {2.0 ** (1 - len(pairs)):.3g}.")

@@ -25,6 +25,7 @@ MODULES = {
     "scripts/train.sh": ("training.launch", "fairseq"),
     "scripts/evaluate_translation.sh": ("evaluation.translation", "fairseq", "sacremoses", "sacrebleu"),
     "scripts/evaluate_lm.sh": ("evaluation.language_model", "fairseq"),
+    "scripts/evaluate_glue.sh": ("evaluation.sentence_prediction", "fairseq"),
 }
 
 

@@ -69,6 +69,16 @@ def seeds_by_entry(study: Study, args: argparse.Namespace) -> dict[str, list[int
     return {name: of if name in needed else [] for name, of in seeds.items()}
 
 
+def place_of(config: Path) -> Path:
+    """Return where the runs and the results of a config are, below the folders of all studies.
+
+    It is the name of the config's folder. In a folder without a baseline each config is that of another data set, and
+    its own name is added.
+    """
+    folder = Path(config.parent.name)
+    return folder if config.with_name("baseline.yaml").exists() else folder / config.stem
+
+
 def near(path: Path) -> Path:
     """Return a path under the repository as one from the working directory, if it is below that."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
@@ -78,7 +88,7 @@ def main() -> None:
     """Run the command study.sh."""
     args = parse()
     study = find_study(args.study)
-    data = args.config.resolve().parent.name
+    data = place_of(args.config.resolve())
     out = args.out or near(ROOT / "results/studies" / data / study.name)
     chosen = seeds_by_entry(study, args)
     trainings = plan(study, args.config, chosen, args.overrides, args.runs or near(ROOT / "runs/studies" / data))

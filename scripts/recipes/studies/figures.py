@@ -1,4 +1,4 @@
-"""Draw the figure of a study: curves, bars, points over a setting, or a heat map over two settings."""
+"""Draw the figure of a study: curves, bars, points over seeds or over a setting, or a heat map over two settings."""
 
 import sys
 from collections.abc import Callable
@@ -7,8 +7,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from recipes.evaluation.curves import read_log
+from recipes.evaluation.measures import ON_VALIDATION
 from recipes.figure import draw_figure
-from recipes.studies.outcome import OF_VALIDATION, Result, of_entry
+from recipes.studies.outcome import Result, of_entry
 from recipes.studies.study import Study
 
 COLORS = [f"C{number}" for number in range(10)]  # matplotlib's own
@@ -67,6 +68,24 @@ def draw_bars(figure: Any, study: Study, results: list[Result]) -> None:
     axis.invert_yaxis()
     axis.set_xlabel(f"{score_of(study, results)}, mean ± standard deviation over the seeds")
     axis.grid(axis="x", alpha=0.3)
+
+
+def draw_seeds(figure: Any, study: Study, results: list[Result]) -> None:
+    """Draw the score of each entry over the seeds, with its mean as a dashed line, as in the paper's figure 5."""
+    axis = figure.subplots()
+    names = [name for name in study.entries if values_of(study, results, name)]
+    score = score_of(study, results)
+    for name, color in (dict(zip(names, COLORS * len(names), strict=False)) | {study.baseline: BASELINE}).items():
+        of = {
+            result.training.seed: result.scores[score] for result in of_entry(results, name) if score in result.scores
+        }
+        if of:
+            axis.plot(*zip(*sorted(of.items()), strict=True), "o-", color=color, label=name)
+            axis.axhline(mean(of.values()), linestyle="--", color=color, alpha=0.5)
+    axis.set_xticks(sorted({result.training.seed for result in results}))
+    axis.set(xlabel="seed", ylabel=score)
+    axis.grid(alpha=0.3)
+    axis.legend()
 
 
 def draw_points(figure: Any, study: Study, results: list[Result]) -> None:
@@ -130,7 +149,7 @@ def draw_curves(figure: Any, study: Study, results: list[Result]) -> None:
             draw_line(axes[0][column], x, [of_valid for of_valid, _ in nll], colors[name], label=name)
             draw_line(axes[0][column], x, [of_train for _, of_train in nll], colors[name], "--")
         axes[0][column].set(xlabel=unit, ylabel="negative log-likelihood (bits)")
-        axes[1][column].set(xlabel=unit, ylabel=f"validation {OF_VALIDATION[measure]}")
+        axes[1][column].set(xlabel=unit, ylabel=f"validation {ON_VALIDATION[measure]}")
     for axis in axes.flat:
         axis.grid(alpha=0.3)
     axes[0][0].set_title("solid: validation, dashed: training", fontsize="medium")
@@ -176,6 +195,7 @@ def draw_line(axis: Any, x: str, curves: list[Curve], color: str, style: str = "
 
 KINDS: dict[str, Callable[[Any, Study, list[Result]], None]] = {
     "bars": draw_bars,
+    "seeds": draw_seeds,
     "points": draw_points,
     "heat map": draw_heat_map,
     "curves": draw_curves,

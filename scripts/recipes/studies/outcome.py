@@ -6,16 +6,13 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any
 
+from recipes.evaluation.measures import ON_TESTS, ON_VALIDATION
 from recipes.evaluation.report import read_run
 from recipes.studies.conditions import Conditions, conditions_of
 from recipes.studies.differences import LEVEL, p_value, test_of
 from recipes.studies.plan import Training
 from recipes.studies.study import Study
 from recipes.table import markdown_table
-
-# The scores of a test set that a study compares, with their names. The first that there is counts.
-OF_TEST = {"bleu": "sacreBLEU", "perplexity": "perplexity"}
-OF_VALIDATION = {"bleu": "BLEU", "ppl": "perplexity"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Result:
     @property
     def measure(self) -> str:
         """The key in the curve of the score on validation."""
-        return next(key for key in OF_VALIDATION if key in self.best)
+        return next(key for key in ON_VALIDATION if key in self.best)
 
     def best_within(self, seconds: float) -> float | None:
         """Return the best score on validation in that time, None if there was no validation."""
@@ -49,7 +46,7 @@ class Result:
 
 
 def higher_is_better(name: str) -> bool:
-    """Return whether a score is one of translation, of which more is better."""
+    """Return whether more is better: it is so of all scores but perplexity."""
     return not name.endswith(("perplexity", "ppl"))
 
 
@@ -87,10 +84,10 @@ def read_results(trainings: Iterable[Training], failed: dict[Training, str]) -> 
                 for points in (curve, [best])
             )
             (best,) = best
-        key = next(key for key in OF_VALIDATION if key in best)
-        scores = {f"best validation {OF_VALIDATION[key]}": best_of((point[key] for point in curve), key)}
+        key = next(key for key in ON_VALIDATION if key in best)
+        scores = {f"best validation {ON_VALIDATION[key]}": best_of((point[key] for point in curve), key)}
         for name, test in run["tests"].items():
-            scores |= [(f"{name} {label}", test[key]) for key, label in OF_TEST.items() if key in test][:1]
+            scores |= [(f"{name} {label}", test[key]) for key, label in ON_TESTS.items() if key in test][:1]
         found[training.run.path] = Result(training, scores, curve, best, run["versions"], run["tests"], conditions)
     return list(found.values())
 

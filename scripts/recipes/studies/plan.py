@@ -18,7 +18,7 @@ from recipes.training import launch
 from recipes.training.batch import size_key
 from recipes.training.checkpoints import is_finished, limits_of
 from recipes.training.new_run import check_data, refuse_other_run
-from recipes.training.run_folder import RunFolder
+from recipes.training.run_folder import RunFolder, kind_of
 from recipes.training.settings import flat, in_one_line, read, setting
 from recipes.training.start_from import check_same, whole_config
 
@@ -47,8 +47,8 @@ class Training:
 
     @property
     def run_kind(self) -> str:
-        """What the run trains, "translation" or "language_model"."""
-        return "language_model" if "language_modeling" in str(setting(self.recipe, "task._name")) else "translation"
+        """What the run trains, such as "translation"."""
+        return kind_of(str(setting(self.recipe, "task._name")))
 
     def is_finished(self) -> bool:
         """Return whether the run has been trained to its end."""

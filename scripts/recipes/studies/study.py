@@ -17,7 +17,7 @@ KEY = re.compile(r"\w+(?:\.\w+)+")
 TYPES = {str: "a text", bool: "true or false", float: "a number"}
 SCORES = ("validation", "test")
 # The kinds of figures, and how many numbers each entry of such a figure has as its x. None: it has none.
-FIGURES = {"curves": None, "bars": None, "points": 1, "heat map": 2}
+FIGURES = {"curves": None, "bars": None, "seeds": None, "points": 1, "heat map": 2}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Figure:
-    """What a study draws: curves, bars, points over x, or a heat map over two x."""
+    """What a study draws: curves, bars, points over the seeds or over x, or a heat map over two x."""
 
     kind: str = "bars"
     label: str = ""  # of x

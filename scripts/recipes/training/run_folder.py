@@ -14,7 +14,24 @@ from recipes.training.settings import read, setting
 
 TYPES = {str: "a text", bool: "true or false", int: "an integer", dict: "a section"}
 # Which script evaluates which kind of run.
-EVALUATE = {"translation": "scripts/evaluate_translation.sh", "language_model": "scripts/evaluate_lm.sh"}
+EVALUATE = {
+    "translation": "scripts/evaluate_translation.sh",
+    "language_model": "scripts/evaluate_lm.sh",
+    "sentence_prediction": "scripts/evaluate_glue.sh",
+}
+DICTIONARIES = ("dict*.txt", "input0/dict.txt", "label/dict.txt")  # in binarized data; the others for sentences
+
+
+def kind_of(task: str) -> str:
+    """Return what a run trains: one of EVALUATE, or the name of its task if it is of another kind."""
+    if "language_modeling" in task:
+        return "language_model"
+    return next((kind for kind in ("translation", "sentence_prediction") if kind in task), task)
+
+
+def dictionaries_of(data: Path) -> list[Path]:
+    """Return the dictionaries of binarized data."""
+    return [file for pattern in DICTIONARIES for file in sorted(data.glob(pattern))]
 
 
 def check_path(path: Path) -> Path:
@@ -26,7 +43,7 @@ def check_path(path: Path) -> Path:
 
 def checksums(data: Path) -> str:
     """Return the checksums of the dictionaries of binarized data, as sha256sum writes them."""
-    return "".join(f"{sha256(file)}  {file.name}\n" for file in sorted(data.glob("dict*.txt")))
+    return "".join(f"{sha256(file)}  {file.relative_to(data)}\n" for file in dictionaries_of(data))
 
 
 class RunFolder:
@@ -78,10 +95,8 @@ class RunFolder:
 
     @property
     def kind(self) -> str:
-        """What the run trains: "translation", "language_model", or the name of the task if it is of another kind."""
-        if "language_modeling" in self.task:
-            return "language_model"
-        return "translation" if "translation" in self.task else self.task
+        """What the run trains: one of EVALUATE, or the name of the task if it is of another kind."""
+        return kind_of(self.task)
 
     @property
     def next_step(self) -> str:
@@ -132,7 +147,7 @@ class RunFolder:
         if not self.dictionaries.exists():  # early versions of train.sh did not write it
             return
         for line in self.dictionaries.read_text(encoding="utf-8", errors="replace").splitlines():
-            match = re.fullmatch(r"([0-9a-f]{64}) [ *](dict\.(?:[\w-]+\.)?txt)", line)
+            match = re.fullmatch(r"([0-9a-f]{64}) [ *]((?:input0/|label/)?dict\.(?:[\w-]+\.)?txt)", line)
             if not match:
                 sys.exit(f"{self.dictionaries}: '{line}' is no line of sha256sum")
             dictionary = folder / match[2]

@@ -105,7 +105,8 @@ def check_dictionaries(source: RunFolder, cfg: DictConfig, given: Path) -> None:
 
     def known(text: str, languages: list[object]) -> list[str | None]:
         of_name = {name: checksum for checksum, name in re.findall(r"([0-9a-f]{64}) [ *](\S+)", text)}
-        return [of_name.get(f"dict.{lang}.txt" if lang else "dict.txt") for lang in languages]
+        alone = of_name.get("dict.txt", of_name.get("input0/dict.txt"))  # of a model of one language
+        return [of_name.get(f"dict.{lang}.txt") if lang else alone for lang in languages]
 
     keys = ("task.source_lang", "task.target_lang")
     data = ROOT / str(setting(cfg, "task.data"))
@@ -132,7 +133,8 @@ def new_model(cfg: DictConfig) -> Any:
 
     sections: Any = OmegaConf.to_container(cfg, resolve=True)
     sections["task"]["data"] = str(ROOT / sections["task"]["data"])
-    parts = {name: sections[name] for name in ("common", "task", "model") if name in sections}
+    names = ("common", "task", "model", "criterion")  # the task of sentence prediction takes settings of the criterion
+    parts = {name: sections[name] for name in names if name in sections}
     whole = whole_config(OmegaConf.create(parts))
     return tasks.setup_task(whole.task).build_model(whole.model)
 

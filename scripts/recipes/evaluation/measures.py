@@ -1,0 +1,13 @@
+"""The scores that tell how good a run is, by the names that fairseq and the evaluations give them."""
+
+# Of predictions about sentences, in percent. A run has those that its criterion reports; the first one counts.
+OF_SENTENCES = {
+    "mcc": "Matthews",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "accuracy": "accuracy",
+    "f1": "F1",
+}
+# On the validation set, and on test sets: the first of them that a run has counts.
+ON_VALIDATION = {"bleu": "BLEU", **OF_SENTENCES, "ppl": "perplexity"}
+ON_TESTS = {"bleu": "sacreBLEU", "perplexity": "perplexity", **OF_SENTENCES}
