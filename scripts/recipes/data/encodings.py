@@ -55,10 +55,13 @@ class Gpt2:
         from fairseq.data.encoders.gpt2_bpe_utils import get_encoder
 
         try:
-            encode = get_encoder(str(folder / "encoder.json"), str(folder / "vocab.bpe")).encode
+            encoder = get_encoder(str(folder / "encoder.json"), str(folder / "vocab.bpe"))
         except (ValueError, AttributeError) as error:
             sys.exit(f"encoder.json and vocab.bpe are not those of GPT-2: {error}")
-        return lambda lines: [" ".join(map(str, encode(line.strip()))) for line in lines]
+        made = [*encoder.byte_encoder.values(), *map("".join, encoder.bpe_ranks)]
+        if missing := [name for name in made if name not in encoder.encoder]:
+            sys.exit(f"encoder.json lacks {missing[0]!r}: it and vocab.bpe are not those of GPT-2")
+        return lambda lines: [" ".join(map(str, encoder.encode(line.strip()))) for line in lines]
 
 
 class LearnedBpe:
@@ -105,6 +108,7 @@ def encode(encoding: Encoding, training: Sequence[Path], texts: Sequence[Path], 
         training: those of the texts of which the encoding and the dictionary are made, if they are not given.
     """
     encoding.learn(training, folder, workers)
+    encoding.lines(folder)  # what is wrong with its files is told here: a worker that ends would only be missed
     map_files(partial(encoding.lines, folder), texts, folder, workers)
     if not (folder / DICTIONARY).is_file():
         write_dictionary([folder / text.name for text in training], folder / DICTIONARY, workers)

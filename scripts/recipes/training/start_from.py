@@ -24,6 +24,7 @@ from recipes.training.run_folder import RunFolder, checksums
 from recipes.training.settings import in_one_line, setting
 
 BEST = "checkpoints/checkpoint_best.pt"
+FORMER = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the start of a file of PyTorch before 1.6, as RoBERTa's are
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def read_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        if not zipfile.is_zipfile(io.BytesIO(content)):
+        if not (zipfile.is_zipfile(io.BytesIO(content)) or content.startswith(FORMER)):
             raise ValueError
         state = load_state(io.BytesIO(content))
         model = state["model"]

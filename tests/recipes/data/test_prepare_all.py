@@ -12,6 +12,7 @@ from recipes.data import demo, pipeline
 from recipes.data.preparation import Preparation
 from recipes.data.prepared import Prepared, read_prepared
 from recipes.layout import copy_of_preparation
+from support.glue import write_glue
 from support.places import SCRIPTS
 from support.prepare import command, content, lines, prepared, refused, run, state, typed
 from support.sources import (
@@ -25,8 +26,8 @@ from support.sources import (
     write_wmt,
 )
 
-TEXT, MULTI30K, IWSLT14, IWSLT17, WMT14, WIKITEXT2, DEMO = (
-    f"prepare_{name}.sh" for name in ("text", "multi30k", "iwslt14", "iwslt17", "wmt14", "wikitext2", "demo")
+TEXT, MULTI30K, IWSLT14, IWSLT17, WMT14, WIKITEXT2, GLUE, DEMO = (
+    f"prepare_{name}.sh" for name in ("text", "multi30k", "iwslt14", "iwslt17", "wmt14", "wikitext2", "glue", "demo")
 )
 WRITERS: dict[str, Callable[[Path], object]] = {
     TEXT: write_text,
@@ -35,6 +36,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     IWSLT17: lambda folder: pack(folder / "fr-en.tgz", modern("fr-en", "L'idée {} de l'homme.")),
     WMT14: write_wmt,
     WIKITEXT2: write_wikitext,
+    GLUE: lambda folder: write_glue(folder, "RTE"),
     DEMO: Path.mkdir,
 }
 UNREADABLE = {  # a file of each source, without which nothing can be made
@@ -44,6 +46,7 @@ UNREADABLE = {  # a file of each source, without which nothing can be made
     IWSLT17: "fr-en.tgz",
     WMT14: EUROPARL,
     WIKITEXT2: "train.txt",
+    GLUE: "train.tsv",
 }
 ARCHIVES = ["text", "tokens", "raw tok", "bpe", "bin"]
 STEPS = {
@@ -51,13 +54,14 @@ STEPS = {
     IWSLT17: ARCHIVES,
     WMT14: ["text", "tokens", "codes", "raw tok bpe", "bin"],
     WIKITEXT2: ["raw", "bin"],
+    GLUE: ["raw", "bpe", "bin"],
 }
 PLAIN = ["raw", "tok", "bpe", "bin"]
 needs_proc = pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc")
 
 
 def options_of(script: str, source: Path) -> list[object]:
-    own = {TEXT: ["--pair", "de-en"], IWSLT14: ["de-en"], IWSLT17: ["fr-en"], WMT14: ["en-de"]}
+    own = {TEXT: ["--pair", "de-en"], IWSLT14: ["de-en"], IWSLT17: ["fr-en"], WMT14: ["en-de"], GLUE: ["RTE"]}
     return [*own.get(script, []), *([] if script == DEMO else ["--from", source])]
 
 
@@ -272,8 +276,8 @@ def test_every_prepare_script_is_tested_here():
 
 
 def test_other_text_becomes_subwords_as_the_texts_did(made: Made, tmp_path: Path) -> None:
-    if made.script == WIKITEXT2:
-        pytest.skip("it makes no subwords")
+    if made.script in (WIKITEXT2, GLUE):
+        pytest.skip("no other text is encoded by its preparation")
     copy_of_preparation(made.out / "bin", tmp_path)
     texts = [text for text in (made.out / "raw").iterdir() if (made.script, text.stem) != (WMT14, "test")]
     assert len(texts) >= 2
