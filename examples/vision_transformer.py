@@ -86,11 +86,11 @@ def train(alpha: float, data: tuple[VisionDataset, VisionDataset], args: argpars
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 optimizer.zero_grad()
-        loss_mean, kl_loss = (sums / (end - start)).tolist()
-        if not math.isfinite(loss_mean):
+        mean, kl_loss = (sums / (end - start)).tolist()
+        if not math.isfinite(mean):
             sys.exit(f"alpha {alpha:g}: a loss before update {end} is no number; a lower --lr may help")
         test_loss, accuracy = evaluate(model, data[1], args)
-        print(f"alpha {alpha:g}, update {end}: loss {loss_mean:.4f}, KL {kl_loss:.4f}, test accuracy {accuracy:.4f}")
+        print(f"alpha {alpha:g}, update {end}: loss {mean:.4f}, KL {kl_loss:.4f}, accuracy {accuracy:.4f}", flush=True)
         scores |= {"loss": test_loss, "accuracy": accuracy, "kl_loss": kl_loss}
         scores["highest"] = max(accuracy, scores.get("highest", 0.0))
         saved = {"settings": settings, "updates": end, "scores": scores}
@@ -108,7 +108,7 @@ def main(words: Sequence[str] | None = None) -> None:
     except torch.OutOfMemoryError:
         sys.exit(f"the GPU's memory does not hold parts of {args.part} images: choose a smaller --part")
     except OSError as error:  # such as an image that cannot be read; that of a process of the loader has many lines
-        sys.exit(str(error).splitlines()[-1])
+        sys.exit((str(error) or repr(error)).splitlines()[-1])
     print("\nalpha  test loss  test accuracy  highest  KL in training")
     for alpha, result in results.items():
         loss, accuracy, kl_loss, highest = result.values()

@@ -11,7 +11,7 @@ import reference
 import torch
 import torch.nn.functional as F
 from support.command_line import Result, start
-from support.examples import EXAMPLES, load_example
+from support.examples import EXAMPLES, FILES, load_example
 from support.fixed_dropout import fix_dropout
 from support.places import ROOT
 from torch import Tensor, nn
@@ -170,8 +170,8 @@ def test_the_command_of_several_processes(several_processes: tuple[Path, Result]
 
 def test_examples_fit_on_a_page() -> None:
     assert ["plain_loop", "several_processes", *TRAINERS] == EXAMPLES
-    for name in EXAMPLES:
-        assert len((ROOT / f"examples/{name}.py").read_text().splitlines()) < 120
+    for path in FILES:
+        assert len(path.read_text().splitlines()) < 120, path.name
 
 
 def test_readme_has_the_commands_of_the_programs() -> None:

@@ -6,7 +6,8 @@ from types import ModuleType
 from support.libraries import import_what_is_there
 from support.places import ROOT
 
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+FILES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = [path.stem for path in FILES if not path.stem.startswith("vision_")]  # those that generate their data
 
 
 def load_example(name: str) -> ModuleType:
