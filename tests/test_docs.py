@@ -27,6 +27,8 @@ from support.documents import (
     is_python,
     name_of,
 )
+from support.examples import FILES
+from support.libraries import import_what_is_there
 from support.places import ROOT
 from support.preprocess import fairseq_in_a_fork
 from support.waiting import HANG
@@ -67,7 +69,7 @@ def folder(tmp_path: Path) -> Path:
     """Where blocks run: stand-ins for all programs and scripts, the plugin, configs, and text for what takes some."""
     for name in ("rdrop_fairseq", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)
-    for path in [*ROOT.glob("scripts/*.*"), *ROOT.glob("benchmarks/*.*")]:
+    for path in [*ROOT.glob("scripts/*.*"), *ROOT.glob("benchmarks/*.*"), *FILES]:
         write_program(tmp_path / path.relative_to(ROOT), STAND_IN)
     for name in PROGRAMS:
         write_program(tmp_path / "programs" / name, STAND_IN)
@@ -122,6 +124,8 @@ def main_of(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> Cal
     if (command := command_behind(ROOT / name)) is None:
         return None
     monkeypatch.setattr("sys.argv", [name, *command[1], *words])
+    if name.startswith("examples/"):
+        import_what_is_there()
     return importlib.import_module(command[0]).main
 
 
@@ -173,7 +177,7 @@ def check_pip(words: list[str]) -> None:
 
 def check(name: str, words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check one call of a program or a script."""
-    if name.startswith(("scripts/", "benchmarks/")):
+    if name.startswith(("scripts/", "benchmarks/", "examples/")):
         monkeypatch.chdir(folder)
         check_script(name, words, monkeypatch)
     elif name in TINY:

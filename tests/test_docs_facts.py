@@ -21,7 +21,7 @@ import rdrop_fairseq
 
 FILES = [
     path.relative_to(ROOT).as_posix()
-    for folder in ("rdrop_fairseq", "scripts", "benchmarks", "tests", "configs", "results", "docs")
+    for folder in ("rdrop_fairseq", "scripts", "benchmarks", "examples", "tests", "configs", "results", "docs")
     for path in (ROOT / folder).rglob("*.*")
 ]
 OF_OTHERS = {"compound_split_bleu.sh", "prepare-iwslt14.sh", "prepare-wmt14en2de.sh"}  # shell scripts of fairseq

@@ -10,6 +10,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+# Options of a small training: 9 updates of 8 images, with an evaluation and a checkpoint after 3, 6 and 9.
+TINY = (
+    *("--weights", "none", "--model", "test_vit", "--size", "32", "--workers", "0"),
+    *("--updates", "9", "--warmup", "2", "--every", "3", "--batch", "8", "--part", "4", "--lr", "0.1"),
+)
 COLOURS = ("blue", "green", "red")
 
 
