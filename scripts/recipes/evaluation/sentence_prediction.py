@@ -102,7 +102,7 @@ def evaluate(run: RunFolder, checkpoint: Any, part: Path) -> None:
         with failure_in_one_line(f"evaluating {checkpoint.origin} on {run.data}, {split}"):
             rows, labels = predict(model, task, split, cfg.criterion.classification_head_name, on_gpu)
             if numbers:
-                told, of_rows = [f"{row:.6g}" for row in rows], (rows.numpy(), labels.numpy())
+                told, of_rows = [f"{row:.9g}" for row in rows], (rows.numpy(), labels.numpy())
             else:
                 told = [names[int(row)] for row in rows]
                 flags = cfg.criterion.get("report_mcc") or cfg.criterion.get("report_acc_and_f1")

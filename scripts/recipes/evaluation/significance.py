@@ -72,7 +72,7 @@ def check_comparable(group_a: list[Evaluation], group_b: list[Evaluation]) -> No
             sys.exit(f"{first} was scored on {', '.join(first.tests)}, {run} on {', '.join(run.tests)}")
         for name, test in run.tests.items():
             expected = first.tests[name]
-            measured = [[key for key in SCORES if key in of] for of in (expected, test)]
+            measured = [[label for key, label in SCORES.items() if key in of] for of in (expected, test)]
             if measured[0] != measured[1] or test["sentences"] != expected["sentences"]:
                 told = (
                     f"{', '.join(keys)} of {of['sentences']} sentences"
