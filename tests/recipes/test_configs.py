@@ -206,7 +206,7 @@ def test_the_other_methods_change_what_their_authors_say(name):
     assert changed == METHODS[name]
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent.name for path in CONFIGS}))
+@pytest.mark.parametrize("folder", sorted({path.parent.name for path in CONFIGS if path.stem == "baseline"}))
 def test_configs_of_a_folder_differ_in_the_criterion_alone(folder):
     # Settings of their authors, or data in both directions.
     own = METHODS.keys() - {"rdrop_cutoff"} if folder == "iwslt14_deen" else {"bisimcut_pretrain"}

@@ -24,7 +24,8 @@ def made_up(folder: Path, text: str) -> Study:
 def training(folder: Path, **limits: float) -> Training:
     """Return a run that is looked at, with its log still to be written, and with these limits (default: 10 updates)."""
     folder.mkdir(parents=True)
-    recipe = OmegaConf.create({"optimization": limits or {"max_update": 10}})
+    task = {"_name": "rdrop_translation"}
+    recipe = OmegaConf.create({"task": task, "optimization": limits or {"max_update": 10}})
     return Training(Entry(folder.name), 1, RunFolder(folder), Path("rdrop.yaml"), [], None, recipe)
 
 

@@ -18,7 +18,7 @@ from recipes.training import launch
 from recipes.training.batch import size_key
 from recipes.training.checkpoints import is_finished, limits_of
 from recipes.training.new_run import check_data, refuse_other_run
-from recipes.training.run_folder import RunFolder, kind_of
+from recipes.training.run_folder import EVALUATE, RunFolder, kind_of
 from recipes.training.settings import flat, in_one_line, read, setting
 from recipes.training.start_from import check_same, whole_config
 
@@ -139,6 +139,8 @@ def check_folder(training: Training) -> None:
 
 def check_settings(training: Training) -> None:
     """Exit if fairseq does not know a setting of a run, or refuses the flags of its criterion or the dictionaries."""
+    if training.run_kind not in EVALUATE:
+        sys.exit(f"{training.entry.name}: no script scores runs of the task {training.run_kind}")
     sections = training.recipe.copy()
     sections.pop("hydra")
     sections.task.data = str(ROOT / sections.task.data)

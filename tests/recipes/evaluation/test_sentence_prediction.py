@@ -105,12 +105,12 @@ def test_a_study_over_seeds_compares_the_baseline_and_rdrop(tmp_path):
     config = ROOT / "configs/glue_small/cola.yaml"
     result = command_line.run("support.forked_study", "seeds", config, *settings, "optimization.max_update=3", *where)
     assert (result.status, result.stderr) == (0, ""), result.stdout + result.stderr
-    runs = [study / f"runs/{name}/seed{seed}" for name in ("baseline", "rdrop") for seed in (1, 2)]
+    runs = [study / f"runs/{name}/seed{seed}" for name in ("alpha0", "rdrop") for seed in (1, 2)]
     for run in runs:
         assert scored(run).keys() > {"mcc", "accuracy"} and "f1" not in scored(run)
         assert round(scored(run)["mcc"], 1) == logged(run, "mcc")
     divergence = [curves.read_log(run / "train.log")["train"][3]["kl_loss"] for run in runs]
-    assert divergence[:2] == [0, 0] and min(divergence[2:]) > 0  # alpha of the baseline is 0
+    assert divergence[:2] == [0, 0] and min(divergence[2:]) > 0  # of alpha 0 it is 0
     text = (study / "out/table.md").read_text()
     assert "## best validation Matthews (higher is better)" in text and "## valid Matthews (higher" in text
     assert (study / "out/figure.png").read_bytes().startswith(b"\x89PNG")

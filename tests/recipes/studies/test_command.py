@@ -173,3 +173,10 @@ def test_bad_arguments_are_refused_in_one_line(config, monkeypatch):
     wrong = refused(command.main, study, config, *where, "criterion.rdrop_passes=0")
     assert wrong.startswith("rdrop (criterion.rdrop_passes=0 criterion.rdrop_alpha=2.0): --rdrop-passes 0: must be")
     assert not (config.parent / "none").exists()
+
+
+def test_the_configs_of_a_folder_without_a_baseline_are_of_several_data_sets(tmp_path):
+    assert command.place_of(tmp_path / "glue/rte.yaml") == Path("glue/rte")
+    (tmp_path / "iwslt").mkdir()
+    (tmp_path / "iwslt/baseline.yaml").touch()
+    assert command.place_of(tmp_path / "iwslt/rdrop.yaml") == Path("iwslt")

@@ -12,6 +12,7 @@ from support.made_up_study import made_up, trained
 
 CURVES = "figure: {kind: curves}\nentries: {baseline: {config: baseline}, rdrop: {}, other: {}}"
 BARS = "score: test\nentries: {baseline: {config: baseline}, rdrop: {}, other: {}}"
+SEEDS = "score: test\nfigure: {kind: seeds}\nentries: {baseline: {config: baseline}, rdrop: {}, other: {}}"
 POINTS = """
 score: test
 figure: {kind: points, label: alpha, log: true}
@@ -33,6 +34,7 @@ entries:
 SCORES = {
     CURVES: {"baseline": [30.0, 32.0], "rdrop": [34.0]},
     BARS: {"baseline": [30.0, 32.0], "rdrop": [34.0]},
+    SEEDS: {"baseline": [30.0, 32.0], "rdrop": [34.0, 33.0]},
     POINTS: {"baseline": [30.0, 32.0], "a10": [34.0, 36.0], "a1": [33.0]},
     MAP: {"baseline": [30.0], "one": [31.0], "two": [32.0], "three": [33.0, 34.0]},
 }
@@ -47,7 +49,7 @@ def drawn(text, folder, log=None):
     return figure, study, results
 
 
-@pytest.mark.parametrize("text", SCORES, ids=["curves", "bars", "points", "heat map"])
+@pytest.mark.parametrize("text", SCORES, ids=["curves", "bars", "seeds", "points", "heat map"])
 def test_each_figure_is_a_picture_and_nothing_is_printed(text, tmp_path, capsys):
     _, study, results = drawn(text, tmp_path)
     assert figures.draw(study, results, tmp_path / "figure.png")
@@ -81,6 +83,14 @@ def test_bars_have_the_mean_and_each_run(tmp_path):
     assert [label.get_text() for label in axis.get_yticklabels()] == ["baseline", "rdrop"]
     runs = [points.get_offsets().tolist() for points in axis.collections if len(points.get_offsets()) > 0]
     assert [[30, 0], [32, 0]] in runs and [[34, 1]] in runs
+
+
+def test_the_scores_over_seeds_have_their_mean_as_a_line(tmp_path):
+    axis = drawn(SEEDS, tmp_path)[0].axes[0]
+    of_seeds, of_means = axis.lines[::2], axis.lines[1::2]
+    assert [line.get_label() for line in of_seeds] == ["baseline", "rdrop"]
+    assert [line.get_xydata().tolist() for line in of_seeds] == [[[1, 30], [2, 32]], [[1, 34], [2, 33]]]
+    assert [line.get_ydata() for line in of_means] == [[31, 31], [33.5, 33.5]]
 
 
 def test_the_heat_map_has_the_mean_of_each_pair_in_its_place(tmp_path):

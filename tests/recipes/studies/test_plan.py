@@ -80,6 +80,7 @@ def test_wrong_settings_are_refused_with_the_entry(config):
     )
     assert "Key 'max_updat' not in 'OptimizationConfig'" in refused(config, "optimization.max_updat=1")
     assert refused(config, "criterion._name=nll") == "baseline: fairseq knows no 'nll'"
+    assert refused(config, "task._name=masked_lm") == "baseline: no script scores runs of the task masked_lm"
     assert refused(config, "common.seed=3").startswith("common.seed=3: leave it out")
     one = "entries: {baseline: {config: baseline}, wrong: {set: {criterion.rdrop_dropouts: 0.3}}}"
     assert refused(config, text=one).startswith(

@@ -133,7 +133,7 @@ REFUSED = {
     "entries: {baseline: {x: 1}}": "entries.baseline.x: a figure of kind 'bars' does not take (1,)",
     "entries: {baseline: {from: other}}": "entries.baseline.from: must be an entry that does not start",
     "entries: {a/b: {}}": "entries.a/b: the name must consist of letters",
-    "entries: {baseline: {}}\nfigure: {kind: pie}": "figure.kind: must be one of curves, bars, points, heat map",
+    "entries: {baseline: {}}\nfigure: {kind: pie}": "figure.kind: must be one of curves, bars, seeds, points, heat map",
     "entries: {baseline: {}}\nfigure: {log: 3}": "figure.log: must be true or false, not 3",
     "entries: {baseline: {}}\nfigure: 3": "figure: must be a section",
     "entries: {baseline: {}}\nscore: best": "score: must be one of validation, test, not 'best'",
