@@ -1,6 +1,7 @@
 """GLUE from files to scores, at a tiny size: RoBERTa's weights, a small encoder, a study; and what is refused."""
 
 import json
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -60,7 +61,14 @@ def write_pretrained(path: Path, settings: list[str]) -> dict[str, torch.Tensor]
     torch.manual_seed(1)
     weights = start_from.new_model(cfg).state_dict()
     weights = {name: value for name, value in weights.items() if not name.startswith("classification_heads")}
-    named = {f"decoder.{name.removeprefix('encoder.')}": value for name, value in weights.items()}
+    named = dict[str, torch.Tensor]()
+    for name, value in weights.items():
+        former = f"decoder.{name.removeprefix('encoder.')}".replace(".layernorm_embedding.", ".emb_layer_norm.")
+        if ".q_proj." in former:  # one matrix held all three
+            three = [weights[name.replace(".q_proj.", f".{part}_proj.")] for part in "qkv"]
+            named[former.replace("q_proj.", "in_proj_")] = torch.cat(three)
+        elif not re.search(r"\.[kv]_proj\.", former):
+            named[former] = value
     history = [{"criterion_name": "MaskedLmLoss", "optimizer_name": "FP16Optimizer", "num_updates": 500_000}]
     history[0]["lr_scheduler_state"] = {}
     state = {"args": Namespace(arch="roberta_large", task="masked_lm"), "model": named, "optimizer_history": history}
