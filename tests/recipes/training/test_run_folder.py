@@ -37,7 +37,8 @@ def test_what_a_run_folder_says(tmp_path):
         ("rdrop_translation", "translation", "scripts/evaluate_translation.sh"),
         ("language_modeling", "language_model", "scripts/evaluate_lm.sh"),
         ("rdrop_language_modeling", "language_model", "scripts/evaluate_lm.sh"),
-        ("rdrop_sentence_prediction", "rdrop_sentence_prediction", None),
+        ("rdrop_sentence_prediction", "sentence_prediction", "scripts/evaluate_glue.sh"),
+        ("masked_lm", "masked_lm", None),
     ],
 )
 def test_the_kind_of_a_run_and_the_command_that_evaluates_it(task, kind, script, tmp_path):
