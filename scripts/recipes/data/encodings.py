@@ -19,8 +19,7 @@ DICTIONARY = "dict.txt"
 class Encoding(Protocol):
     """What makes entries of a dictionary of sentences."""
 
-    options: dict[str, str | int | bool]  # what the settings say about it
-    sources: dict[str, str]  # the SHA-256 of the files that it needs, by name
+    options: dict[str, str | int | bool]  # what the settings say about it, with the SHA-256 of files that it needs
 
     def learn(self, texts: Sequence[Path], folder: Path, workers: int) -> None:
         """Write to a folder what `lines` reads there; also dict.txt, if the dictionary is given beforehand."""
@@ -45,7 +44,7 @@ class Gpt2:
             if not (folder / name).is_file():
                 sys.exit(f"{folder} has no {name}, which RoBERTa needs; it is published at {self.SITE}/{name}")
         self.options: dict[str, str | int | bool] = {"subwords": "GPT-2"}
-        self.sources = {name: sha256(folder / name) for name in self.FILES}
+        self.options |= {name: sha256(folder / name) for name in self.FILES}
 
     def learn(self, texts: Sequence[Path], folder: Path, workers: int) -> None:
         for name in self.FILES:
@@ -75,7 +74,6 @@ class LearnedBpe:
     def __init__(self, merges: int, lang: str = "en") -> None:
         self.merges, self.tokens = merges, partial(moses.tokenizer, lang, moses.Rules(lowercase=True))
         self.options: dict[str, str | int | bool] = {"bpe": merges}
-        self.sources: dict[str, str] = {}
 
     def learn(self, texts: Sequence[Path], folder: Path, workers: int) -> None:
         with own_folder(folder, "tokens") as tokens:
@@ -92,7 +90,6 @@ class Characters:
 
     def __init__(self) -> None:
         self.options: dict[str, str | int | bool] = {"subwords": "characters"}
-        self.sources: dict[str, str] = {}
 
     def learn(self, texts: Sequence[Path], folder: Path, workers: int) -> None:
         """Learn nothing."""

@@ -145,15 +145,10 @@ def prepare_sentences(
         args: with `source`, what --from says.
         script: the name of the prepare script.
         options: those that the data depends on, without those of the encoding.
-        digests: returns the SHA-256 of each source by name. Files of the encoding are added to it.
+        digests: returns the SHA-256 of each source by name.
     """
-    encoding = sentences.encoding
-    settings = Prepared(script, {**options, **encoding.options}, list(sentences.splits)[2:])
-
-    def sources() -> dict[str, str]:
-        return {**digests(), **encoding.sources}
-
-    prepare(sentences.out, settings, sentences.steps, sources, source_is_given=bool(args.source))
+    settings = Prepared(script, {**options, **sentences.encoding.options}, list(sentences.splits)[2:])
+    prepare(sentences.out, settings, sentences.steps, digests, source_is_given=bool(args.source))
 
 
 def table_rows(lines: Iterable[bytes], file: str) -> Iterator[tuple[str, list[str]]]:

@@ -95,7 +95,11 @@ def test_roberta_gets_the_entries_of_gpt2(tmp_path):
     assert lines(out / "bpe/train.input0")[0].split(" ")[:3] == [str(ord("A") - 33), "220", "257"]
     assert (out / "bin/input1/dict.txt").read_bytes() == (roberta / "dict.txt").read_bytes()
     assert lines(out / "bin/label/train.label")[:3] == ["1", "0", "0.45"]
-    assert list(read_prepared(out).sources) == ["train.tsv", "dev.tsv", "encoder.json", "vocab.bpe", "dict.txt"]
+    assert list(read_prepared(out).options) == ["task", "subwords", "encoder.json", "vocab.bpe", "dict.txt"]
+    with (roberta / "vocab.bpe").open("a") as file:
+        file.write("c at\n")
+    line = refused(SCRIPT, *options, "--roberta", roberta, plain=True)
+    assert f"{out} was made with vocab.bpe: " in line and "use another --out" in line
     for name in ("dict.txt", "vocab.bpe", "encoder.json"):
         (roberta / name).unlink()
         line = refused(SCRIPT, *options, "--roberta", roberta, plain=True)
