@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare two groups of runs, A and B, that scripts/evaluate_translation.sh has scored.
+"""Compare two groups of runs, A and B, that scripts/evaluate_translation.sh or evaluate_glue.sh has scored.
 
 Usage: scripts/compare_runs.py [--evaluation NAME] A... -- B...
 
@@ -8,7 +8,7 @@ Usage: scripts/compare_runs.py [--evaluation NAME] A... -- B...
 
 Example: scripts/compare_runs.py runs/X/baseline/seed* -- runs/X/rdrop/seed*
 
-The command prints two Markdown tables for each test set.
+The command prints two Markdown tables for each test set, of runs that evaluate_glue.sh has scored the first one alone.
 
 The first table has, for each score, the mean and the standard deviation over the seeds of A and of B, and the
 difference B - A. For the seeds that are in both groups it has the p-value of the two-sided, exact Wilcoxon signed-rank
