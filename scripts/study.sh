@@ -20,8 +20,8 @@
 #                          criterion.rdrop_... are only for entries with R-Drop
 #
 # All settings are checked before the first run. Each run is one of scripts/train.sh and is scored by
-# scripts/evaluate_translation.sh, evaluate_lm.sh or evaluate_glue.sh. A run that is finished and scored is left as it is,
-# and one that was killed goes on: so the same command continues a study, also with more seeds. Entries of the same name
+# scripts/evaluate_translation.sh, evaluate_lm.sh or evaluate_glue.sh. A run that is finished and scored is left as it
+# is, and one that was killed goes on: so the same command continues a study, also with more seeds. Entries of the same name
 # are the same run in all studies of a data set, and a folder that holds a run with another config is refused. If a run
 # fails, the others go on; at the end it is named with its log, and the command exits with 1. ^C ends all runs.
 #
