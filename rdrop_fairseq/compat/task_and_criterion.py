@@ -11,6 +11,10 @@ class TellsNumUpdates:
     """
 
 
+class OffersUnlabeled:
+    """Base class of a task whose training set may hold something without labels (``--rdrop-unlabeled-alpha``)."""
+
+
 class ChecksModel:
     """Base class of a criterion that can tell whether it fits a model before any data is loaded."""
 

@@ -8,11 +8,26 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import TASK_REGISTRY
 from omegaconf import II
 
-from rdrop_fairseq.compat.task_and_criterion import TellsNumUpdates
+from rdrop_fairseq.compat.task_and_criterion import OffersUnlabeled, TellsNumUpdates
 from rdrop_fairseq.cutoff import REPLACEMENTS, SIDES, UNITS, Cutoff
 from rdrop_fairseq.divergence import DIVERGENCES
 
 LOSSES = ("auto", "fused", "plain")
+
+# Tasks of fairseq whose targets are not the next word, and what they are. The tasks derived from one have the same.
+NOT_FOR_TASKS = {
+    "masked_lm": "masked words",
+    "multilingual_masked_lm": "masked words",
+    "legacy_masked_lm": "masked words",
+    "cross_lingual_lm": "masked words",
+    "dummy_masked_lm": "masked words",
+    "sentence_prediction": "a class or a number for each sentence",
+    "sentence_ranking": "the place of the right sentence",
+    "audio_classification": "a class for each sound",
+    "audio_pretraining": "masked frames",
+    "hubert_pretraining": "units of masked frames",
+    "translation_lev": "insertions and deletions",
+}
 
 
 def alpha_field(default: float, model: str) -> Any:
@@ -61,6 +76,14 @@ class RDropConfig(FairseqDataclass):
         metadata={
             "help": "if above 0, lower the weight linearly to 0 over this many updates after the warm-up; then the "
             "updates have the plain parent loss"
+        },
+    )
+    rdrop_unlabeled_alpha: float = field(
+        default=0.0,
+        metadata={
+            "help": "weight of the divergence of what has no label, which gives no other loss: the sentences marked "
+            "<unlabeled> of rdrop_sentence_prediction, and the pairs of --rdrop-unlabeled-subset of "
+            "rdrop_translation; 0 = there are none. The schedule of the weight is that of --rdrop-alpha"
         },
     )
     rdrop_dropouts: Optional[str] = field(  # noqa: UP045  (fairseq's argument parser knows no other spelling)
@@ -126,18 +149,31 @@ class RDropTokenConfig(RDropConfig):
 
 def check_flags(cfg: RDropConfig, task: Any) -> None:
     """Raise ``ValueError`` if the value of a flag is out of range, or if it needs an R-Drop task and has none."""
-    check(math.isfinite(cfg.rdrop_alpha) and cfg.rdrop_alpha >= 0, cfg, "rdrop_alpha", "a finite number >= 0")
+    for name in ("rdrop_alpha", "rdrop_unlabeled_alpha"):
+        check(0 <= getattr(cfg, name) < math.inf, cfg, name, "a finite number >= 0")
     check(cfg.rdrop_divergence in DIVERGENCES, cfg, "rdrop_divergence", f"one of {', '.join(DIVERGENCES)}")
     check(cfg.rdrop_passes >= 2, cfg, "rdrop_passes", "an integer >= 2")
     check(cfg.rdrop_every >= 1, cfg, "rdrop_every", "an integer >= 1")
     for name in ("rdrop_warmup_updates", "rdrop_start_update", "rdrop_decay_updates"):
         check(getattr(cfg, name) >= 0, cfg, name, "an integer >= 0")
+    if not isinstance(task, OffersUnlabeled):
+        needs = f"with a task that has nothing unlabelled; use --task {_tasks(OffersUnlabeled)}"
+        check(cfg.rdrop_unlabeled_alpha == 0, cfg, "rdrop_unlabeled_alpha", f"0 {needs}")
     if not isinstance(task, TellsNumUpdates):
-        tasks = sorted(name for name, known in TASK_REGISTRY.items() if issubclass(known, TellsNumUpdates))
-        needs = f"with a task that does not tell the criterion the update; use --task {' or '.join(tasks)}"
+        needs = f"with a task that does not tell the criterion the update; use --task {_tasks(TellsNumUpdates)}"
         check(cfg.rdrop_every == 1, cfg, "rdrop_every", f"1 {needs}")
         for name in ("rdrop_warmup_updates", "rdrop_start_update", "rdrop_decay_updates"):
             check(getattr(cfg, name) == 0, cfg, name, f"0 {needs}")
+
+
+def check_task(cfg: RDropTokenConfig, task: Any) -> None:
+    """Raise ``ValueError`` if the task is known to have other targets than the next word."""
+    for name, targets in NOT_FOR_TASKS.items():
+        if isinstance(task, TASK_REGISTRY.get(name, ())):
+            raise ValueError(
+                f"--task {name}: its targets are {targets}; --criterion {cfg._name} is for tasks that predict the next "
+                "word"
+            )
 
 
 def dropouts_from(cfg: RDropConfig) -> list[float] | None:
@@ -189,6 +225,11 @@ def cutoff_from(cfg: RDropTokenConfig) -> Cutoff | None:
         return None
     kind = cfg.rdrop_cutoff_unit, cfg.rdrop_cutoff_replacement, cfg.rdrop_cutoff_side
     return Cutoff(cfg.rdrop_cutoff, *kind, tuple(int(number) - 1 for number in sorted(passes)))
+
+
+def _tasks(kind: type) -> str:
+    """Return the names of the tasks that are of a kind."""
+    return " or ".join(sorted(name for name, known in TASK_REGISTRY.items() if issubclass(known, kind)))
 
 
 def _numbers(text: str) -> list[float]:

@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -63,6 +63,8 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
     """
 
     num_updates = 0  # an R-Drop task sets it before each training step
+    takes_unlabeled = False  # whether --rdrop-unlabeled-alpha is above 0
+    counted = "nsentences"  # the key of the log by which the parent divides what has labels alone
     pass_weights: tuple[float, ...] = ()  # of the task's loss in each pass; empty where all are 1
 
     @classmethod
@@ -94,6 +96,8 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
             cfg.rdrop_start_update,
             cfg.rdrop_decay_updates,
         )
+        self.takes_unlabeled = cfg.rdrop_unlabeled_alpha > 0
+        self.unlabeled_alpha_at = replace(self.alpha_at, alpha=cfg.rdrop_unlabeled_alpha)
         # Models are kept in a set and a dict. As an attribute of the criterion, which is a torch module, a model would
         # count as a part of it, and every checkpoint would hold the model twice.
         self.checked: set[Any] = set()
@@ -105,6 +109,11 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
 
         In training the sample size is that of one copy of the batch, so the trainer's quotient is the paper's sum over
         the passes.
+
+        What has no label (``--rdrop-unlabeled-alpha``) gives that weight times its divergence, and no other loss. It
+        counts in the sample size as what has a label does. So the gradient is the mean over all sentences (or tokens)
+        of a batch, and the sums of several batches, with labels, without, or with both, are those of one large batch.
+        Metrics of the labels are means over what has one.
         """
         if not model.training:
             return super().forward(model, sample, reduce)
@@ -112,8 +121,8 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
             self.check_model(model)
             self.checked.add(model)
         alpha = self.alpha_at(self.num_updates)
-        if alpha == 0:
-            loss, sample_size, log = super().forward(model, sample, reduce)
+        if alpha == 0 and self.unlabeled_alpha_at(self.num_updates) == 0:
+            loss, sample_size, log = super().forward(model, self.labeled_only(sample), reduce)
             log = {**log, "kl_loss": 0, "kl_count": 0}
         else:
             if model not in self.plans:
@@ -121,14 +130,26 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
             loss, kl_loss, kl_count, sample_size, log = self.rdrop_terms(model, sample, alpha, reduce)
             self.watch(kl_loss, kl_count)
             log = {"loss": loss.data, **log, "kl_loss": kl_loss.data, "kl_count": kl_count, "sample_size": sample_size}
+        if self.takes_unlabeled:
+            log = {"unlabeled_kl_loss": 0, **log, "labeled": self.count_labeled(sample)}
         log["rdrop_alpha"] = alpha * sample_size  # a sum over the batches, as everything that is logged
         return loss, sample_size, log
 
     def rdrop_terms(self, model: Any, sample: dict[str, Any], alpha: float, reduce: bool) -> Terms:
-        """Return the loss of all passes, with the weight ``alpha`` (above 0) for their divergence.
+        """Return the loss of all passes, with the weight ``alpha`` for their divergence.
+
+        With ``--rdrop-unlabeled-alpha`` it also logs ``unlabeled_kl_loss``, the sum over what has no label.
 
         Without ``reduce``, ``loss`` and ``kl_loss`` hold a value for each token or sentence of one copy.
         """
+        raise NotImplementedError
+
+    def labeled_only(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Return the sample with a target that the parent ignores where there is no label."""
+        return sample
+
+    def count_labeled(self, sample: dict[str, Any]) -> Any:
+        """Return how many of what ``counted`` counts have a label."""
         raise NotImplementedError
 
     def plan(self, model: Any) -> Plan:
@@ -207,13 +228,24 @@ class RDropCriterion(ChecksModel, FairseqCriterion):
         if not any("rdrop_alpha" in log for log in logging_outputs):
             super().reduce_metrics(logging_outputs)
             return
-        cls.reduce_training_metrics(logging_outputs)
+        cls.reduce_training_metrics([cls.of_labels(log) for log in logging_outputs])
         kl_loss, kl_count, alpha, sample_size = (
             utils.item(sum(log.get(key, 0) for log in logging_outputs))
             for key in ("kl_loss", "kl_count", "rdrop_alpha", "sample_size")
         )
         metrics.log_scalar("kl_loss", kl_loss / (kl_count or 1) / math.log(2), kl_count, round=4)
+        if any("unlabeled_kl_loss" in log for log in logging_outputs):
+            kl_loss = utils.item(sum(log.get("unlabeled_kl_loss", 0) for log in logging_outputs))
+            count = utils.item(sum(log.get(cls.counted, 0) - log.get("labeled", 0) for log in logging_outputs))
+            metrics.log_scalar("unlabeled_kl_loss", kl_loss / (count or 1) / math.log(2), count, round=4)
         metrics.log_scalar("rdrop_alpha", alpha / (sample_size or 1), weight=0, round=4)  # weight 0: the latest value
+
+    @classmethod
+    def of_labels(cls, log: dict[str, Any]) -> dict[str, Any]:
+        """Return a log by which the parent divides what has labels alone by the number of what has one."""
+        if "labeled" not in log:
+            return log
+        return {**log, cls.counted: log["labeled"] + 1e-9}  # not 0, or a batch without labels would divide by it
 
     @classmethod
     def reduce_training_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:

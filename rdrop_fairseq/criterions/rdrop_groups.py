@@ -26,6 +26,11 @@ class Group(NamedTuple):
         return len(self.weights)
 
     @property
+    def is_labeled(self) -> bool:
+        """Whether any pass has a task's loss."""
+        return any(self.weights)
+
+    @property
     def is_even(self) -> bool:
         """Whether the loss of every pass counts once, so that it may be summed before it is told apart by pass."""
         return set(self.weights) == {1.0}
@@ -60,6 +65,33 @@ def split_groups(
         Group(of_drawn, repeat_batch(of_drawn, passes), all_passes, shares.drawn, shares.alpha),
         Group(of_rest, of_rest, _rows(net_output, rest), (shares.rest,), 0.0),
     ]
+
+
+def split_labels(
+    sample: dict[str, Any],
+    net_output: Any,
+    indices: Sequence[Tensor],
+    weights: tuple[float, ...],
+    alphas: Sequence[float],
+) -> list[Group]:
+    """Return the sentences that have labels, and those that have none and so no task's loss, if there are any.
+
+    Args:
+        sample: the whole batch.
+        net_output: the model's output, of the whole batch in each pass.
+        indices: of the sentences with labels, and of the others.
+        weights: of the task's loss in each pass.
+        alphas: the weights of the divergence, with labels and without.
+    """
+    size = sum(at.numel() for at in indices)
+    groups = []
+    for at, of_passes, alpha in zip(indices, (weights, (0.0,) * len(weights)), alphas, strict=True):
+        if not at.numel():
+            continue
+        one = take_sentences(sample, at)
+        rows = torch.cat([at + size * number for number in range(len(weights))])
+        groups.append(Group(one, repeat_batch(one, len(weights)), _rows(net_output, rows), of_passes, alpha))
+    return groups
 
 
 def join_results(results: Sequence[RDropLoss], indices: Sequence[Tensor], reduce: bool) -> RDropLoss:

@@ -2,18 +2,17 @@
 
 import sys
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import SentencePredictionConfig, SentencePredictionCriterion
 from torch import Tensor
 
+from rdrop_fairseq.compat.unlabeled import IGNORED
 from rdrop_fairseq.criterions.rdrop_config import RDropConfig, alpha_field, check
 from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion, Terms
-from rdrop_fairseq.divergence import divergence
+from rdrop_fairseq.terms import Options, cross_entropy, general
 
 REPORTS = ("report_mcc", "report_acc_and_f1", "report_pearson_and_spearman")  # the parent's flags; the last for numbers
 
@@ -32,6 +31,9 @@ class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriteri
     For classes these are the cross-entropy and the divergence of the distributions (Liang et al., 2021, eq. 4). With
     ``--regression-target`` they are the squared error and the squared difference of two passes (eq. 7 and 8), as the
     mean over the pairs of passes.
+
+    A class of -100 says that a sentence has no label, as in torch's ``cross_entropy``. Such a sentence gives only
+    ``--rdrop-unlabeled-alpha`` times its divergence; the accuracy leaves it out.
     """
 
     @classmethod
@@ -47,6 +49,7 @@ class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriteri
         super().configure_rdrop(cfg, task)
         fits = not cfg.regression_target or cfg.rdrop_divergence == "symmetric"
         check(fits, cfg, "rdrop_divergence", "symmetric with --regression-target, whose divergence has no direction")
+        check(not (cfg.regression_target and self.takes_unlabeled), cfg, "rdrop_unlabeled_alpha", "0 with numbers")
         for name in REPORTS[:2]:
             fits = not (cfg.regression_target and getattr(cfg, name))
             check(fits, cfg, name, "left out with --regression-target; --report-pearson-and-spearman is for numbers")
@@ -76,41 +79,44 @@ class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriteri
         _, net_output = self.run_passes(model, sample, **options)
         outputs = net_output[0].float().unflatten(0, (self.passes, -1))  # [M, B, classes] or [M, B, numbers]
         target = model.get_targets(sample, net_output).view(-1)
-        loss, kl_loss = self.numbers(outputs, target) if self.regression_target else self.classes(outputs, target)
+        task, kl_loss = self.terms(outputs, target)
+        weighted = alpha * kl_loss
         log: dict[str, Any] = {"ntokens": sample["ntokens"], "nsentences": target.numel()}
+        if self.takes_unlabeled:
+            marked = target.eq(IGNORED)
+            weighted = torch.where(marked, self.unlabeled_alpha_at(self.num_updates) * kl_loss, weighted)
+            log["unlabeled_kl_loss"] = kl_loss.data.masked_fill(~marked, 0).sum()
         if not self.regression_target:
             log["ncorrect"] = outputs.argmax(-1).eq(target).sum() / self.passes
-        kl_loss = kl_loss.sum() if reduce else kl_loss
-        loss = (loss.sum() if reduce else loss) + alpha * kl_loss
+        loss = task + weighted
+        if reduce:
+            loss, kl_loss = loss.sum(), kl_loss.sum()
         return Terms(loss, kl_loss, target.numel(), target.numel(), log)
 
-    def classes(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the cross-entropy, summed over the passes, and the divergence.
+    def terms(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the task's loss, summed over the passes, and the divergence, averaged over their pairs.
 
         Args:
-            logits: ``[M, B, classes]``.
-            target: class indices ``[B]``.
+            outputs: ``[M, B, classes]``, or ``[M, B, numbers]``.
+            target: class indices ``[B]``, -100 where there is no label; or ``[B * numbers]``.
 
         Returns:
-            Two tensors ``[B]`` in nats.
+            Two tensors ``[B]`` in nats; or ``[B * numbers]``, in the square of the unit of the target.
         """
-        lprobs = logits.log_softmax(-1)
-        loss = F.nll_loss(lprobs.flatten(0, 1), target.repeat(len(logits)), reduction="none")
-        return loss.view(len(logits), -1).sum(0), divergence(lprobs, self.divergence, check=False)
+        # fairseq's trainer looks for NaN itself
+        options = Options(alpha=1.0, divergence=self.divergence, ignore_index=IGNORED, check=False)
+        if self.regression_target:
+            found = general(outputs.flatten(1), target.float(), options, is_mse=True)
+        else:
+            found = cross_entropy(outputs, target, options)
+            if self.takes_unlabeled:  # the divergence of all sentences, where the loss leaves some out
+                found = found._replace(divergence=cross_entropy(outputs, None, options).divergence)
+        assert found.task is not None and found.divergence is not None  # there is a target, and alpha is not 0
+        return found.task, found.divergence
 
-    def numbers(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the squared error, summed over the passes, and the squared difference, averaged over their pairs.
-
-        Args:
-            outputs: ``[M, B, numbers]``.
-            target: ``[B * numbers]``.
-
-        Returns:
-            Two tensors ``[B * numbers]``, in the square of the unit of the target.
-        """
-        numbers = outputs.flatten(1)
-        differences = torch.stack([one - other for one, other in combinations(numbers.unbind(), 2)])
-        return (numbers - target.float()).square().sum(0), differences.square().mean(0)
+    def count_labeled(self, sample: dict[str, Any]) -> Tensor:
+        """Return the number of sentences that have a label."""
+        return sample["target"].ne(IGNORED).sum()
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

@@ -9,33 +9,24 @@ from typing import Any
 
 from fairseq import utils
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from fairseq.tasks import TASK_REGISTRY
 from torch import Tensor, nn
 
 from rdrop_fairseq.compat.embeddings import NoEmbeddingError, check_embeddings, cut_embeddings, dictionaries_of
 from rdrop_fairseq.compat.output_projection import NoOutputProjectionError, has_adaptive_softmax, output_projection
-from rdrop_fairseq.criterions.rdrop_config import LOSSES, RDropTokenConfig, check, cutoff_from, weights_from
+from rdrop_fairseq.criterions.rdrop_config import (
+    LOSSES,
+    RDropTokenConfig,
+    check,
+    check_task,
+    cutoff_from,
+    weights_from,
+)
 from rdrop_fairseq.criterions.rdrop_criterion import Plan, RDropCriterion, Terms
-from rdrop_fairseq.criterions.rdrop_groups import Group, join_results, split_groups
+from rdrop_fairseq.criterions.rdrop_groups import Group, join_results, split_groups, split_labels
 from rdrop_fairseq.divergence import divergence
 from rdrop_fairseq.fraction import draw_sentences, shares_of
 from rdrop_fairseq.fused import RDropLoss, linear_rdrop_loss
 from rdrop_fairseq.passes import take_sentences
-
-# Tasks of fairseq whose targets are not the next word, and what they are. The tasks derived from one have the same.
-NOT_FOR_TASKS = {
-    "masked_lm": "masked words",
-    "multilingual_masked_lm": "masked words",
-    "legacy_masked_lm": "masked words",
-    "cross_lingual_lm": "masked words",
-    "dummy_masked_lm": "masked words",
-    "sentence_prediction": "a class or a number for each sentence",
-    "sentence_ranking": "the place of the right sentence",
-    "audio_classification": "a class for each sound",
-    "audio_pretraining": "masked frames",
-    "hubert_pretraining": "units of masked frames",
-    "translation_lev": "insertions and deletions",
-}
 
 logger = logging.getLogger(__name__)
 
@@ -57,22 +48,20 @@ class RDropTokenCriterion(RDropCriterion):
 
     for_adaptive_softmax = False  # whether the criterion is for models with adaptive softmax, or for those without
     is_cross_entropy = False  # whether the loss is a (label-smoothed) cross-entropy, which `fused_loss` computes
+    counted = "ntokens"
     eps, ignore_prefix_size, report_accuracy = 0.0, 0, False  # for parents without these settings
 
     def configure_rdrop(self, cfg: RDropTokenConfig, task: Any) -> None:
         """Also take the flags of losses over tokens; raise ``ValueError`` too if the targets are not the next word."""
-        for name, targets in NOT_FOR_TASKS.items():
-            if isinstance(task, TASK_REGISTRY.get(name, ())):
-                raise ValueError(
-                    f"--task {name}: its targets are {targets}; --criterion {cfg._name} is for tasks that predict the "
-                    "next word"
-                )
+        check_task(cfg, task)
         super().configure_rdrop(cfg, task)
         check(cfg.rdrop_loss in LOSSES, cfg, "rdrop_loss", f"one of {', '.join(LOSSES)}")
         self.loss_kind = cfg.rdrop_loss
         self.pass_weights = weights_from(cfg)
         check(0 < cfg.rdrop_fraction <= 1, cfg, "rdrop_fraction", "a number in (0, 1]")
         self.fraction = cfg.rdrop_fraction
+        fits = self.fraction == 1 or not self.takes_unlabeled
+        check(fits, cfg, "rdrop_fraction", "1 with --rdrop-unlabeled-alpha")
         self.cutoff = cutoff_from(cfg)
         self.dictionaries = {} if self.cutoff is None else dictionaries_of(task)
 
@@ -89,13 +78,20 @@ class RDropTokenCriterion(RDropCriterion):
             {"features_only": True} if projection is not None and not self.for_adaptive_softmax else {}
         )
         ntokens, nsentences = self.count_tokens(sample), sample["target"].size(0)
-        indices = None
+        kl_count = ntokens
+        indices: tuple[Tensor, Tensor] | None = None
         if self.fraction < 1:
             indices = draw_sentences(nsentences, self.fraction, sample["target"].device)
+        elif self.takes_unlabeled:
+            unlabeled = sample["unlabeled"]
+            indices = (~unlabeled).nonzero().flatten(), unlabeled.nonzero().flatten()
         if indices is None:
-            kl_count = ntokens
             repeated, net_output = self.run_passes(model, sample, **features)
             groups = [Group(sample, repeated, net_output, self.pass_weights, alpha)]
+        elif self.takes_unlabeled:
+            _, net_output = self.run_passes(model, sample, **features)
+            alphas = alpha, self.unlabeled_alpha_at(self.num_updates)
+            groups = split_labels(sample, net_output, indices, self.pass_weights, alphas)
         else:
             later = take_sentences(sample, indices[0])
             kl_count = int(later["target"].ne(self.padding_idx).sum())
@@ -108,12 +104,28 @@ class RDropTokenCriterion(RDropCriterion):
         ]
         result = join_results(results, indices or (), reduce)
         total = sum(self.pass_weights)
-        log = {"nll_loss": result.nll_loss.data / total, "ntokens": ntokens, "nsentences": nsentences}
+        log: dict[str, Any] = {"nll_loss": result.nll_loss.data / total, "ntokens": ntokens, "nsentences": nsentences}
         if self.report_accuracy:
-            counted = self.counted_target(model, net_output, sample).ne(self.padding_idx)
+            counted = self.counted_target(model, net_output, self.labeled_only(sample)).ne(self.padding_idx)
             log["n_correct"] = utils.item(result.n_correct.data) / total
             log["total"] = utils.item(counted.sum())
+        if self.takes_unlabeled:
+            without = [
+                one.kl_loss.data.sum() for one, group in zip(results, groups, strict=True) if not group.is_labeled
+            ]
+            log["unlabeled_kl_loss"] = sum(without)
         return Terms(result.loss, result.kl_loss, kl_count, nsentences if self.sentence_avg else ntokens, log)
+
+    def labeled_only(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Return the sample with padding as the target where there is no label."""
+        if not self.takes_unlabeled:
+            return sample
+        target = sample["target"].masked_fill(sample["unlabeled"].unsqueeze(-1), self.padding_idx)
+        return {**sample, "target": target}
+
+    def count_labeled(self, sample: dict[str, Any]) -> Tensor:
+        """Return the number of tokens of the sentences that have a label."""
+        return self.labeled_only(sample)["target"].ne(self.padding_idx).sum()
 
     def like_first(self) -> list[bool]:
         """Return for each pass whether it is like the first: of the same dropout rate, and cut or not as that is."""

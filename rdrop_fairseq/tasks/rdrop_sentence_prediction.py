@@ -2,13 +2,17 @@
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
+from omegaconf import II
 
+from rdrop_fairseq.compat.task_and_criterion import OffersUnlabeled
+from rdrop_fairseq.compat.unlabeled import IGNORED, MARK, MarkedClasses, RepeatedRows, without_mark
 from rdrop_fairseq.tasks.rdrop_task import RDropTask, RDropTaskConfig
 
 
@@ -16,13 +20,22 @@ from rdrop_fairseq.tasks.rdrop_task import RDropTask, RDropTaskConfig
 class RDropSentencePredictionConfig(SentencePredictionConfig, RDropTaskConfig):
     """The parent's settings and those of every R-Drop task."""
 
+    rdrop_upsample_labeled: int = field(
+        default=1,
+        metadata={"help": "how often an epoch has each sentence with a label, where others are marked <unlabeled>"},
+    )
+    train_subset: str = II("dataset.train_subset")
+
 
 @register_task("rdrop_sentence_prediction", dataclass=RDropSentencePredictionConfig)
-class RDropSentencePredictionTask(RDropTask, SentencePredictionTask):
+class RDropSentencePredictionTask(RDropTask, OffersUnlabeled, SentencePredictionTask):
     """Do all that fairseq's ``sentence_prediction`` does, and what R-Drop's schedules of alpha need.
 
-    A label that cannot be predicted ends the training with one line before it begins.
+    A label that cannot be predicted ends the training with one line before it begins. The label ``<unlabeled>`` marks
+    a sentence that has none. It is no class: its place in the dictionary does not count, and a batch has -100 there.
     """
+
+    mark: int | None = None  # the place of the mark in the dictionary of labels, without the special symbols
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> "RDropSentencePredictionTask":
@@ -35,7 +48,13 @@ class RDropSentencePredictionTask(RDropTask, SentencePredictionTask):
         first, second = (Path(cfg.data, part, "dict.txt") for part in ("input0", "input1"))
         if second.is_file() and second.read_bytes() != first.read_bytes():
             sys.exit(f"error: {second} is not {first}; make input1 with fairseq-preprocess --srcdict {first}")
+        if cfg.rdrop_upsample_labeled < 1:
+            sys.exit(f"error: --rdrop-upsample-labeled {cfg.rdrop_upsample_labeled}: must be an integer >= 1")
         task: RDropSentencePredictionTask = super().setup_task(cfg, **kwargs)
+        labels = task.label_dictionary
+        if not cfg.regression_target and MARK in labels:
+            task.mark = labels.index(MARK) - labels.nspecial
+            task._label_dictionary = without_mark(labels)
         return task
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> Any:
@@ -49,12 +68,20 @@ class RDropSentencePredictionTask(RDropTask, SentencePredictionTask):
             dataset = super().load_dataset(split, combine, **kwargs)
         except AssertionError as error:  # the parent's way to say that a file is missing or has other rows
             sys.exit(f"error: {self.cfg.data}, {split}: {error}")
-        targets = getattr(dataset, "dataset", dataset).defn.get("target")
+        parts = getattr(dataset, "dataset", dataset).defn
+        targets = parts.get("target")
         if targets is None and not split.startswith("test"):
             what = f"{split}.label, a number a line" if self.cfg.regression_target else f"{split}.bin"
             sys.exit(f"error: there are no labels {Path(self.cfg.data, 'label', what)}")
         if targets is not None and not self.cfg.regression_target:
-            self.check_classes(targets, split)
+            if self.mark is not None:
+                parts["target"] = targets = MarkedClasses(targets, self.mark)
+            marked = self.check_classes(targets, split)
+            self.check_marks(marked, split)
+            if split == self.cfg.train_subset and self.cfg.rdrop_upsample_labeled > 1:
+                seed = None if self.cfg.no_shuffle else self.cfg.seed
+                rows = np.flatnonzero(~marked)
+                dataset = self.datasets[split] = RepeatedRows(dataset, rows, self.cfg.rdrop_upsample_labeled, seed)
         return dataset
 
     def check_numbers(self, file: Path) -> None:
@@ -66,19 +93,37 @@ class RDropSentencePredictionTask(RDropTask, SentencePredictionTask):
                 count = f"{self.cfg.num_classes} finite number{'' if self.cfg.num_classes == 1 else 's'}"
                 sys.exit(f"error: {file}, line {number}: must be {count} (--num-classes), not {line!r}")
 
-    def check_classes(self, targets: Any, split: str) -> None:
-        """Exit with one line unless each target is one class of those that are predicted."""
+    def check_marks(self, marked: np.ndarray, split: str) -> None:
+        """Exit with one line if sentences without labels are where they must not be, or if there are no others."""
+        where = Path(self.cfg.data, "label", split)
+        if split != self.cfg.train_subset:
+            if marked.any():
+                sys.exit(f"error: {where}, row {marked.argmax() + 1}: {MARK} is for {self.cfg.train_subset} alone")
+        elif marked.all():
+            sys.exit(f"error: {where}: every row is {MARK}; some must have a label")
+        elif marked.any() and not self.takes_unlabeled:
+            row = f"row {marked.argmax() + 1} is {MARK}"
+            sys.exit(f"error: {where}: {row}, which needs --rdrop-unlabeled-alpha above 0")
+        elif not marked.any() and (self.takes_unlabeled or self.cfg.rdrop_upsample_labeled > 1):
+            flag = "--rdrop-unlabeled-alpha" if self.takes_unlabeled else "--rdrop-upsample-labeled"
+            sys.exit(f"error: {where}: no row is {MARK}, and {flag} is for such rows")
+
+    def check_classes(self, targets: Any, split: str) -> np.ndarray:
+        """Return which rows have the mark; exit with one line unless the others are classes that are predicted."""
         if targets.supports_prefetch:
             targets.prefetch(range(len(targets)))
+        marked = np.zeros(len(targets), dtype=bool)
         for row in range(len(targets)):
             classes = targets[row].tolist()
-            if len(classes) != 1 or not 0 <= classes[0] < self.cfg.num_classes:
+            marked[row] = classes == [IGNORED]
+            if not marked[row] and (len(classes) != 1 or not 0 <= classes[0] < self.cfg.num_classes):
                 words = self.label_dictionary.symbols[self.label_dictionary.nspecial :][: self.cfg.num_classes]
                 found = self.label_dictionary.string([one + self.label_dictionary.nspecial for one in classes])
                 sys.exit(
                     f"error: {Path(self.cfg.data, 'label', split)}, row {row + 1}: the label must be one of the first "
                     f"{self.cfg.num_classes} (--num-classes) of the dictionary, {' '.join(words)}, not {found!r}"
                 )
+        return marked
 
 
 def is_finite(text: str) -> bool:

@@ -31,6 +31,7 @@ class RDropTask(TellsNumUpdates):
     cfg: Any
     args: Any
     model_to_train: Any = None
+    takes_unlabeled = False  # whether the criterion has a weight for what has no label
 
     @property
     def settings(self) -> Any:
@@ -51,6 +52,7 @@ class RDropTask(TellsNumUpdates):
     def build_criterion(self, *args: Any, **kwargs: Any) -> Any:
         """Return the parent's criterion; an R-Drop one exits before data is loaded if it does not fit the model."""
         criterion = super().build_criterion(*args, **kwargs)  # type: ignore[misc]
+        self.takes_unlabeled = getattr(criterion, "takes_unlabeled", False)
         model, self.model_to_train = self.model_to_train, None
         if model is not None and isinstance(criterion, ChecksModel):
             criterion.check_model(model)

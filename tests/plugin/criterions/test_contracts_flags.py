@@ -12,7 +12,7 @@ from support.helpers import (
     train,
 )
 
-from rdrop_fairseq.criterions import rdrop_token_criterion
+from rdrop_fairseq.criterions import rdrop_config
 
 # Flags
 
@@ -76,7 +76,7 @@ def test_a_stock_task_refuses_the_schedules(setup, flag, value):
     assert "\n" not in line and f"{flag} {value}" in line and setup.case.task in line
 
 
-@pytest.mark.parametrize("name", rdrop_token_criterion.NOT_FOR_TASKS)
+@pytest.mark.parametrize("name", rdrop_config.NOT_FOR_TASKS)
 def test_tasks_that_it_is_not_for_are_refused(setup, name):
     task = object.__new__(TASK_REGISTRY[name])
     with pytest.raises(SystemExit) as stopped:
