@@ -2,6 +2,9 @@
 
 from typing import Any
 
+MARK = "<unlabeled>"  # the label of a sentence that has none
+IGNORED = -100  # the class of such a sentence in a batch: torch's losses leave it out
+
 
 class TellsNumUpdates:
     """Base class of a task that sets ``criterion.num_updates`` before each training step.

@@ -6,8 +6,7 @@ import numpy as np
 from fairseq.data import BaseWrapperDataset, ConcatDataset, Dictionary, FairseqDataset, LanguagePairDataset, data_utils
 from torch import Tensor
 
-MARK = "<unlabeled>"  # the label of a sentence that has none
-IGNORED = -100  # the class of such a sentence: torch's losses leave it out
+from rdrop_fairseq.compat.task_and_criterion import IGNORED, MARK
 
 
 def without_mark(dictionary: Dictionary) -> Dictionary:
@@ -37,25 +36,25 @@ class MarkedClasses(BaseWrapperDataset):
         return (places - places.gt(self.mark).long()).masked_fill(places.eq(self.mark), IGNORED)
 
 
-class RepeatedRows(BaseWrapperDataset):
-    """A data set some of whose rows an epoch has several times.
+class RowsAtTimes(BaseWrapperDataset):
+    """A data set of which an epoch has some rows several times, and others not at all.
 
     Args:
         dataset: the data set.
-        rows: the numbers of these rows.
-        times: how often an epoch has each of them.
-        seed: of the order, which is shuffled; None leaves the repeated rows at the end.
+        times: how often an epoch has each row, ``[N]``.
+        seed: of the order, which is shuffled; None leaves it as it is, with a row's copies side by side.
     """
 
-    def __init__(self, dataset: FairseqDataset, rows: np.ndarray, times: int, seed: int | None) -> None:
+    def __init__(self, dataset: FairseqDataset, times: np.ndarray, seed: int | None) -> None:
         super().__init__(dataset)
-        self.order = np.concatenate([dataset.ordered_indices(), np.tile(rows, times - 1)])
+        rows = dataset.ordered_indices()
+        self.order = np.repeat(rows, times[rows])
         if seed is not None:
             with data_utils.numpy_seed(seed):
                 self.order = np.random.permutation(self.order)
 
     def ordered_indices(self) -> np.ndarray:
-        """Return the numbers of the rows, some of them several times."""
+        """Return the numbers of the rows as often as an epoch has them."""
         return self.order
 
 

@@ -9,7 +9,7 @@ from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import SentencePredictionConfig, SentencePredictionCriterion
 from torch import Tensor
 
-from rdrop_fairseq.compat.unlabeled import IGNORED
+from rdrop_fairseq.compat.task_and_criterion import IGNORED
 from rdrop_fairseq.criterions.rdrop_config import RDropConfig, alpha_field, check
 from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion, Terms
 from rdrop_fairseq.terms import Options, cross_entropy, general
@@ -49,7 +49,8 @@ class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriteri
         super().configure_rdrop(cfg, task)
         fits = not cfg.regression_target or cfg.rdrop_divergence == "symmetric"
         check(fits, cfg, "rdrop_divergence", "symmetric with --regression-target, whose divergence has no direction")
-        check(not (cfg.regression_target and self.takes_unlabeled), cfg, "rdrop_unlabeled_alpha", "0 with numbers")
+        fits = not (cfg.regression_target and self.takes_unlabeled)
+        check(fits, cfg, "rdrop_unlabeled_alpha", "0 with --regression-target, for which a label must be there")
         for name in REPORTS[:2]:
             fits = not (cfg.regression_target and getattr(cfg, name))
             check(fits, cfg, name, "left out with --regression-target; --report-pearson-and-spearman is for numbers")

@@ -11,8 +11,8 @@ from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 from omegaconf import II
 
-from rdrop_fairseq.compat.task_and_criterion import OffersUnlabeled
-from rdrop_fairseq.compat.unlabeled import IGNORED, MARK, MarkedClasses, RepeatedRows, without_mark
+from rdrop_fairseq.compat.task_and_criterion import IGNORED, MARK, OffersUnlabeled
+from rdrop_fairseq.compat.unlabeled import MarkedClasses, RowsAtTimes, without_mark
 from rdrop_fairseq.tasks.rdrop_task import RDropTask, RDropTaskConfig
 
 
@@ -23,6 +23,13 @@ class RDropSentencePredictionConfig(SentencePredictionConfig, RDropTaskConfig):
     rdrop_upsample_labeled: int = field(
         default=1,
         metadata={"help": "how often an epoch has each sentence with a label, where others are marked <unlabeled>"},
+    )
+    rdrop_skip_unlabeled: bool = field(
+        default=False,
+        metadata={
+            "help": "without --rdrop-unlabeled-alpha leave the sentences marked <unlabeled> out of the training, "
+            "instead of refusing them"
+        },
     )
     train_subset: str = II("dataset.train_subset")
 
@@ -78,10 +85,10 @@ class RDropSentencePredictionTask(RDropTask, OffersUnlabeled, SentencePrediction
                 parts["target"] = targets = MarkedClasses(targets, self.mark)
             marked = self.check_classes(targets, split)
             self.check_marks(marked, split)
-            if split == self.cfg.train_subset and self.cfg.rdrop_upsample_labeled > 1:
+            if split == self.cfg.train_subset and marked.any():
+                times = np.where(marked, int(self.takes_unlabeled), self.cfg.rdrop_upsample_labeled)
                 seed = None if self.cfg.no_shuffle else self.cfg.seed
-                rows = np.flatnonzero(~marked)
-                dataset = self.datasets[split] = RepeatedRows(dataset, rows, self.cfg.rdrop_upsample_labeled, seed)
+                dataset = self.datasets[split] = RowsAtTimes(dataset, times, seed)
         return dataset
 
     def check_numbers(self, file: Path) -> None:
@@ -101,9 +108,9 @@ class RDropSentencePredictionTask(RDropTask, OffersUnlabeled, SentencePrediction
                 sys.exit(f"error: {where}, row {marked.argmax() + 1}: {MARK} is for {self.cfg.train_subset} alone")
         elif marked.all():
             sys.exit(f"error: {where}: every row is {MARK}; some must have a label")
-        elif marked.any() and not self.takes_unlabeled:
-            row = f"row {marked.argmax() + 1} is {MARK}"
-            sys.exit(f"error: {where}: {row}, which needs --rdrop-unlabeled-alpha above 0")
+        elif marked.any() and not (self.takes_unlabeled or self.cfg.rdrop_skip_unlabeled):
+            needs = "which needs --rdrop-unlabeled-alpha above 0, or --rdrop-skip-unlabeled"
+            sys.exit(f"error: {where}: row {marked.argmax() + 1} is {MARK}, {needs}")
         elif not marked.any() and (self.takes_unlabeled or self.cfg.rdrop_upsample_labeled > 1):
             flag = "--rdrop-unlabeled-alpha" if self.takes_unlabeled else "--rdrop-upsample-labeled"
             sys.exit(f"error: {where}: no row is {MARK}, and {flag} is for such rows")

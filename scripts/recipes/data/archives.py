@@ -23,7 +23,14 @@ from recipes.files import progress, sha256
 BROKEN = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
 
 
-def find_archive(source: Path | None, names: Sequence[str], address: str, out: Path, instead: str = INSTEAD) -> Path:
+def find_archive(
+    source: Path | None,
+    names: Sequence[str],
+    address: str,
+    out: Path,
+    instead: str = INSTEAD,
+    checksum: str | None = None,
+) -> Path:
     """Return an archive: SOURCE, or the first one of these names in the folder SOURCE. Exit if that has none of them.
 
     Without SOURCE it is in OUT/archives. If it is not there yet, `fetch` downloads it.
@@ -36,7 +43,7 @@ def find_archive(source: Path | None, names: Sequence[str], address: str, out: P
     archive = source or out / "archives" / address.rsplit("/", 1)[-1]
     if not archive.is_file():
         archive.parent.mkdir(exist_ok=True)
-        fetch(address, archive, instead=instead)
+        fetch(address, archive, checksum, instead=instead)
     return archive
 
 

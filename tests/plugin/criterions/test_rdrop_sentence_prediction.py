@@ -10,6 +10,7 @@ from fairseq.tasks.fairseq_task import FairseqTask
 from support.helpers import build_criterion, build_task, dictionary, reduced, train
 from torch import nn
 
+from rdrop_fairseq.compat.task_and_criterion import IGNORED, OffersUnlabeled
 from rdrop_fairseq.tasks.rdrop_sentence_prediction import RDropSentencePredictionConfig
 from rdrop_fairseq.tasks.rdrop_task import RDropTask
 
@@ -33,7 +34,7 @@ class Given(BaseFairseqModel):
         return sample["target"]
 
 
-class Task(RDropTask, FairseqTask):
+class Task(RDropTask, OffersUnlabeled, FairseqTask):
     """Has the labels of a dictionary."""
 
     target_dictionary = None
@@ -95,6 +96,76 @@ def test_several_numbers_a_sentence_and_three_passes():
     assert step.log["kl_loss"].item() == pytest.approx(differences)
     assert step.loss.item() == pytest.approx((0 + 1 + 9) + (0 + 4 + 4) + differences)
     assert step.sample_size == 4  # as in the parent, that of the numbers
+
+
+KL = (0.5 * LN(4 / 3) + 0.75 * LN(3 / 2) - 0.25 * LN(2)) / 2  # of (1/2, 1/2) and (3/4, 1/4)
+
+
+def two_sentences():
+    """Each gets the logits of (1/2, 1/2) in the first pass, and of (3/4, 1/4) in the second."""
+    return Given([0.0, 0.0], [0.0, 0.0], [LN(3), 0.0], [LN(3), 0.0])
+
+
+def test_a_sentence_without_a_label_gives_its_divergence_alone():
+    criterion = build(rdrop_alpha=2.0, rdrop_unlabeled_alpha=3.0)
+    step = train(criterion, two_sentences(), batch(0, IGNORED))
+    assert step.loss.item() == pytest.approx(LN(2) + LN(4 / 3) + 2 * KL + 3 * KL)
+    assert step.log["kl_loss"].item() == pytest.approx(2 * KL) and step.log["kl_count"] == 2
+    assert step.log["unlabeled_kl_loss"].item() == pytest.approx(KL)
+    assert step.sample_size == 2 and step.log["labeled"] == 1
+    p, q = torch.tensor([0.5, 0.5]), torch.tensor([0.75, 0.25])  # the gradient: see test_classes_by_hand
+    of_p = (p * ((p / q).log() - (p * (p / q).log()).sum()) + p - q) / 2
+    of_q = (q * ((q / p).log() - (q * (q / p).log()).sum()) + q - p) / 2
+    first = torch.tensor([1.0, 0.0])
+    torch.testing.assert_close(
+        step.grads["outputs"], torch.stack([p - first + 2 * of_p, 3 * of_p, q - first + 2 * of_q, 3 * of_q])
+    )
+    shown = reduced(criterion, [step.log])
+    assert shown["accuracy"] == 100.0 and shown["unlabeled_kl_loss"] == pytest.approx(KL / LN(2), abs=1e-4)
+
+
+def test_batches_without_labels_add_up_to_one_with_labels():
+    """As those of several processes do, whose sums of the gradient and of the sample size are divided."""
+    criterion = build(rdrop_alpha=2.0, rdrop_unlabeled_alpha=3.0)
+    whole = train(criterion, two_sentences(), batch(0, IGNORED))
+    parts = [train(criterion, Given([0.0, 0.0], [LN(3), 0.0]), batch(target)) for target in (0, IGNORED)]
+    assert parts[1].loss.item() == pytest.approx(3 * KL)
+    assert sum(part.loss for part in parts).item() == pytest.approx(whole.loss.item())
+    assert sum(part.sample_size for part in parts) == whole.sample_size
+    both = torch.stack([part.grads["outputs"] for part in parts], 1).flatten(0, 1)
+    torch.testing.assert_close(both, whole.grads["outputs"])
+    logs = [part.log | {"ntokens": 3.5} for part in parts]
+    shown = reduced(criterion, logs)
+    assert shown == reduced(criterion, [whole.log]) and shown["accuracy"] == 100.0
+    assert reduced(criterion, logs[1:])["unlabeled_kl_loss"] == pytest.approx(KL / LN(2), abs=1e-4)
+
+
+def test_an_update_without_rdrop_leaves_sentences_without_a_label_out():
+    criterion = build(rdrop_alpha=2.0, rdrop_unlabeled_alpha=3.0, rdrop_every=2)
+    step = train(criterion, Given([0.0, 0.0], [LN(3), 0.0]), batch(0, IGNORED))
+    assert step.loss.item() == pytest.approx(LN(2)) and step.sample_size == 2
+    assert step.grads["outputs"].tolist() == [[-0.5, 0.5], [0, 0]]
+    assert reduced(criterion, [step.log])["accuracy"] == 100.0
+    criterion.num_updates = 1
+    later = train(criterion, two_sentences(), batch(0, IGNORED))
+    assert later.log["unlabeled_kl_loss"] > 0 and later.log.keys() == step.log.keys()  # which are summed
+
+
+def test_the_weight_without_labels_may_be_the_only_one():
+    step = train(build(rdrop_alpha=0.0, rdrop_unlabeled_alpha=3.0), two_sentences(), batch(0, IGNORED))
+    assert step.loss.item() == pytest.approx(LN(2) + LN(4 / 3) + 3 * KL)
+
+
+@pytest.mark.parametrize(
+    "flags, told",
+    [
+        ({"rdrop_unlabeled_alpha": -1.0}, "-1.0: must be a finite number >= 0$"),
+        ({"rdrop_unlabeled_alpha": 1.0, "regression_target": True}, "1.0: must be 0 with --regression-target"),
+    ],
+)
+def test_a_weight_without_labels_that_is_none_is_refused(flags, told):
+    with pytest.raises(SystemExit, match=f"^error: --rdrop-unlabeled-alpha {told}"):
+        build(**flags)
 
 
 @pytest.mark.parametrize("is_regression", [False, True])
