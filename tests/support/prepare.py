@@ -21,7 +21,7 @@ from support.places import BIN, SCRIPTS
 from support.preprocess import fairseq_in_a_fork
 from support.waiting import HANG, wait_until
 
-WITHOUT_BPE = ("prepare_demo.sh", "prepare_wikitext2.sh", "prepare_wikitext103.sh")
+WITHOUT_BPE = tuple(f"prepare_{name}.sh" for name in ("demo", "wikitext2", "wikitext103", "sentiment_zh", "clue"))
 
 
 @dataclass

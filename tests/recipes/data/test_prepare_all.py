@@ -12,6 +12,7 @@ from recipes.data import demo, pipeline
 from recipes.data.preparation import Preparation
 from recipes.data.prepared import Prepared, read_prepared
 from recipes.layout import copy_of_preparation
+from support.chinese import write_sentiment, write_tnews
 from support.glue import write_glue
 from support.places import SCRIPTS
 from support.prepare import command, content, lines, prepared, refused, run, state, typed
@@ -26,8 +27,8 @@ from support.sources import (
     write_wmt,
 )
 
-TEXT, MULTI30K, IWSLT14, IWSLT17, WMT14, WIKITEXT2, GLUE, DEMO = (
-    f"prepare_{name}.sh" for name in ("text", "multi30k", "iwslt14", "iwslt17", "wmt14", "wikitext2", "glue", "demo")
+TEXT, MULTI30K, IWSLT14, IWSLT17, WMT14, WIKITEXT2, GLUE, SENTIMENT, CLUE, DEMO = (
+    f"prepare_{name}.sh" for name in "text multi30k iwslt14 iwslt17 wmt14 wikitext2 glue sentiment_zh clue demo".split()
 )
 WRITERS: dict[str, Callable[[Path], object]] = {
     TEXT: write_text,
@@ -37,6 +38,8 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     WMT14: write_wmt,
     WIKITEXT2: write_wikitext,
     GLUE: lambda folder: write_glue(folder, "RTE"),
+    SENTIMENT: write_sentiment,
+    CLUE: write_tnews,
     DEMO: Path.mkdir,
 }
 UNREADABLE = {  # a file of each source, without which nothing can be made
@@ -47,6 +50,8 @@ UNREADABLE = {  # a file of each source, without which nothing can be made
     WMT14: EUROPARL,
     WIKITEXT2: "train.txt",
     GLUE: "train.tsv",
+    SENTIMENT: "train.tsv",
+    CLUE: "train.json",
 }
 ARCHIVES = ["text", "tokens", "raw tok", "bpe", "bin"]
 STEPS = {
@@ -54,7 +59,7 @@ STEPS = {
     IWSLT17: ARCHIVES,
     WMT14: ["text", "tokens", "codes", "raw tok bpe", "bin"],
     WIKITEXT2: ["raw", "bin"],
-    GLUE: ["raw", "bpe", "bin"],
+    **{script: ["raw", "bpe", "bin"] for script in (GLUE, SENTIMENT, CLUE)},
 }
 PLAIN = ["raw", "tok", "bpe", "bin"]
 needs_proc = pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc")
@@ -62,6 +67,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="nee
 
 def options_of(script: str, source: Path) -> list[object]:
     own = {TEXT: ["--pair", "de-en"], IWSLT14: ["de-en"], IWSLT17: ["fr-en"], WMT14: ["en-de"], GLUE: ["RTE"]}
+    own |= {SENTIMENT: ["--labeled", "3"], CLUE: ["tnews"]}
     return [*own.get(script, []), *([] if script == DEMO else ["--from", source])]
 
 
