@@ -17,7 +17,7 @@ import rdrop_fairseq  # noqa: F401
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("results/*/README.md")])
 CONFIGS = sorted(ROOT.glob("configs/*/*.yaml"))
-NO_COMMANDS = ("loss = L(p1)", "loss = w1 L(p1)", "@inproceedings")
+NO_COMMANDS = ("loss = L(p1)", "loss = 1/B", "loss = w1 L(p1)", "@inproceedings")
 
 
 def name_of(document: object) -> str | None:
