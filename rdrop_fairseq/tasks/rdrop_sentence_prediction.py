@@ -55,7 +55,7 @@ class RDropSentencePredictionTask(RDropTask, OffersUnlabeled, SentencePrediction
         first, second = (Path(cfg.data, part, "dict.txt") for part in ("input0", "input1"))
         if second.is_file() and second.read_bytes() != first.read_bytes():
             sys.exit(f"error: {second} is not {first}; make input1 with fairseq-preprocess --srcdict {first}")
-        if cfg.rdrop_upsample_labeled < 1:
+        if getattr(cfg, "rdrop_upsample_labeled", 1) < 1:  # a checkpoint of an earlier version lacks it
             sys.exit(f"error: --rdrop-upsample-labeled {cfg.rdrop_upsample_labeled}: must be an integer >= 1")
         task: RDropSentencePredictionTask = super().setup_task(cfg, **kwargs)
         labels = task.label_dictionary
@@ -85,7 +85,7 @@ class RDropSentencePredictionTask(RDropTask, OffersUnlabeled, SentencePrediction
                 parts["target"] = targets = MarkedClasses(targets, self.mark)
             marked = self.check_classes(targets, split)
             self.check_marks(marked, split)
-            if split == self.cfg.train_subset and marked.any():
+            if marked.any() and split == self.cfg.train_subset:
                 times = np.where(marked, int(self.takes_unlabeled), self.cfg.rdrop_upsample_labeled)
                 seed = None if self.cfg.no_shuffle else self.cfg.seed
                 dataset = self.datasets[split] = RowsAtTimes(dataset, times, seed)
@@ -102,18 +102,19 @@ class RDropSentencePredictionTask(RDropTask, OffersUnlabeled, SentencePrediction
 
     def check_marks(self, marked: np.ndarray, split: str) -> None:
         """Exit with one line if sentences without labels are where they must not be, or if there are no others."""
+        if not marked.any() and not self.takes_unlabeled:
+            return  # before a look at the settings, which a checkpoint of an earlier version lacks
         where = Path(self.cfg.data, "label", split)
         if split != self.cfg.train_subset:
             if marked.any():
                 sys.exit(f"error: {where}, row {marked.argmax() + 1}: {MARK} is for {self.cfg.train_subset} alone")
         elif marked.all():
             sys.exit(f"error: {where}: every row is {MARK}; some must have a label")
-        elif marked.any() and not (self.takes_unlabeled or self.cfg.rdrop_skip_unlabeled):
+        elif not marked.any():
+            sys.exit(f"error: {where}: no row is {MARK}, and --rdrop-unlabeled-alpha is for such rows")
+        elif not (self.takes_unlabeled or self.cfg.rdrop_skip_unlabeled):
             needs = "which needs --rdrop-unlabeled-alpha above 0, or --rdrop-skip-unlabeled"
             sys.exit(f"error: {where}: row {marked.argmax() + 1} is {MARK}, {needs}")
-        elif not marked.any() and (self.takes_unlabeled or self.cfg.rdrop_upsample_labeled > 1):
-            flag = "--rdrop-unlabeled-alpha" if self.takes_unlabeled else "--rdrop-upsample-labeled"
-            sys.exit(f"error: {where}: no row is {MARK}, and {flag} is for such rows")
 
     def check_classes(self, targets: Any, split: str) -> np.ndarray:
         """Return which rows have the mark; exit with one line unless the others are classes that are predicted."""

@@ -37,7 +37,7 @@ class RDropTranslationTask(RDropTask, OffersUnlabeled, TranslationTask):
     def build_criterion(self, *args: Any, **kwargs: Any) -> Any:
         """Return the criterion; exit with one line if only the weight or only the pairs are given."""
         criterion = super().build_criterion(*args, **kwargs)
-        name = self.cfg.rdrop_unlabeled_subset
+        name = getattr(self.cfg, "rdrop_unlabeled_subset", None)  # a checkpoint of an earlier version lacks it
         if self.takes_unlabeled and not name:
             sys.exit("error: --rdrop-unlabeled-alpha: must be 0 without --rdrop-unlabeled-subset")
         if name and not self.takes_unlabeled:
@@ -54,10 +54,9 @@ class RDropTranslationTask(RDropTask, OffersUnlabeled, TranslationTask):
         Exit with one line if the unlabelled one is missing or has no targets.
         """
         super().load_dataset(split, epoch, combine, **kwargs)
-        name = self.cfg.rdrop_unlabeled_subset
         if not self.takes_unlabeled or split != self.cfg.train_subset:
             return
-        labeled = self.datasets[split]
+        name, labeled = self.cfg.rdrop_unlabeled_subset, self.datasets[split]
         try:
             super().load_dataset(name, epoch, **kwargs)
         except FileNotFoundError as error:
