@@ -41,10 +41,15 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _seed_at_once() -> Iterator[None]:
-    """Seed the CPU alone where there is no GPU: for one, torch.manual_seed writes down the call stack each time."""
-    import torch
+def _quick() -> Iterator[None]:
+    """Seed the CPU alone where there is no GPU: for one, torch.manual_seed writes down the call stack each time.
 
+    Make the config of a dataclass once.
+    """
+    import torch
+    from support.structures import share_structures
+
+    share_structures()
     with pytest.MonkeyPatch.context() as patch:
         if not torch.cuda.is_available():
             patch.setattr(torch, "manual_seed", torch.default_generator.manual_seed)

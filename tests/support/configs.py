@@ -8,22 +8,17 @@ import yaml
 from fairseq.dataclass.initialize import hydra_init
 from fairseq_cli import hydra_train
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 from support.places import ROOT
+from support.structures import share_structures
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*/*.yaml") if path.parent.name != "studies")
-
-
-def share_store() -> None:
-    """Let hydra read what fairseq has registered where it is: to copy all of it takes half the time of a config."""
-    ConfigStore.__deepcopy__ = lambda store, _: store
 
 
 @cache
 def resolved(path: Path) -> DictConfig:
     """Return the whole config that fairseq-hydra-train trains with."""
-    share_store()
+    share_structures()
     hydra_init(path.stem)
     with initialize_config_dir(str(path.parent), version_base="1.1"):
         cfg = compose(path.stem)

@@ -7,6 +7,7 @@ overrides in a copy. ``test_quick_config.py`` compares the result with hydra's.
 
 import contextlib
 import copy
+import dataclasses
 import functools
 from pathlib import Path
 from unittest import mock
@@ -15,11 +16,14 @@ import fairseq
 import yaml
 from fairseq import options
 from fairseq.dataclass import utils as config
+from fairseq_cli import hydra_train
 from hydra import initialize_config_dir
+from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, ValueNode, flag_override
 from omegaconf._utils import get_yaml_loader
-from support.configs import share_store
+from support.structures import share_structures
 
 HYDRAS = {name: getattr(config, name) for name in ("compose", "initialize")}
 
@@ -42,11 +46,19 @@ def compose(config_name: str, overrides: list[str], strict: bool) -> DictConfig:
     return cfg
 
 
+def hydra_init(cfg_name: str = "config") -> None:
+    """Store the schema of a config, as fairseq's function does; those of its sections are stored already."""
+    repo = ConfigStore.instance().repo
+    repo[f"{cfg_name}.yaml"] = dataclasses.replace(repo["config.yaml"], name=f"{cfg_name}.yaml")
+
+
 def install() -> None:
-    """Let fairseq put its configurations together the quick way in this process."""
+    """Let fairseq, and fairseq-hydra-train, put configurations together the quick way in this process."""
     config.compose = compose
     config.initialize = lambda **_: contextlib.nullcontext()  # hydra itself is not asked
-    share_store()
+    hydra_train.hydra_init = hydra_init
+    Hydra.get_mode = lambda *_, **__: RunMode.RUN  # hydra puts all together to find out, and then again to run
+    share_structures()
 
 
 with initialize_config_dir(str(Path(fairseq.__file__).parent / "config")):
