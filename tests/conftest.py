@@ -30,11 +30,12 @@ def pytest_collection_finish() -> None:
     """Spare each test what Python and pytest would do with all that has been imported.
 
     Nothing that exists now becomes garbage: so the garbage collector need not go through it, nor write to memory that
-    forked processes share. And for each test pytest attaches itself to every logger that passes nothing on, of which
-    torch has dozens.
+    forked processes share. It need not look for the little that becomes garbage as often as it does. And for each test
+    pytest attaches itself to every logger that passes nothing on, of which torch has dozens.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)
     for logger in logging.Logger.manager.loggerDict.values():
         if isinstance(logger, logging.Logger):
             logger.propagate = True
@@ -44,13 +45,15 @@ def pytest_collection_finish() -> None:
 def _quick() -> Iterator[None]:
     """Seed the CPU alone where there is no GPU: for one, torch.manual_seed writes down the call stack each time.
 
-    Make the config of a dataclass once.
+    Make the config of a dataclass once. Spare the programs that tests start some imports.
     """
     import torch
     from support.structures import share_structures
 
     share_structures()
+    path = [str(Path(__file__).parent / "support/late"), os.environ.get("PYTHONPATH")]
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
         if not torch.cuda.is_available():
             patch.setattr(torch, "manual_seed", torch.default_generator.manual_seed)
         yield

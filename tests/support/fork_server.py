@@ -178,6 +178,7 @@ class Stage:
     def serve(self) -> None:
         """Take requests until the last session has ended."""
         gc.freeze()  # to go through fairseq's objects for garbage would take longer than most of the processes do
+        gc.set_threshold(50_000)
         for key, _ in self.selector.select():
             key.data()
         while self.sessions:
