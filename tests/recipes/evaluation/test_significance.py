@@ -119,6 +119,13 @@ def test_p_values_are_those_of_sacrebleu_on_the_command_line(runs, printed, tmp_
             assert re.findall(r"p = ([\d.]+)", done.stdout) == [row[column] for row in expected]
 
 
+@pytest.fixture
+def _few_samples(monkeypatch):
+    """Let sacrebleu draw 500 times in each test, where the p-values are not compared with others."""
+    monkeypatch.setattr(significance, "PairedTest", partial(significance.PairedTest, n_samples=500))
+
+
+@pytest.mark.usefixtures("_few_samples")
 def test_equal_translations_do_not_differ(runs, tmp_path):
     bad, _ = runs
     same = make_run(tmp_path / "same", 9, translation(1, 0.3))
@@ -150,6 +157,7 @@ def test_another_evaluation_of_the_runs_is_compared(tmp_path, monkeypatch):
     assert table(compare(folders[:1], folders[1:], "--evaluation", "average5"), "score")[0]["B - A"] == "+0.00"
 
 
+@pytest.mark.usefixtures("_few_samples")
 def test_tokens_with_no_break_spaces_are_tested_as_multi_bleu_splits_them(tmp_path):
     """A sentence of two tokens has no 4-gram for multi-bleu, however many words no-break spaces part in it."""
     reference = [line.replace(" ", "\u00a0", 6) for line in REFERENCE]
