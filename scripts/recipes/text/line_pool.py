@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,12 @@ def _start_worker(parent: int, factory: Factory) -> None:
     _work = factory()
 
 
+def _lines(chunk: list[bytes]) -> list[str]:
+    return [line.decode().removesuffix("\n") for line in chunk]
+
+
 def _run(chunk: list[bytes]) -> Any:
-    return _work([line.decode().removesuffix("\n") for line in chunk])
+    return _work(_lines(chunk))
 
 
 def start_workers(workers: int, **settings: Any) -> ProcessPoolExecutor:
@@ -65,31 +69,51 @@ def count_lines(text: Path) -> int:
 
 
 class LinePool(ExitStack):
-    """Worker processes that each have the function that `factory` returns; for use in a `with` statement."""
+    """The function that `factory` returns, in worker processes that each have one; for use in a `with` statement.
+
+    The workers start with the first text of more than one chunk. A shorter one is done before they would have started.
+    """
 
     def __init__(self, factory: Factory, workers: int) -> None:
         super().__init__()
-        self._workers = workers
-        self._pool = start_workers(workers, initializer=_start_worker, initargs=(os.getpid(), factory))
-        self.callback(self._pool.shutdown, cancel_futures=True)
+        self._factory, self._workers = factory, workers
+
+    @cached_property
+    def _pool(self) -> ProcessPoolExecutor:
+        pool = start_workers(self._workers, initializer=_start_worker, initargs=(os.getpid(), self._factory))
+        self.callback(pool.shutdown, cancel_futures=True)
+        return pool
+
+    @cached_property
+    def _work_here(self) -> Work:
+        return self._factory()
 
     def results(self, source: Path, description: str) -> Iterator[Any]:
         """Yield what the function returns for each chunk of the lines of `source`, in order.
 
-        Only "\\n" ends a line, and not U+2028 for example. A few chunks are held at a time.
+        Only "\n" ends a line, and not U+2028 for example. A few chunks are held at a time.
         """
         pending: deque[tuple[int, Future[Any]]] = deque()
         with source.open("rb") as lines, progress(description, source.stat().st_size) as bar:
-            while True:
-                chunk = list(itertools.islice(lines, CHUNK_LINES))
-                if chunk:
-                    pending.append((sum(map(len, chunk)), self._pool.submit(_run, chunk)))
-                elif not pending:
-                    return
-                if not chunk or len(pending) > 4 * self._workers:
-                    done, future = pending.popleft()
-                    yield future.result()
-                    bar.update(done)
+            chunks = iter(lambda: list(itertools.islice(lines, CHUNK_LINES)), [])
+            first = list(itertools.islice(chunks, 2))
+            if len(first) == 1:
+                yield self._work_here(_lines(first[0]))
+                bar.update(sum(map(len, first[0])))
+                return
+            for chunk in itertools.chain(first, chunks):
+                pending.append((sum(map(len, chunk)), self._pool.submit(_run, chunk)))
+                if len(pending) > 4 * self._workers:
+                    yield _first_of(pending, bar)
+            while pending:
+                yield _first_of(pending, bar)
+
+
+def _first_of(pending: deque[tuple[int, Future[Any]]], bar: Any) -> Any:
+    size, future = pending.popleft()
+    result = future.result()
+    bar.update(size)
+    return result
 
 
 def map_files(factory: Factory, sources: Iterable[Path], out_dir: Path, workers: int) -> None:

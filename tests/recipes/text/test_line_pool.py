@@ -16,15 +16,24 @@ from support.waiting import HANG, wait_until
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_lines_keep_their_order_and_number(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "number"), [(1, 5001), (3, 5001), (3, 2 * CHUNK_LINES), (3, CHUNK_LINES), (3, 0)])
+def test_lines_keep_their_order_and_number(tmp_path: Path, workers: int, number: int) -> None:
     source = tmp_path / "text.en"
-    lines = [f"line {i}\u2028\u0085{'x' * (i % 7)}" for i in range(5001)]
+    lines = [f"line {i}\u2028\u0085{'x' * (i % 7)}" for i in range(number)]
     source.write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "out").mkdir()
     map_files(lambda: lambda part: [line[::-1] for line in part], [source], tmp_path / "out", workers)
     made = (tmp_path / "out" / "text.en").read_text(encoding="utf-8")
     assert made == "".join(f"{line[::-1]}\n" for line in lines)
+
+
+def test_a_text_of_one_chunk_needs_no_worker(tmp_path: Path) -> None:
+    (tmp_path / "short").write_text("x\n" * CHUNK_LINES)
+    (tmp_path / "long").write_text("x\n" * (CHUNK_LINES + 1))
+    with LinePool(lambda: lambda lines: (len(lines), os.getpid()), 1) as pool:
+        assert list(pool.results(tmp_path / "short", "")) == [(CHUNK_LINES, os.getpid())]
+        (first, worker), (rest, _) = pool.results(tmp_path / "long", "")
+    assert (first, rest) == (CHUNK_LINES, 1) and worker != os.getpid()
 
 
 def test_only_a_few_chunks_are_read_ahead(tmp_path: Path) -> None:
@@ -86,9 +95,11 @@ line_pool.map_files(lambda: list, [Path("x")], Path("out"), 5)
 """
 
 
-def test_fewer_processes_than_workers_end_in_one_line() -> None:
+def test_fewer_processes_than_workers_end_in_one_line(tmp_path: Path) -> None:
     """As under `ulimit -u`: no worker is left for Python to wait for."""
+    (tmp_path / "x").write_text("x\n" * 2 * CHUNK_LINES)
+    (tmp_path / "out").mkdir()
     command = [sys.executable, "-c", FEW_PROCESSES]
-    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=HANG)
+    result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=HANG)
     message = "cannot start 5 processes: [Errno 11] Resource temporarily unavailable; give fewer with --workers\n"
     assert (result.returncode, result.stderr) == (1, message)
