@@ -14,10 +14,11 @@ from recipes.data.pipeline import Step, prepare
 from recipes.data.prepared import CHARACTERS, Prepared
 from recipes.data.summaries import LANGS, NAMES, Summaries
 from recipes.files import sha256
-from recipes.text.parallel import BLANK, Sides
+from recipes.text.parallel import BLANK, BOM, Sides
 from recipes.text.parallel import text_of as decoded
 from recipes.text.pieces import one_space
 
+ENDINGS = (".json", ".jsonl", ".tsv")
 ABSTRACT, TITLE = ("abst", "content"), ("title",)  # the names that the fields have
 HINT = "the files of CLUE for the generation of titles are csl_title_*.json, not those for its keywords"
 
@@ -26,12 +27,11 @@ def find_files(source: Path) -> dict[str, Path]:
     """Return the file of each split, *NAME.json, *NAME.jsonl or *NAME.tsv. Exit unless there is exactly one."""
     found = {}
     for split, names in NAMES.items():
-        files = sorted(
-            file for file in source.iterdir() if file.suffix in (".json", ".jsonl", ".tsv") and file.stem.endswith(names)
-        )
+        files = sorted(file for file in source.iterdir() if file.suffix in ENDINGS and file.stem.endswith(names))
         if len(files) != 1:
             several = " and ".join(file.name for file in files) or "no file"
-            sys.exit(f"{source} has {several} for {split}: one of *{split}.json, *{split}.jsonl or *{split}.tsv is read")
+            expected = ", ".join(f"*{names[-1]}{ending}" for ending in ENDINGS)
+            sys.exit(f"{source} has {several} for {split}: it must have one of {expected}")
         found[split] = files[0]
     return found
 
@@ -40,7 +40,8 @@ def rows(file: Path) -> Iterator[tuple[str, str]]:
     """Yield the abstract and the title of each line. Exit with the number of a line that lacks one."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            where, text = f"{file.name}: line {number}", decoded(line, number, file).removeprefix("\ufeff").strip("\r\n")
+            where = f"{file.name}: line {number}"
+            text = decoded(line, number, file).removeprefix(BOM).strip("\r\n")
             if file.suffix == ".tsv":
                 fields = text.split("\t")
                 if len(fields) != 2:
@@ -80,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         break
                     target.write(pair)
             if not target.count or (limit and target.count < limit):
-                sys.exit(f"{file.name} has {target.count} lines" + (f", fewer than the {limit} asked for" if limit else ""))
+                fewer = f", fewer than the {limit} asked for" if limit else ""
+                sys.exit(f"{file.name} has {target.count} lines{fewer}")
             print(f"{split}: {target.count:,} abstracts and titles")
 
     chosen = {"train-lines": args.train_lines or "all", "subwords": CHARACTERS}

@@ -53,14 +53,14 @@ def encoder(prepared: Prepared, folder: Path, lang: str = "") -> Lines:
     codes = [path for name in names if (path := folder / name).is_file()]
     if not codes:
         sys.exit(f"{folder} has no codes of the subwords: {' or '.join(names)}")
-    return subwords_of(prepared).applier(codes[0])  # type: ignore[no-any-return]
+    return subwords_of(prepared).applier(codes[0])
 
 
 def joiner(prepared: Prepared, folder: Path) -> Lines:
     """Return the function from lines of subwords to lines of tokens, or of text if the subwords are pieces."""
     if prepared.subwords == GPT2:
         return Gpt2(folder).texts(folder)
-    return subwords_of(prepared).join  # type: ignore[no-any-return]
+    return subwords_of(prepared).join
 
 
 def tokens_of(joined: list[str], lang: str, prepared: Prepared) -> list[str]:

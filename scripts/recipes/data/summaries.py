@@ -1,4 +1,4 @@
-"""Texts and their summaries, NAME.source and NAME.target: CNN/DailyMail as fairseq's recipe for BART has it, or others."""
+"""Texts and their summaries, NAME.source and NAME.target: CNN/DailyMail as fairseq's recipe makes it, or others."""
 
 import shutil
 import sys
