@@ -41,6 +41,7 @@ class Summaries(Translation):
     def learn(self, folder: str | Path, codes: Path) -> None:
         if self.gpt2:
             self.gpt2.learn((), codes, self.workers)
+            self.gpt2.lines(codes)  # exits if they are not GPT-2's, which a worker could not say in one line
         elif self.prepared.subwords == SENTENCEPIECE:
             super().learn(folder, codes)
 

@@ -14,6 +14,7 @@ from sacrebleu.metrics.base import Metric, Score, Signature
 from recipes.cli import need
 from recipes.evaluation.measures import OF_SUMMARIES
 from recipes.evaluation.score import check_lengths
+from recipes.quiet import quiet
 
 RESAMPLES = 1000  # for the confidence intervals, as ROUGE-1.5.5 -r 1000
 Scorer = Callable[[str, tuple[str, ...]], dict[str, float]]  # from a summary and its references to scores from 0 to 1
@@ -77,7 +78,8 @@ def _by_words() -> Scorer:
     """
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(["rouge1", "rouge2", "rougeLsum"], use_stemmer=True)
+    with quiet():
+        scorer = RougeScorer(["rouge1", "rouge2", "rougeLsum"], use_stemmer=True)
 
     def sentences(text: str) -> str:
         return text.replace(".", "\n")
