@@ -99,4 +99,4 @@ def test_other_texts_are_summarized_by_translate_sh(run_folder, tmp_path):
     text.write_text("the end. " * 400 + "\n")
     result = call(translate.main, run_folder, text, "--beam", 1)
     assert (result.status, result.stdout.count("\n")) == (0, 1)
-    assert result.stderr == f"command: text: line 1 is longer than the model's 1,024 positions: its end is cut\n"
+    assert result.stderr == "command: text: line 1 is longer than the model's 1,024 positions: its end is cut\n"

@@ -54,7 +54,7 @@ class Evaluation(RunFolder):
         needed = (lambda _: ("sentences", "checkpoint")) if of_sentences else needed_to_compare
         self.tests = read_scores(self, name, needed)
         of_summaries = any("rouge_signature" in scored for scored in self.tests.values())
-        self.texts: tuple[str, ...] = () if of_sentences else ("txt",) if of_summaries else ("tok", "txt")
+        self.texts = tuple([] if of_sentences else ["txt"] if of_summaries else ["tok", "txt"])
         for (test, scored), kind in product(self.tests.items(), self.texts):
             translation = self.evaluation(name) / f"{test}.{kind}"
             count = len(list(translation.parent.glob(f"{glob.escape(translation.name)}.ref*"))) or 1

@@ -3,13 +3,14 @@
 import pytest
 from recipes import cli
 from recipes.evaluation import rouge
+from recipes.evaluation.measures import OF_SUMMARIES
 from recipes.evaluation.rouge import describe, rouge_scores
 
 
 def scored(summary: str, reference: str, by_characters: bool = False) -> list[float]:
     """ROUGE-1, ROUGE-2, ROUGE-L and, by characters, BLEU."""
     result = rouge_scores([[summary], [reference]], by_characters)
-    return [result[key] for key in rouge.LABELS if key in result]
+    return [result[key] for key in OF_SUMMARIES if key in result]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_the_best_of_several_references_counts():
     result = rouge_scores([["a b"], ["c d"], ["a b"]], by_characters=False)
     assert result["rouge1"] == 100 and result["rouge_signature"].startswith("nrefs:2|")
     result = rouge_scores([["甲乙丙丁"], ["戊"], ["甲乙丙丁"]], by_characters=True)
-    assert [result[key] for key in rouge.LABELS] == pytest.approx([100] * 4, abs=1e-4)
+    assert [result[key] for key in OF_SUMMARIES] == pytest.approx([100] * 4, abs=1e-4)
 
 
 def test_a_mean_over_the_summaries_with_its_interval():
