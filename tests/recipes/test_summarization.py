@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from recipes.evaluation import summarization, translate
+from recipes.evaluation import export, summarization, translate
 from recipes.files import read_lines
 from recipes.training.start_from import new_model
 from support import command_line
-from support.in_process import call, printed
+from support.in_process import call, printed, refused
 from support.places import ROOT
 from support.prepare import prepared
 from support.summaries import write_bart, write_summaries
@@ -92,6 +92,12 @@ def test_it_is_decoded_and_scored_as_text(run_folder):
     assert "test (3 summaries" in text
     assert read_lines(folder / "test.txt.ref0") == read_lines(run_folder.parent / "data/raw/test.target")
     assert len(read_lines(folder / "test.txt")) == 3
+
+
+def test_a_model_with_this_bpe_is_not_exported(run_folder, tmp_path):
+    line = refused(export.main, run_folder, tmp_path / "export", "--to", "ctranslate2")
+    assert line == "the subwords are GPT-2: a model with these is not exported"
+    assert not (tmp_path / "export").exists()
 
 
 def test_other_texts_are_summarized_by_translate_sh(run_folder, tmp_path):
