@@ -52,8 +52,14 @@ class Gpt2:
             shutil.copyfile(self.folder / name, folder / name)
 
     def lines(self, folder: Path) -> Lines:
-        encode = self._encoder(folder).encode
-        return lambda lines: [" ".join(map(str, encode(line.strip()))) for line in lines]
+        encoder = self._encoder(folder)
+
+        def encode(lines: list[str]) -> list[str]:
+            if len(encoder.cache) > bpe.CACHED_WORDS:  # fairseq keeps every word that it has met
+                encoder.cache.clear()
+            return [" ".join(map(str, encoder.encode(line.strip()))) for line in lines]
+
+        return encode
 
     def texts(self, folder: Path) -> Lines:
         """Return the function from lines of entries to text. What is no entry of encoder.json is left out."""

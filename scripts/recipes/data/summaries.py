@@ -67,16 +67,18 @@ def look_for_known(raw: Path, drop: bool) -> None:
         return sha256(text.strip().encode()).digest()
 
     known = {digest(text) for name in ("valid", "test") for text, _ in pairs(raw / name, LANGS)}
-    found = 0
+    found = left = 0
     kept = raw.parent / "kept"
     kept.mkdir()
     with Sides(kept, "train", LANGS) as target:
         for pair in pairs(raw / "train", LANGS):
-            if digest(pair[0]) not in known:
-                target.write(pair)
-            else:
+            if digest(pair[0]) in known:
                 found += 1
-    if not target.count:
+                continue
+            left += 1
+            if drop:
+                target.write(pair)
+    if not left:
         sys.exit("all training texts also stand in valid or test")
     if drop:
         for lang in LANGS:
