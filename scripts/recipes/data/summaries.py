@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     sources = find_sources(args.source, source_of, LANGS, NAMES)
     chosen = {"train-lines": args.train_lines or "all"}
-    chosen |= {**gpt2.options, **gpt2.sources} if gpt2 else {"subwords": SENTENCEPIECE, "bpe": args.bpe}
+    chosen |= gpt2.options if gpt2 else {"subwords": SENTENCEPIECE, "bpe": args.bpe}
     chosen |= {name: True for name in ("drop-empty", "drop-known") if getattr(args, name.replace("-", "_"))}
     settings = Prepared("prepare_cnn_dm.sh" if is_cnn_dm else "prepare_summarization.sh", chosen)
     steps = Summaries(args.out, LANGS, args.bpe or 0, args.workers, gpt2=gpt2)
