@@ -16,6 +16,8 @@ from support.places import ROOT
 from support.prepare import prepared
 from support.summaries import write_bart, write_summaries
 
+import rdrop_fairseq.tasks  # noqa: F401  (registers the task, and makes fairseq's checkpoints loadable)
+
 SMALL = [
     f"model.{side}_{size}"
     for side in ("encoder", "decoder")
@@ -73,8 +75,6 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_starts_from_bart_without_the_row_of_its_mask(run_folder):
-    import rdrop_fairseq.tasks  # noqa: F401  (makes fairseq's checkpoints loadable)
-
     given = torch.load(run_folder.parent / "bart/model.pt", weights_only=True)["model"]
     trained = torch.load(run_folder / "checkpoints/checkpoint_last.pt", weights_only=True)["model"]
     key = "encoder.embed_tokens.weight"
