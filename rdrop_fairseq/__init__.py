@@ -56,10 +56,11 @@ def __getattr__(name: str) -> ModuleType:
 def _register() -> None:
     """Register the tasks and criterions, and all else that fairseq is to know."""
     from rdrop_fairseq import criterions, tasks  # noqa: F401
-    from rdrop_fairseq.compat.checkpoints import allow_fairseq_checkpoints
+    from rdrop_fairseq.compat.checkpoints import allow_fairseq_checkpoints, let_bart_load
     from rdrop_fairseq.compat.forwards import register_fairseq_modules
 
     allow_fairseq_checkpoints()
+    let_bart_load()
     register_fairseq_modules()
 
 

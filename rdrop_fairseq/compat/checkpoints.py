@@ -13,12 +13,21 @@ from typing import Any
 import numpy
 import torch
 from fairseq.distributed.utils import _TensorPlaceholder
+from fairseq.models.transformer import TransformerConfig
 from omegaconf import AnyNode, DictConfig, ListConfig
 from omegaconf.base import ContainerMetadata, Metadata
 
 _NUMPY_DTYPES = [type(numpy.dtype(name)) for name in ("bool", "int64", "float32", "float64")]
 _OMEGACONF = [DictConfig, ListConfig, AnyNode, ContainerMetadata, Metadata, Any]
 _NUMPY_FUNCTIONS = {"scalar": numpy.float64().__reduce__()[0], "_reconstruct": numpy.zeros(0).__reduce__()[0]}
+
+
+def let_bart_load() -> None:
+    """Let a checkpoint of BART load where the settings of the model do not name the task, as in a config for hydra.
+
+    fairseq's BART asks its own settings for the task, to find out whether it is ``multilingual_denoising``.
+    """
+    TransformerConfig.task = ""
 
 
 def allow_fairseq_checkpoints() -> None:

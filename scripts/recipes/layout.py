@@ -7,7 +7,8 @@ SETTINGS = "settings.json"
 # Before there was settings.json, the same stood in two files: lines "NAME: VALUE", and a name on each line.
 FORMER_SETTINGS, FORMER_TESTSETS = "settings", "testsets"
 SENTENCEPIECE = "bpe/sentencepiece.model"
-ABOUT = (SETTINGS, FORMER_SETTINGS, FORMER_TESTSETS, "bpe/codes*", SENTENCEPIECE)
+GPT2 = ("bpe/encoder.json", "bpe/vocab.bpe", "bpe/dict.txt")
+ABOUT = (SETTINGS, FORMER_SETTINGS, FORMER_TESTSETS, "bpe/codes*", SENTENCEPIECE, *GPT2)
 DICTIONARIES = "dict.*.txt"  # in bin
 
 

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from recipes.files import own_folder, sha256
+from recipes.quiet import quiet
 from recipes.text import bpe, moses
 from recipes.text.binarize import write_dictionary
 from recipes.text.line_pool import map_files
@@ -42,7 +43,7 @@ class Gpt2:
         self.folder = folder
         for name in self.FILES:
             if not (folder / name).is_file():
-                sys.exit(f"{folder} has no {name}, which RoBERTa needs; it is published at {self.SITE}/{name}")
+                sys.exit(f"{folder} has no {name}, which RoBERTa and BART need; it is published at {self.SITE}/{name}")
         self.options: dict[str, str | int | bool] = {"subwords": "GPT-2"}
         self.options |= {name: sha256(folder / name) for name in self.FILES}
 
@@ -51,7 +52,27 @@ class Gpt2:
             shutil.copyfile(self.folder / name, folder / name)
 
     def lines(self, folder: Path) -> Lines:
-        from fairseq.data.encoders.gpt2_bpe_utils import get_encoder
+        encoder = self._encoder(folder)
+
+        def encode(lines: list[str]) -> list[str]:
+            if len(encoder.cache) > bpe.CACHED_WORDS:  # fairseq keeps every word that it has met
+                encoder.cache.clear()
+            return [" ".join(map(str, encoder.encode(line.strip()))) for line in lines]
+
+        return encode
+
+    def texts(self, folder: Path) -> Lines:
+        """Return the function from lines of entries to text. What is no entry of encoder.json is left out."""
+        encoder = self._encoder(folder)
+        known = {str(number): number for number in encoder.decoder}
+        return lambda lines: [
+            encoder.decode([known[entry] for entry in line.split() if entry in known]).strip() for line in lines
+        ]
+
+    def _encoder(self, folder: Path) -> Any:
+        """Return fairseq's encoder by the files in a folder. Exit if they are not those of GPT-2."""
+        with quiet():
+            from fairseq.data.encoders.gpt2_bpe_utils import get_encoder
 
         try:
             encoder = get_encoder(str(folder / "encoder.json"), str(folder / "vocab.bpe"))
@@ -60,7 +81,7 @@ class Gpt2:
         made = [*encoder.byte_encoder.values(), *map("".join, encoder.bpe_ranks)]
         if missing := [name for name in made if name not in encoder.encoder]:
             sys.exit(f"encoder.json lacks {missing[0]!r}: it and vocab.bpe are not those of GPT-2")
-        return lambda lines: [" ".join(map(str, encoder.encode(line.strip()))) for line in lines]
+        return encoder
 
 
 class LearnedBpe:

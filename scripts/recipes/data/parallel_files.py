@@ -45,6 +45,8 @@ def prepare_files(
     settings: Prepared,
     sources: dict[str, dict[str, str]],
     checksums: Mapping[str, str] | None = None,
+    steps: Translation | None = None,
+    finish: Callable[[Path], None] | None = None,
     **checks: bool,
 ) -> None:
     """Run all steps from files of parallel text to binarized data.
@@ -53,6 +55,8 @@ def prepare_files(
         settings: how the data is prepared; the test sets are added to it.
         sources: what `find_sources` returns. The first two texts are train and valid, the others are test sets.
         checksums: the SHA-256 of published files by name. Without --from the settings take the sums from here.
+        steps: those that follow the text, if they are not those that `args` say.
+        finish: is called with the folder of the text, raw, in place of `examine`.
         checks: options of `parallel.check`.
     """
     names = list(sources)
@@ -76,14 +80,18 @@ def prepare_files(
             fetch(source, part / file, (checksums or {}).get(source.rsplit("/", 1)[-1]))
         for name in names:
             check(part / name, langs, part / "raw", args.train_lines if name == "train" else None, **checks)
-        examine([part / "raw" / file for file in all_sources], settings, args.workers)
+        if finish:
+            finish(part / "raw")
+        else:
+            examine([part / "raw" / file for file in all_sources], settings, args.workers)
 
     check_languages(settings, langs)
     if settings.tokenized and (args.out / SETTINGS).is_file():
         settings.escaped = read_prepared(args.out).escaped  # `examine` found it in the same sources, or finds it again
-    how = {"moses": getattr(args, "moses", None), "both_ways": args.both_ways}
-    steps = [Step("raw", make_raw), *Translation(args.out, langs, args.bpe, args.workers, **how).steps]
-    prepare(args.out, settings, steps, digests, source_is_given=bool(args.source))
+    if not steps:
+        how = {"moses": getattr(args, "moses", None), "both_ways": args.both_ways}
+        steps = Translation(args.out, langs, args.bpe, args.workers, **how)
+    prepare(args.out, settings, [Step("raw", make_raw), *steps.steps], digests, source_is_given=bool(args.source))
 
 
 def check_languages(settings: Prepared, langs: Iterable[str]) -> None:

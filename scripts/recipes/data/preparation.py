@@ -7,8 +7,9 @@ from types import ModuleType
 from typing import Any
 
 from recipes.cli import need
-from recipes.data.prepared import Prepared, read_prepared
-from recipes.text import bpe, moses, segment
+from recipes.data.encodings import Gpt2
+from recipes.data.prepared import CHARACTERS, GPT2, Prepared, read_prepared
+from recipes.text import bpe, characters, moses, segment
 from recipes.text.moses import Lines, plain_text
 
 WMT14 = "prepare_wmt14.sh"
@@ -26,13 +27,40 @@ def rules_of(prepared: Prepared) -> moses.Rules:
 
 
 def subwords_of(prepared: Prepared) -> ModuleType:
-    """Return the module that makes the subwords of a data set: bpe or sentencepiece, which have the same functions."""
+    """Return the module that makes the subwords of a data set: bpe, sentencepiece or characters, but not GPT-2's."""
     if not prepared.pieces:
         return bpe
+    if prepared.subwords == CHARACTERS:
+        return characters
     need(["sentencepiece"])
     from recipes.text import sentencepiece
 
     return sentencepiece
+
+
+def encoder(prepared: Prepared, folder: Path, lang: str = "") -> Lines:
+    """Return the function from lines, of tokens or of text if the subwords are pieces, to lines of subwords.
+
+    Args:
+        folder: bpe of the prepared data. Exit if it lacks what makes the subwords.
+        lang: the language of the lines, which may have codes of its own.
+    """
+    if prepared.subwords == GPT2:
+        return Gpt2(folder).lines(folder)
+    if prepared.subwords == CHARACTERS:
+        return characters.applier(folder)
+    names = ("sentencepiece.model",) if prepared.pieces else ("codes", f"codes.{lang}")  # of both, or its own
+    codes = [path for name in names if (path := folder / name).is_file()]
+    if not codes:
+        sys.exit(f"{folder} has no codes of the subwords: {' or '.join(names)}")
+    return subwords_of(prepared).applier(codes[0])
+
+
+def joiner(prepared: Prepared, folder: Path) -> Lines:
+    """Return the function from lines of subwords to lines of tokens, or of text if the subwords are pieces."""
+    if prepared.subwords == GPT2:
+        return Gpt2(folder).texts(folder)
+    return subwords_of(prepared).join
 
 
 def tokens_of(joined: list[str], lang: str, prepared: Prepared) -> list[str]:
@@ -65,20 +93,16 @@ class Preparation:
 
         Exit if the codes of the subwords are missing.
         """
-        names = ("sentencepiece.model",) if self.prepared.pieces else ("codes", f"codes.{lang}")  # of both, or its own
-        codes = [path for name in names if (path := self.folder / "bpe" / name).is_file()]
-        if not codes:
-            sys.exit(f"{self.folder / 'bpe'} has no codes of the subwords: {' or '.join(names)}")
         stages: list[Lines]
         if self.prepared.pieces:
             stages = [moses.lower] if self.prepared.lowercase else []
         else:
             need(segment.MODULES.get(segment.base(lang), ()) if not self.prepared.tokenized else ())
             stages = [moses.tokenizer(lang, rules_of(self.prepared))]
-        stages.append(subwords_of(self.prepared).applier(codes[0]))
+        stages.append(encoder(self.prepared, self.folder / "bpe", lang))
         return lambda lines: functools.reduce(lambda made, stage: stage(made), stages, lines)
 
     def decode(self, lang: str) -> Lines:
         """Return the function from lines of subwords of a language to plain text."""
-        join = subwords_of(self.prepared).join
+        join = joiner(self.prepared, self.folder / "bpe")
         return lambda lines: text_of(join(lines), lang, self.prepared)

@@ -8,6 +8,8 @@ from pathlib import Path
 from recipes.files import read_lines, write_whole
 from recipes.layout import FORMER_SETTINGS, FORMER_TESTSETS, SETTINGS
 
+SENTENCEPIECE, GPT2, CHARACTERS = PIECES = ("sentencepiece", "GPT-2", "characters")
+
 
 @dataclass
 class Prepared:
@@ -26,9 +28,14 @@ class Prepared:
         return self.options.get("tokenized") is True
 
     @property
+    def subwords(self) -> str:
+        """The kind of the subwords: subword-nmt (of tokens), or one of PIECES."""
+        return str(self.options.get("subwords", "subword-nmt"))
+
+    @property
     def pieces(self) -> bool:
-        """Whether the subwords are pieces that SentencePiece makes of the text itself, and not of its tokens."""
-        return self.options.get("subwords") == "sentencepiece"
+        """Whether the subwords are pieces of the text itself, and not of its tokens."""
+        return self.subwords in PIECES
 
     @property
     def settings(self) -> dict[str, str]:

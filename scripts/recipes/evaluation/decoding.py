@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recipes.cli import MOST, STEEPEST
-from recipes.data.prepared import Prepared, is_prepared, read_prepared
+from recipes.data.prepared import GPT2, Prepared, is_prepared, read_prepared
 from recipes.evaluation.checkpoint_choice import Checkpoint
 from recipes.evaluation.plain_data import PlainData
 from recipes.evaluation.safe_checkpoint import failure_in_one_line
@@ -49,6 +49,7 @@ class Run:
     post_process: str | None  # which kind of subwords to join: subword_nmt, sentencepiece, ...
     cpu: bool | None  # whether to decode without a GPU
     plain: PlainData | None = None  # the data, if fairseq-preprocess alone has made it
+    cuts_source: bool = False  # whether a text that is longer than the model's positions is cut there
 
     def references(self, kind: str, name: str) -> list[list[str]]:
         """Return the references of a text: the files NAME.LANG, NAME.LANG0, ... in the folder `kind`, "raw" or "tok".
@@ -123,7 +124,7 @@ def read_run(run: RunFolder, *others: RunFolder, of_data: bool = True) -> Run:
     else:
         prepared = read_prepared(folder)
         if prepared.pieces:  # whatever the config says: configs are copied from data with BPE
-            post_process = "sentencepiece"
+            post_process = None if prepared.subwords == GPT2 else "sentencepiece"
     run.check_dictionaries(data)
     for other in others:
         if languages(other) != (source, target):
@@ -132,7 +133,8 @@ def read_run(run: RunFolder, *others: RunFolder, of_data: bool = True) -> Run:
         if other.known_dictionaries() != run.known_dictionaries():
             sys.exit(f"{other} was trained with other dictionaries than {run}: they cannot decode together")
     generation, cpu = run.setting("generation", dict) or {}, run.setting("common.cpu", bool)
-    return Run(run, data, prepared, source, target, generation, post_process, cpu, plain)
+    cuts_source = run.setting("task.truncate_source", bool, False)
+    return Run(run, data, prepared, source, target, generation, post_process, cpu, plain, cuts_source)
 
 
 def languages(run: RunFolder) -> tuple[str, str]:
@@ -177,6 +179,8 @@ def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any],
         out: a folder for a temporary file.
     """
     lengths = run.lengths(subset)
+    if run.cuts_source:
+        lengths[:, 0] = numpy.minimum(lengths[:, 0], checkpoint.positions[0])
     fitting = numpy.all(lengths <= checkpoint.positions, axis=1)
     if not fitting.all():
         positions = " and ".join(str(number) for number in dict.fromkeys(checkpoint.positions))
@@ -192,6 +196,7 @@ def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any],
         # fairseq would read embeddings from these files when it builds the model, though the checkpoint holds them.
         "model-overrides": '{"embed_path": None, "encoder_embed_path": None, "decoder_embed_path": None}',
         "post-process": run.post_process or False,
+        "truncate-source": run.cuts_source,
         "max-source-positions": checkpoint.positions[0],
         "max-target-positions": checkpoint.positions[1],
         "required-batch-size-multiple": 1,  # with another, fairseq leaves out what does not fill the last batch

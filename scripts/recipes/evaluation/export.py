@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recipes import cli, layout
 from recipes.data.preparation import Preparation
+from recipes.data.prepared import CHARACTERS, GPT2
 from recipes.evaluation import decoding, export_readme
 from recipes.evaluation.checkpoint_choice import Checkpoint, ModelParser, chosen_checkpoint, failure_in_one_line
 from recipes.evaluation.ctranslate2_engine import CTranslate2Engine, check_settings
@@ -28,6 +29,8 @@ def write_export(run: decoding.Run, checkpoint: Checkpoint, quantization: str, o
     Args:
         lines: subwords that both translate. Without any, nothing is checked.
     """
+    if run.prepared.subwords in (GPT2, CHARACTERS):
+        sys.exit(f"the subwords are {run.prepared.subwords}: a model with these is not exported")
     how = decoding.decoding_of(run)
     check_settings(how, f"{run.folder}")
     convert(checkpoint.path, run.bin, (run.source, run.target), out, quantization)

@@ -8,6 +8,8 @@ OF_SENTENCES = {
     "accuracy": "accuracy",
     "f1": "F1",
 }
+# Of summaries, all of which count.
+OF_SUMMARIES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "character_bleu": "character BLEU"}
 # On the validation set, and on test sets: the first of them that a run has counts.
 ON_VALIDATION = {"bleu": "BLEU", **OF_SENTENCES, "ppl": "perplexity"}
 ON_TESTS = {"bleu": "sacreBLEU", "perplexity": "perplexity", **OF_SENTENCES}

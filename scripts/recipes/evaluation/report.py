@@ -9,7 +9,7 @@ from typing import Any
 
 from recipes import cli
 from recipes.evaluation.curves import best_update, plot, read_log, seconds
-from recipes.evaluation.measures import OF_SENTENCES, ON_VALIDATION
+from recipes.evaluation.measures import OF_SENTENCES, OF_SUMMARIES, ON_VALIDATION
 from recipes.evaluation.score import read_scores
 from recipes.files import read_lines
 from recipes.table import markdown_table
@@ -21,7 +21,7 @@ SCORES = {
     "compound split": "compound_split_bleu",
     "chrF": "chrf",
     "perplexity": "perplexity",
-    **{label: key for key, label in OF_SENTENCES.items()},
+    **{label: key for key, label in (OF_SENTENCES | OF_SUMMARIES).items()},
 }
 
 

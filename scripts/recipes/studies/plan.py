@@ -18,7 +18,7 @@ from recipes.training import launch
 from recipes.training.batch import size_key
 from recipes.training.checkpoints import is_finished, limits_of
 from recipes.training.new_run import check_data, refuse_other_run
-from recipes.training.run_folder import EVALUATE, RunFolder, kind_of
+from recipes.training.run_folder import EVALUATE, RunFolder, evaluated_as
 from recipes.training.settings import flat, in_one_line, read, setting
 from recipes.training.start_from import check_same, whole_config
 
@@ -47,8 +47,9 @@ class Training:
 
     @property
     def run_kind(self) -> str:
-        """What the run trains, such as "translation"."""
-        return kind_of(str(setting(self.recipe, "task._name")))
+        """How the run is evaluated, one of EVALUATE."""
+        keys = ("task._name", "task.source_lang", "task.target_lang")
+        return evaluated_as(*(setting(self.recipe, key) for key in keys))
 
     def is_finished(self) -> bool:
         """Return whether the run has been trained to its end."""

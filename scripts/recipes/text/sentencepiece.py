@@ -11,8 +11,10 @@ from typing import Any
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from recipes.text.line_pool import join_parent, start_workers
+from recipes.text.pieces import SPACE, join, one_space
 
-SPACE = "\u2581"  # it stands for a space, at the start of a piece
+__all__ = ["SPACE", "applier", "join", "learn"]
+
 THREADS = 8  # of the training; with another number its sums round differently, and so the pieces may differ
 _OPTIONS: dict[str, Any] = {
     "model_type": "unigram",
@@ -21,11 +23,6 @@ _OPTIONS: dict[str, Any] = {
     "num_threads": THREADS,
     "minloglevel": 2,  # it would print hundreds of lines
 }
-
-
-def one_space(line: str) -> str:
-    """Return a line with one space for white space of any kind: fairseq would split pieces at the others."""
-    return " ".join(line.split())
 
 
 def learn(codes: Path, merges: int, files: Iterable[Path], workers: int) -> None:
@@ -64,8 +61,3 @@ def applier(codes: Path) -> Callable[[list[str]], list[str]]:
     """Return the function from lines of text to lines of pieces. What the model does not know is a piece as it is."""
     model = SentencePieceProcessor(model_file=str(codes))
     return lambda lines: [" ".join(pieces) for pieces in model.encode(list(map(one_space, lines)), out_type=str)]
-
-
-def join(lines: list[str]) -> list[str]:
-    """Return lines of pieces as text, as fairseq joins them with --post-process sentencepiece."""
-    return [line.replace(" ", "").replace(SPACE, " ").strip() for line in lines]

@@ -16,6 +16,7 @@ TYPES = {str: "a text", bool: "true or false", int: "an integer", dict: "a secti
 # Which script evaluates which kind of run.
 EVALUATE = {
     "translation": "scripts/evaluate_translation.sh",
+    "summarization": "scripts/evaluate_summarization.sh",
     "language_model": "scripts/evaluate_lm.sh",
     "sentence_prediction": "scripts/evaluate_glue.sh",
 }
@@ -23,10 +24,23 @@ DICTIONARIES = ("dict*.txt", "input0/dict.txt", "label/dict.txt")  # in binarize
 
 
 def kind_of(task: str) -> str:
-    """Return what a run trains: one of EVALUATE, or the name of its task if it is of another kind."""
+    """Return what a run trains: one of EVALUATE, or the name of its task if it is of another kind.
+
+    Summarization is translation here; see `evaluated_as`.
+    """
     if "language_modeling" in task:
         return "language_model"
     return next((kind for kind in ("translation", "sentence_prediction") if kind in task), task)
+
+
+def evaluated_as(task: object, source_lang: object, target_lang: object) -> str:
+    """Return which of EVALUATE a run is, or the name of its task.
+
+    A translation from "source" to "target", as fairseq's recipes call a text and its summary, is summarization.
+    """
+    kind = kind_of(str(task))
+    is_summary = kind == "translation" and (source_lang, target_lang) == ("source", "target")
+    return "summarization" if is_summary else kind
 
 
 def dictionaries_of(data: Path) -> list[Path]:
@@ -101,7 +115,8 @@ class RunFolder:
     @property
     def next_step(self) -> str:
         """The command that evaluates the run, "" if there is none for its kind."""
-        return f"{EVALUATE[self.kind]} {self.path}" if self.kind in EVALUATE else ""
+        kind = evaluated_as(*(self.setting(f"task.{key}", str) for key in ("_name", "source_lang", "target_lang")))
+        return f"{EVALUATE[kind]} {self.path}" if kind in EVALUATE else ""
 
     @property
     def seed(self) -> int:

@@ -26,9 +26,11 @@ from support.sources import (
     write_wikitext,
     write_wmt,
 )
+from support.summaries import write_csl, write_summaries
 
-TEXT, MULTI30K, IWSLT14, IWSLT17, WMT14, WIKITEXT2, GLUE, SENTIMENT, CLUE, DEMO = (
-    f"prepare_{name}.sh" for name in "text multi30k iwslt14 iwslt17 wmt14 wikitext2 glue sentiment_zh clue demo".split()
+NAMES = "text multi30k iwslt14 iwslt17 wmt14 wikitext2 glue sentiment_zh clue summarization csl demo"
+TEXT, MULTI30K, IWSLT14, IWSLT17, WMT14, WIKITEXT2, GLUE, SENTIMENT, CLUE, SUMMARIES, CSL, DEMO = (
+    f"prepare_{name}.sh" for name in NAMES.split()
 )
 WRITERS: dict[str, Callable[[Path], object]] = {
     TEXT: write_text,
@@ -41,6 +43,8 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     SENTIMENT: write_sentiment,
     CLUE: write_tnews,
     DEMO: Path.mkdir,
+    SUMMARIES: write_summaries,
+    CSL: write_csl,
 }
 UNREADABLE = {  # a file of each source, without which nothing can be made
     TEXT: "train.en",
@@ -52,6 +56,8 @@ UNREADABLE = {  # a file of each source, without which nothing can be made
     GLUE: "train.tsv",
     SENTIMENT: "train.tsv",
     CLUE: "train.json",
+    SUMMARIES: "train.source",
+    CSL: "csl_title_train.json",
 }
 ARCHIVES = ["text", "tokens", "raw tok", "bpe", "bin"]
 STEPS = {
@@ -59,8 +65,9 @@ STEPS = {
     IWSLT17: ARCHIVES,
     WMT14: ["text", "tokens", "codes", "raw tok bpe", "bin"],
     WIKITEXT2: ["raw", "bin"],
-    **{script: ["raw", "bpe", "bin"] for script in (GLUE, SENTIMENT, CLUE)},
+    **{script: ["raw", "bpe", "bin"] for script in (GLUE, SENTIMENT, CLUE, SUMMARIES, CSL)},
 }
+SAME = ("prepare_wikitext103.sh", "prepare_cnn_dm.sh")  # as prepare_wikitext2.sh and SUMMARIES, with another text
 PLAIN = ["raw", "tok", "bpe", "bin"]
 needs_proc = pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc")
 
@@ -115,7 +122,7 @@ def write_former(folder: Path, *, named: bool = True, more: str = "") -> None:
     made = read_prepared(folder)
     (folder / "settings.json").unlink()
     settings = {name: value for name, value in made.settings.items() if named or name != "script"}
-    if made.script not in (IWSLT14, IWSLT17, WMT14, TEXT):
+    if made.script not in (IWSLT14, IWSLT17, WMT14, TEXT, CSL):
         del settings["lowercase"]
     if not made.escaped:
         del settings["escaped"]
@@ -269,7 +276,7 @@ def test_odd_paths(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert f"The data is in {tmp_path}/-x=1, 2/bin" in printed
 
 
-@pytest.mark.parametrize("script", [*WRITERS, "prepare_wikitext103.sh"])
+@pytest.mark.parametrize("script", [*WRITERS, *SAME])
 def test_help_is_the_header(script: str) -> None:
     result = typed(command(script, "--help", plain=True))
     assert (result.returncode, result.stderr) == (0, "")
@@ -277,8 +284,7 @@ def test_help_is_the_header(script: str) -> None:
 
 
 def test_every_prepare_script_is_tested_here():
-    """But for prepare_wikitext103.sh, which is prepare_wikitext2.sh with another text."""
-    assert {path.name for path in SCRIPTS.glob("prepare_*.sh")} == {*WRITERS, "prepare_wikitext103.sh"}
+    assert {path.name for path in SCRIPTS.glob("prepare_*.sh")} == {*WRITERS, *SAME}
 
 
 def test_other_text_becomes_subwords_as_the_texts_did(made: Made, tmp_path: Path) -> None:

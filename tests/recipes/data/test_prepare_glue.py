@@ -103,7 +103,7 @@ def test_roberta_gets_the_entries_of_gpt2(tmp_path):
     for name in ("dict.txt", "vocab.bpe", "encoder.json"):
         (roberta / name).unlink()
         line = refused(SCRIPT, *options, "--roberta", roberta, plain=True)
-        assert f"{roberta} has no {name}, which RoBERTa needs; it is published at https://" in line
+        assert f"{roberta} has no {name}, which RoBERTa and BART need; it is published at https://" in line
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,12 @@ def test_the_report_names_failed_runs_and_leaves_them_out(study, tmp_path, capsy
     assert "- Not known is how many runs were at work at once, and on what: all runs." in text
     assert found["compared"]["made_up sacreBLEU"]["rdrop"]["p"] == pytest.approx(2 / 70)
     assert printed.endswith(f"\nThe tables and the figure are in {tmp_path}/out\n")
+
+
+def test_all_scores_of_summaries_are_compared(study, tmp_path):
+    (training,) = trained(study, tmp_path, {"baseline": [30.0]})
+    scores = {"rouge1": 44.0, "rouge2": 21.0, "rougeL": 40.0, "sentences": 9}
+    (training.run.evaluation("best") / "made_up.json").write_text(json.dumps(scores))
+    (result,) = outcome.read_results([training], {})
+    rouge = {"made_up ROUGE-1": 44, "made_up ROUGE-2": 21, "made_up ROUGE-L": 40}
+    assert result.scores == {"best validation BLEU": 9} | rouge

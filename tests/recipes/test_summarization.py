@@ -1,0 +1,108 @@
+"""From texts to scores of summaries, the scripts one after the other; a tiny BART stands in for bart.large."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from recipes.evaluation import export, summarization, translate
+from recipes.files import read_lines
+from recipes.training.start_from import new_model
+from support import command_line
+from support.in_process import call, printed, refused
+from support.places import ROOT
+from support.prepare import prepared
+from support.summaries import write_bart, write_summaries
+
+import rdrop_fairseq.tasks  # noqa: F401  (registers the task, and makes fairseq's checkpoints loadable)
+
+SMALL = [
+    f"model.{side}_{size}"
+    for side in ("encoder", "decoder")
+    for size in ("embed_dim=16", "ffn_embed_dim=16", "layers=1", "attention_heads=2")
+]
+ON_CPU = ["common.fp16=false", "dataset.num_workers=0"]
+
+
+def write_model(folder: Path, data: Path, config: Path) -> Path:
+    """Write model.pt as BART is published: a row more for <mask>, and settings of another task in a Namespace."""
+    cfg = OmegaConf.merge(OmegaConf.load(config), OmegaConf.from_dotlist([*SMALL, f"task.data={data}"]))
+    torch.manual_seed(1)
+    state = dict(new_model(cfg).state_dict())
+    for name, value in state.items():
+        if name.endswith(("embed_tokens.weight", "output_projection.weight")):
+            state[name] = torch.cat([value, torch.zeros(1, value.shape[1])])
+    args = argparse.Namespace(arch="bart_large", task="denoising", criterion="cross_entropy", mask=0.3)
+    history = [{"criterion_name": "CrossEntropyCriterion", "optimizer_name": "", "lr_scheduler_state": {}}]
+    history[0]["num_updates"] = 500_000
+    whole = {
+        "args": args,
+        "model": state,
+        "optimizer_history": history,
+        "extra_state": {},
+        "last_optimizer_state": None,
+    }
+    torch.save(whole, folder / "model.pt")
+    return folder / "model.pt"
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of configs/cnn_dm_bart/rdrop.yaml for two updates, from a tiny BART; its data is in data beside it."""
+    folder = tmp_path_factory.mktemp("cnn_dm")
+    bart, source = write_bart(folder / "bart"), write_summaries(folder / "source", "val", train=8)
+    options = ("--from", source, "--bart", bart, "--out", folder / "data", "--workers", 1)
+    prepared("prepare_cnn_dm.sh", *options, plain=True, fairseq=True)
+    config = ROOT / "configs/cnn_dm_bart/rdrop.yaml"
+    model = write_model(bart, folder / "data/bin", config)
+    sizes = [
+        "dataset.max_tokens=200",
+        "optimization.update_freq=[1]",
+        "optimization.max_update=2",
+        "common.log_interval=1",
+    ]
+    # Positions for all summaries, but not for the texts: these are cut.
+    cut = ["task.max_source_positions=20", "model.max_source_positions=1024"]
+    overrides = [*SMALL, *ON_CPU, *sizes, *cut, f"task.data={folder}/data/bin"]
+    arguments = (config, "--from", model, "--out", folder / "run", "--cpu-processes", 1, *overrides)
+    result = command_line.run("support.forked_training", *arguments)
+    assert f"Starting from {model}" in result.stdout
+    assert f"Next: scripts/evaluate_summarization.sh {folder}/run" in result.stdout
+    assert result.column("rdrop_alpha") == [0.7, 0.7]
+    return folder / "run"
+
+
+def test_it_starts_from_bart_without_the_row_of_its_mask(run_folder):
+    given = torch.load(run_folder.parent / "bart/model.pt", weights_only=True)["model"]
+    trained = torch.load(run_folder / "checkpoints/checkpoint_last.pt", weights_only=True)["model"]
+    key = "encoder.embed_tokens.weight"
+    assert len(given[key]) == len(trained[key]) + 1
+    assert (trained[key] - given[key][:-1]).abs().max() < 0.01  # two updates at a small learning rate
+
+
+def test_it_is_decoded_and_scored_as_text(run_folder):
+    text = printed(summarization.main, run_folder, "--beam", 2, "--max-len-b", 9, "--min-len", 3)
+    folder = run_folder / "evaluation/best_beam2_max-len-b9_min-len3"
+    result = json.loads((folder / "test.json").read_text())
+    changed = {"beam": 2, "max_len_b": 9, "min_len": 3}
+    assert result["decoding"] == {"lenpen": 2.0, "no_repeat_ngram_size": 3, "max_len_a": 0} | changed
+    assert (result["sentences"], result["scored_as_empty"]) == (3, 0)
+    assert "test (3 summaries" in text
+    assert read_lines(folder / "test.txt.ref0") == read_lines(run_folder.parent / "data/raw/test.target")
+    assert len(read_lines(folder / "test.txt")) == 3
+
+
+def test_a_model_with_this_bpe_is_not_exported(run_folder, tmp_path):
+    line = refused(export.main, run_folder, tmp_path / "export", "--to", "ctranslate2")
+    assert line == "the subwords are GPT-2: a model with these is not exported"
+    assert not (tmp_path / "export").exists()
+
+
+def test_other_texts_are_summarized_by_translate_sh(run_folder, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("the end. " * 400 + "\n")
+    result = call(translate.main, run_folder, text, "--beam", 1)
+    assert (result.status, result.stdout.count("\n")) == (0, 1)
+    assert result.stderr == "command: text: line 1 is longer than the model's 1,024 positions: its end is cut\n"
