@@ -9,6 +9,8 @@ from recipes.data.glue import TASKS
 from recipes.data.sentences import Numbers
 from support.configs import CONFIGS, names, resolved
 
+import rdrop_fairseq.tasks  # noqa: F401  (with fairseq it registers what the configs name)
+
 # [P]: updates, batch, alpha; [S]: warm-up; [P]: the score and those of the baseline and of R-Drop
 PUBLISHED = {
     "cola": (5336, 16, 0.5, 320, "mcc", "68.0", "70.0"),
