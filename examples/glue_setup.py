@@ -38,7 +38,8 @@ def load_rows(args: Namespace) -> tuple[list[Row], list[Row]]:
 
 def load_model(args: Namespace) -> tuple[Any, Any]:
     """Return the tokenizer and the model, whose head is new. Exit in one line if the model cannot be used."""
-    logging.set_verbosity_error()  # it would report the new head for each training
+    logging.set_verbosity_error()  # it would report the new head, for each training
+    logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(args.model, num_labels=args.classes)
         model, loaded = AutoModelForSequenceClassification.from_pretrained(

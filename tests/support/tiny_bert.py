@@ -7,7 +7,13 @@ import torch
 from support.libraries import import_what_is_there
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a the cat dog bird sees sleeps here there . ##s".split()
-SIZE = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+SIZE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "initializer_range": 0.2,
+}
 LENGTH = 32  # positions
 # What the animal of a row's second sentence says about its label.
 LABELS = {
