@@ -17,13 +17,17 @@ WORDS, LENGTH, CLASSES = 64, 16, 4
 
 
 class RDropTrainer(Trainer):
-    """A Trainer whose training loss is R-Drop's. With alpha 0, and in evaluation, the loss is the model's own."""
+    """A Trainer whose training loss is R-Drop's. With alpha 0, and in evaluation, the loss is the model's own.
+
+    Args:
+        loss: "mse" for a model with one output, a number; the divergence is then the squared difference of the passes.
+    """
 
     loss_is_scaled_for_ga = False  # The loss is the mean of one batch: the Trainer divides it by the accumulated ones.
 
-    def __init__(self, *args: Any, alpha: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, alpha: float, loss: str = "cross_entropy", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.alpha = alpha
+        self.alpha, self.loss = alpha, loss
         self.divergences: list[Tensor] = []
 
     def compute_loss(
@@ -37,8 +41,9 @@ class RDropTrainer(Trainer):
             return super().compute_loss(model, inputs, return_outputs)
         # `model` may be wrapped, such as in DistributedDataParallel: this is one forward of [x; x] through the wrapper.
         outputs = RDrop(model)(**{name: value for name, value in inputs.items() if name != "labels"})
-        loss = rdrop_loss(outputs.logits, inputs["labels"], self.alpha)
-        self.divergences.append(rdrop_loss(outputs.logits.detach(), None, 1.0))
+        logits = outputs.logits.squeeze(-1) if self.loss == "mse" else outputs.logits
+        loss = rdrop_loss(logits, inputs["labels"], self.alpha, loss=self.loss)
+        self.divergences.append(rdrop_loss(logits.detach(), None, 1.0, loss=self.loss))
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -90,7 +95,7 @@ def train(alpha: float, epochs: int = 8, batch: int = 16, accumulate: int = 2) -
         report_to="none",
         disable_tqdm=True,
     )
-    data = {"train_dataset": sequences(256, seed=1), "eval_dataset": sequences(512, seed=2)}
+    data: dict[str, Any] = {"train_dataset": sequences(256, seed=1), "eval_dataset": sequences(512, seed=2)}
     trainer = RDropTrainer(build_model(), arguments, **data, compute_metrics=accuracy_of, alpha=alpha)
     trainer.train()
     return trainer, trainer.evaluate()

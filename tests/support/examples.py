@@ -7,7 +7,7 @@ from support.libraries import import_what_is_there
 from support.places import ROOT
 
 FILES = sorted((ROOT / "examples").glob("*.py"))
-EXAMPLES = [path.stem for path in FILES if not path.stem.startswith("vision_")]  # those that generate their data
+EXAMPLES = [path.stem for path in FILES if not {"vision", "glue"} & {*path.stem.split("_")}]  # they generate their data
 
 
 def load_example(name: str) -> ModuleType:
