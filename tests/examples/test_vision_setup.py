@@ -1,7 +1,7 @@
 """What the vision transformer starts from: its dropout, pretrained weights, CIFAR-100, the order of the images."""
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,14 @@ from rdrop_fairseq import RDrop, dropout
 @pytest.fixture(scope="module")
 def setup() -> ModuleType:
     return load_example("vision_setup")
+
+
+@pytest.fixture(autouse=True)
+def _keep_safe_globals() -> Iterator[None]:
+    """Let checkpoints of fairseq load after these tests: timm takes Namespace off torch's list when it has loaded."""
+    listed = torch.serialization.get_safe_globals()
+    yield
+    torch.serialization.add_safe_globals(listed)
 
 
 @pytest.fixture(scope="module")
