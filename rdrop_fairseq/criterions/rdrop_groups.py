@@ -67,6 +67,16 @@ def split_groups(
     ]
 
 
+def without_labels(sample: dict[str, Any]) -> Tensor:
+    """Return which sentences of a batch have no label, as a bool for each, ``[B]``.
+
+    A dummy batch, which fairseq gives to a process that has none left, is of the validation set: all have labels there.
+    """
+    target: Tensor = sample["target"]
+    unlabeled: Tensor = sample.get("unlabeled", target.new_zeros(len(target), dtype=torch.bool))
+    return unlabeled
+
+
 def split_labels(
     sample: dict[str, Any],
     net_output: Any,

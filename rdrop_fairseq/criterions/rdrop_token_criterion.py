@@ -22,7 +22,7 @@ from rdrop_fairseq.criterions.rdrop_config import (
     weights_from,
 )
 from rdrop_fairseq.criterions.rdrop_criterion import Plan, RDropCriterion, Terms
-from rdrop_fairseq.criterions.rdrop_groups import Group, join_results, split_groups, split_labels
+from rdrop_fairseq.criterions.rdrop_groups import Group, join_results, split_groups, split_labels, without_labels
 from rdrop_fairseq.divergence import divergence
 from rdrop_fairseq.fraction import draw_sentences, shares_of
 from rdrop_fairseq.fused import RDropLoss, linear_rdrop_loss
@@ -83,7 +83,7 @@ class RDropTokenCriterion(RDropCriterion):
         if self.fraction < 1:
             indices = draw_sentences(nsentences, self.fraction, sample["target"].device)
         elif self.takes_unlabeled:
-            unlabeled = sample["unlabeled"]
+            unlabeled = without_labels(sample)
             indices = (~unlabeled).nonzero().flatten(), unlabeled.nonzero().flatten()
         if indices is None:
             repeated, net_output = self.run_passes(model, sample, **features)
@@ -113,14 +113,15 @@ class RDropTokenCriterion(RDropCriterion):
             without = [
                 one.kl_loss.data.sum() for one, group in zip(results, groups, strict=True) if not group.is_labeled
             ]
-            log["unlabeled_kl_loss"] = sum(without)
+            # Always a tensor: where the logs of several processes differ in kind, fairseq mixes up their sums.
+            log["unlabeled_kl_loss"] = sum(without, result.kl_loss.data.new_zeros(()))
         return Terms(result.loss, result.kl_loss, kl_count, nsentences if self.sentence_avg else ntokens, log)
 
     def labeled_only(self, sample: dict[str, Any]) -> dict[str, Any]:
         """Return the sample with padding as the target where there is no label."""
         if not self.takes_unlabeled:
             return sample
-        target = sample["target"].masked_fill(sample["unlabeled"].unsqueeze(-1), self.padding_idx)
+        target = sample["target"].masked_fill(without_labels(sample).unsqueeze(-1), self.padding_idx)
         return {**sample, "target": target}
 
     def count_labeled(self, sample: dict[str, Any]) -> Tensor:

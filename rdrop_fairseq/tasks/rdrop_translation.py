@@ -65,5 +65,6 @@ class RDropTranslationTask(RDropTask, OffersUnlabeled, TranslationTask):
         if unlabeled.tgt is None or not len(unlabeled):
             sys.exit(f"error: --rdrop-unlabeled-subset {name}: must hold pairs; a model's translations will do")
         # Where there are train1, train2 and so on, fairseq has repeated the first one already.
-        times = 1 if isinstance(labeled.src, ConcatDataset) else self.cfg.upsample_primary
+        # Otherwise its default, -1, stands for once.
+        times = 1 if isinstance(labeled.src, ConcatDataset) else max(1, self.cfg.upsample_primary)
         self.datasets[split] = PairsAndUnlabeled(labeled, unlabeled, times)

@@ -8,6 +8,7 @@ from support.command_line import PREPROCESS, RDROP, run, train, train_argv, two_
 
 from rdrop_fairseq.compat.task_and_criterion import MARK
 from rdrop_fairseq.tasks.rdrop_sentence_prediction import RDropSentencePredictionConfig, RDropSentencePredictionTask
+from rdrop_fairseq.tasks.rdrop_translation import RDropTranslationConfig, RDropTranslationTask
 
 USER = ("--task", "rdrop_sentence_prediction", "--criterion", "rdrop_sentence_prediction", "--num-classes", "2")
 ROBERTA = ("--arch", "roberta_base", "--encoder-embed-dim", "16", "--encoder-ffn-embed-dim", "16", "--init-token", "0")
@@ -105,13 +106,24 @@ def pairs(data, tmp_path_factory):
     return folder
 
 
-def test_pairs_without_labels(pairs):
-    flags = (*RDROP, "--dropout", "0.3", "--label-smoothing", "0", "--rdrop-alpha", "0", "--max-update", "6")
-    flags += ("--rdrop-unlabeled-subset", "mono", "--rdrop-unlabeled-alpha", "2", "--batch-size", "44")
-    result = train(pairs, *flags, "--upsample-primary", "2")
-    sizes = [update["bsz"] for update in result.updates]
-    assert sum(sizes[:2]) == 2 * 36 + 8  # an epoch
-    assert max(result.column("unlabeled_kl_loss")) > 0
+def test_pairs_without_labels_on_two_processes(pairs):
+    """One has a batch with labels alone while the other has not, and in the end one has none left."""
+    flags = (*RDROP, "--dropout", "0.3", "--label-smoothing", "0", "--rdrop-alpha", "0", "--max-update", "7")
+    flags += ("--rdrop-unlabeled-subset", "mono", "--rdrop-unlabeled-alpha", "2", "--batch-size", "4", "--seed", "3")
+    result = two_processes("tcp", train_argv(pairs, *flags))
+    assert [update["bsz"] for update in result.updates] == [8, 8, 8, 8, 8, 4, 8]  # an epoch of 36 and 8
+    assert min(result.column("unlabeled_kl_loss")) == 0 < max(result.column("unlabeled_kl_loss"))
+    assert min(result.column("nll_loss")) > 1
+
+
+@pytest.mark.parametrize("upsample, times", [(-1, 1), (2, 2)])  # -1 is fairseq's default
+def test_how_often_an_epoch_has_the_pairs_with_labels(pairs, upsample, times):
+    config = RDropTranslationConfig(data=str(pairs), source_lang="de", target_lang="en", upsample_primary=upsample)
+    config.rdrop_unlabeled_subset, config.train_subset, config.dataset_impl = "mono", "train", "mmap"
+    task = RDropTranslationTask.setup_task(config)
+    task.takes_unlabeled = True
+    task.load_dataset("train")
+    assert (task.dataset("train").first, len(task.dataset("train"))) == (36 * times, 36 * times + 8)
 
 
 def test_pairs_that_are_missing_are_refused(pairs):

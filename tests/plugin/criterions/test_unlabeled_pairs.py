@@ -64,6 +64,21 @@ def test_the_fused_loss_is_the_plain_one(task, unlabeled):
     assert fused.log["unlabeled_kl_loss"] > 0 and fused.log["n_correct"] == plain.log["n_correct"]
 
 
+def test_every_batch_logs_tensors_under_the_same_keys(task):
+    """fairseq sums the logs of several processes in two buffers, one of tensors and one of numbers."""
+    model, criterion = build_model(task), build_criterion(NAME, task, **SETTINGS)
+    logs = [train(criterion, model, sample_of(task, unlabeled)).log for unlabeled in (MIXED, NONE, ALL)]
+    kinds = [{key: torch.is_tensor(value) for key, value in log.items()} for log in logs]
+    assert kinds[0] == kinds[1] == kinds[2]
+
+
+def test_a_batch_that_says_nothing_has_labels(task):
+    """So it is with a dummy batch of the validation set."""
+    model, criterion = build_model(task), build_criterion(NAME, task, **SETTINGS)
+    one, other = (train(criterion, model, sample) for sample in (make_sample(task), sample_of(task, ALL)))
+    assert torch.equal(one.loss, other.loss) and one.log == other.log
+
+
 def test_a_value_for_each_token_is_in_the_order_of_the_batch(task):
     model, sample = build_model(task).train(), sample_of(task, MIXED)
     criterion = build_criterion(NAME, task, **SETTINGS, rdrop_loss="plain")
