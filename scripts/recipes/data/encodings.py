@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from recipes.files import own_folder, sha256
+from recipes.files import own_folder, read_lines, sha256
 from recipes.quiet import quiet
 from recipes.text import bpe, moses
 from recipes.text.binarize import write_dictionary
@@ -76,11 +76,14 @@ class Gpt2:
 
         try:
             encoder = get_encoder(str(folder / "encoder.json"), str(folder / "vocab.bpe"))
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, TypeError) as error:
             sys.exit(f"encoder.json and vocab.bpe are not those of GPT-2: {error}")
         made = [*encoder.byte_encoder.values(), *map("".join, encoder.bpe_ranks)]
         if missing := [name for name in made if name not in encoder.encoder]:
             sys.exit(f"encoder.json lacks {missing[0]!r}: it and vocab.bpe are not those of GPT-2")
+        entries = {line.split(" ")[0] for line in read_lines(folder / DICTIONARY)}
+        if 2 * len(entries.intersection(map(str, encoder.encoder.values()))) < len(encoder.encoder):
+            sys.exit(f"{DICTIONARY} lacks most entries of encoder.json: it is not that of RoBERTa or BART")
         return encoder
 
 

@@ -91,7 +91,7 @@ class LinePool(ExitStack):
     def results(self, source: Path, description: str) -> Iterator[Any]:
         """Yield what the function returns for each chunk of the lines of `source`, in order.
 
-        Only "\n" ends a line, and not U+2028 for example. A few chunks are held at a time.
+        Only "\\n" ends a line, and not U+2028 for example. A few chunks are held at a time.
         """
         pending: deque[tuple[int, Future[Any]]] = deque()
         with source.open("rb") as lines, progress(description, source.stat().st_size) as bar:
