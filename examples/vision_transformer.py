@@ -24,7 +24,7 @@ from rdrop_fairseq import RDrop, rdrop_loss
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HALF = torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda")
-SAME = "model", "weights", "size", "batch", "updates", "warmup", "lr"  # the settings with which a run can go on
+SAME = "data", "model", "weights", "size", "batch", "updates", "warmup", "lr"  # the settings with which a run can go on
 
 
 def training_loss(passes: RDrop, images: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
@@ -53,7 +53,7 @@ def evaluate(model: nn.Module, data: VisionDataset, args: argparse.Namespace) ->
 def train(alpha: float, data: tuple[VisionDataset, VisionDataset], args: argparse.Namespace) -> dict[str, float]:
     """Train with R-Drop, or without it if alpha is 0, and return what the table shows."""
     file = args.out / f"alpha{alpha:g}_seed{args.seed}.pt"
-    settings = {name: getattr(args, name) for name in SAME}
+    settings = {name: str(getattr(args, name)) for name in SAME}
     fresh: dict = {"settings": settings, "updates": 0, "scores": {}}
     saved = torch.load(file, DEVICE, weights_only=True) if file.exists() else fresh
     if other := [name for name in SAME if saved["settings"][name] != settings[name]]:

@@ -175,6 +175,8 @@ def test_what_cannot_be_is_refused_in_one_line(
 def test_a_run_with_other_settings_is_kept(example: ModuleType, folders: Path, trained: Path) -> None:
     with pytest.raises(SystemExit, match=r"alpha0_seed1.pt was made with --batch 8: give that, or another --out"):
         example.main(["--data", str(folders), *TINY, "--batch", "6", "--out", str(trained)])
+    with pytest.raises(SystemExit, match=f"alpha0_seed1.pt was made with --data {folders}: give that"):
+        example.main(["--data", f"{folders}/train/..", *TINY, "--out", str(trained)])
 
 
 def test_an_image_that_cannot_be_read_is_named(example: ModuleType, tmp_path: Path) -> None:
