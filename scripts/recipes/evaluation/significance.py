@@ -39,6 +39,9 @@ SCORES = {
     **OF_SUMMARIES,
 }
 
+# What an evaluation has scored, by the texts that it wrote.
+OF_TEXTS: dict[tuple[str, ...], str] = {(): "labels", ("txt",): "summaries", ("tok", "txt"): "translations"}
+
 
 class Evaluation(RunFolder):
     """A run with the test sets that it was scored on, by name.
@@ -79,7 +82,7 @@ def check_comparable(group_a: list[Evaluation], group_b: list[Evaluation]) -> No
     first = group_a[0]
     for run in group_a + group_b:
         if run.texts != first.texts:
-            sys.exit(f"{first} and {run} are of two kinds: {first.kind} and {run.kind}")
+            sys.exit(f"{first} was scored on {OF_TEXTS[first.texts]}, {run} on {OF_TEXTS[run.texts]}")
         if run.tests.keys() != first.tests.keys():
             sys.exit(f"{first} was scored on {', '.join(first.tests)}, {run} on {', '.join(run.tests)}")
         for name, test in run.tests.items():

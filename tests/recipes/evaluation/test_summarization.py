@@ -103,6 +103,10 @@ def test_incomplete_scores_and_other_scores_are_not_compared(two, tmp_path):
     assert "was scored by nrefs:1|stem" in refused(significance.main, two[0], "--", two[1])
     path.write_text(json.dumps(scores | {"rouge1": "high"}))
     assert "rouge1 is high, which no evaluation wrote" in refused(significance.main, two[0], "--", two[1])
+    (two[0] / "train.yaml").write_text("task: {_name: rdrop_sentence_prediction}\ncommon: {seed: 1}\n")
+    path.write_text(json.dumps({"sentences": 6, "accuracy": 50.0, "checkpoint": "best"}))
+    line = refused(significance.main, two[0], "--", two[1])
+    assert line == f"{two[0]} was scored on labels, {two[1]} on summaries"
 
 
 def test_the_command_that_evaluates_follows_from_the_languages():
