@@ -95,7 +95,7 @@ class RDropSentencePredictionTask(RDropTask, OffersUnlabeled, SentencePrediction
         """Exit with one line unless each line of a file, if there is one, holds as many numbers as are predicted."""
         if not file.exists():
             return
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             if len(line.split()) != self.cfg.num_classes or not all(map(is_finite, line.split())):
                 count = f"{self.cfg.num_classes} finite number{'' if self.cfg.num_classes == 1 else 's'}"
                 sys.exit(f"error: {file}, line {number}: must be {count} (--num-classes), not {line!r}")

@@ -81,8 +81,8 @@ def copied(data, folder):
 
 
 WRONG = {
-    "label/valid.label": ("0.5\nhalf\n", "line 2: must be 1 finite number (--num-classes), not 'half'"),
-    "label/train.label": ("0.5 1\n", "line 1: must be 1 finite number (--num-classes), not '0.5 1'"),
+    "label/valid.label": (b"0.5\nh\xe4lf\n", "line 2: must be 1 finite number (--num-classes), not 'h\ufffdlf'"),
+    "label/train.label": (b"0.5 1\n", "line 1: must be 1 finite number (--num-classes), not '0.5 1'"),
 }
 
 
@@ -96,7 +96,7 @@ def refused(*argv):
 @pytest.mark.parametrize("name", WRONG)
 def test_a_number_that_is_none_is_refused(data, tmp_path, name):
     text, told = WRONG[name]
-    (copied(data, tmp_path) / name).write_text(text)
+    (copied(data, tmp_path) / name).write_bytes(text)
     flags = (*USER, *ROBERTA, "--num-classes", "1", "--regression-target")
     assert refused(tmp_path, *flags) == f"error: {tmp_path / name}, {told}"
 
