@@ -104,14 +104,14 @@ class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriteri
         Returns:
             Two tensors ``[B]`` in nats; or ``[B * numbers]``, in the square of the unit of the target.
         """
-        # fairseq's trainer looks for NaN itself
-        options = Options(alpha=1.0, divergence=self.divergence, ignore_index=IGNORED, check=False)
+        options = Options(alpha=1.0, divergence=self.divergence, check=False)  # fairseq's trainer looks for NaN itself
         if self.regression_target:
             found = general(outputs.flatten(1), target.float(), options, is_mse=True)
-        else:
-            found = cross_entropy(outputs, target, options)
-            if self.takes_unlabeled:  # the divergence of all sentences, where the loss leaves some out
-                found = found._replace(divergence=cross_entropy(outputs, None, options).divergence)
+        else:  # a sentence without a label has a divergence, so its class is made up, and the loss of that left out
+            marked = target.eq(IGNORED)
+            found = cross_entropy(outputs, target.masked_fill(marked, 0), options)
+            assert found.task is not None
+            found = found._replace(task=found.task.masked_fill(marked, 0))
         assert found.task is not None and found.divergence is not None  # there is a target, and alpha is not 0
         return found.task, found.divergence
 
