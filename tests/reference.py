@@ -1,6 +1,7 @@
 """R-Drop as loops, from the equations of the paper (Liang et al., 2021), in float64: what the package must equal.
 
-Slow and plain on purpose. Every number is a 0-dim tensor, so autograd gives the gradient of each equation too.
+Slow and plain on purpose: the loops go over words, passes and clusters. Each number in them is a tensor over the
+positions, so autograd gives the gradient of each equation too.
 """
 
 import math
@@ -16,24 +17,30 @@ class RDrop(NamedTuple):
 
 
 def log_softmax(logits):
-    """``log p_v = x_v - log sum_u exp(x_u)`` of ``logits [V]``, shifted by the largest so that nothing overflows."""
-    largest = logits.detach().max()
-    total = sum(torch.exp(x - largest) for x in logits.unbind())
-    return torch.stack([x - largest - torch.log(total) for x in logits.unbind()])
+    """``log p_v = x_v - log sum_u exp(x_u)`` of ``logits [..., V]``, shifted so that nothing overflows."""
+    largest = logits.detach().amax(-1)
+    total = sum(torch.exp(x - largest) for x in logits.unbind(-1))
+    return torch.stack([x - largest - torch.log(total) for x in logits.unbind(-1)], -1)
 
 
 def kl(lp, lq):
     """``KL(p || q) = sum_v p_v (log p_v - log q_v)``, where a word with ``p_v = 0`` counts 0 (0 log 0 = 0)."""
-    total = torch.zeros((), dtype=lp.dtype)
-    for lp_v, lq_v in zip(lp.unbind(), lq.unbind(), strict=True):
-        if lp_v > -math.inf:
-            total = total + torch.exp(lp_v) * (lp_v - lq_v)
+    total = torch.zeros(lp.shape[:-1], dtype=lp.dtype)
+    for lp_v, lq_v in zip(lp.unbind(-1), lq.unbind(-1), strict=True):
+        absent = lp_v == -math.inf
+        lp_v, lq_v = lp_v.masked_fill(absent, 0.0), lq_v.masked_fill(absent, 0.0)
+        total = total + torch.exp(lp_v) * (lp_v - lq_v)
     return total
 
 
 def log_mean(lp, lq):
     """``log m_v`` with ``m_v = (p_v + q_v) / 2``."""
-    return torch.stack([torch.logaddexp(a, b) - math.log(2) for a, b in zip(lp.unbind(), lq.unbind(), strict=True)])
+    means = []
+    for lp_v, lq_v in zip(lp.unbind(-1), lq.unbind(-1), strict=True):
+        absent = (lp_v == -math.inf) & (lq_v == -math.inf)  # where the gradient would be 0 / 0
+        lm_v = torch.logaddexp(lp_v.masked_fill(absent, 0.0), lq_v.masked_fill(absent, 0.0)) - math.log(2)
+        means.append(lm_v.masked_fill(absent, -math.inf))
+    return torch.stack(means, -1)
 
 
 def pair_divergence(lp, lq, kind="symmetric"):
@@ -47,30 +54,34 @@ def pair_divergence(lp, lq, kind="symmetric"):
         lm = log_mean(lp, lq)
         return (kl(lp, lm) + kl(lq, lm)) / 2
     if kind == "bhattacharyya":  # of the normalized distributions, as it is defined for them alone
-        pairs = zip(log_softmax(lp).unbind(), log_softmax(lq).unbind(), strict=True)
+        pairs = zip(log_softmax(lp).unbind(-1), log_softmax(lq).unbind(-1), strict=True)
         return -torch.log(sum(torch.exp((lp_v + lq_v) / 2) for lp_v, lq_v in pairs))
     raise ValueError(kind)
 
 
 def divergence(lprobs, kind="symmetric"):
-    """Mean over the pairs ``i < j`` of the M passes in ``lprobs [M, V]``."""
+    """Mean over the pairs ``i < j`` of the M passes in ``lprobs [M, ..., V]``: ``[...]``."""
     passes = len(lprobs)
     if passes == 1:
-        return torch.zeros((), dtype=torch.float64)
+        return torch.zeros(lprobs.shape[1:-1], dtype=torch.float64)
     pairs = [(i, j) for i in range(passes) for j in range(i + 1, passes)]
     return sum(pair_divergence(lprobs[i], lprobs[j], kind) for i, j in pairs) / len(pairs)
 
 
-def divergences(lprobs, kind="symmetric"):
-    """``divergence`` at every position of ``lprobs [M, ..., V]``: ``[...]``."""
-    positions = lprobs.flatten(1, -2).unbind(1) if lprobs.dim() > 2 else [lprobs]
-    return torch.stack([divergence(position, kind) for position in positions]).view(lprobs.shape[1:-1])
+def of_words(lprobs, chosen):
+    """Sum of the ``log p_v`` of ``lprobs [..., V]`` for which ``chosen(v)``, of one word, is true at a position."""
+    return sum(lprob.where(chosen(v), 0.0) for v, lprob in enumerate(lprobs.unbind(-1)))
+
+
+def nll(lprobs, target):
+    """``-log p_target``."""
+    return -of_words(lprobs, lambda v: target == v)
 
 
 def label_smoothed_nll(lprobs, target, epsilon):
     """``-(1 - eps) log p_target - eps / (V - 1) sum_{v != target} log p_v`` (fairseq spreads eps over the others)."""
-    others = [lprob for v, lprob in enumerate(lprobs.unbind()) if v != target]
-    return -(1 - epsilon) * lprobs[target] - epsilon * sum(others) / len(others)
+    others = of_words(lprobs, lambda v: target != v)
+    return (1 - epsilon) * nll(lprobs, target) - epsilon / (lprobs.size(-1) - 1) * others
 
 
 def adaptive_rdrop(clusters, alpha, kind="symmetric", padding_idx=1, weights=None):
@@ -81,21 +92,22 @@ def adaptive_rdrop(clusters, alpha, kind="symmetric", padding_idx=1, weights=Non
 
 
 def adaptive_lprobs(head, tails):
-    """``log p_v`` of all V words from the logits ``[H]`` of the head and ``[S]`` of every tail cluster.
+    """``log p_v`` of all V words from the logits ``[..., H]`` of the head and ``[..., S]`` of every tail cluster.
 
     A tail's word has the probability of its cluster, which stands behind the head's words, times its own in the tail.
     """
     head = log_softmax(head)
-    words = len(head) - len(tails)
-    return torch.cat([head[:words], *(head[words + c] + log_softmax(tail) for c, tail in enumerate(tails))])
+    words = head.size(-1) - len(tails)
+    of_tails = (head[..., words + c, None] + log_softmax(tail) for c, tail in enumerate(tails))
+    return torch.cat([head[..., :words], *of_tails], -1)
 
 
 def adaptive_kl(p_head, p_tails, q_head, q_tails):
     """``KL(P || Q)`` by the chain rule, ``KL(head) + sum_c P_head(c) KL(tail_c)``, from logits as above."""
     lp, lq = log_softmax(p_head), log_softmax(q_head)
-    words = len(lp) - len(p_tails)
+    words = lp.size(-1) - len(p_tails)
     tails = (
-        torch.exp(lp[words + c]) * kl(log_softmax(p), log_softmax(q))
+        torch.exp(lp[..., words + c]) * kl(log_softmax(p), log_softmax(q))
         for c, (p, q) in enumerate(zip(p_tails, q_tails, strict=True))
     )
     return kl(lp, lq) + sum(tails)
@@ -115,10 +127,9 @@ def exact_adaptive_rdrop(head, tails, target, alpha, kind="symmetric", padding_i
         clusters[0][1][inside] = starts[0] + c
         clusters.append((tail[:, inside], target[inside] - starts[c]))
     of_cross_entropy = adaptive_rdrop(clusters, 0.0, kind, padding_idx, weights)
-    kl_loss = torch.zeros((), dtype=torch.float64)
-    for n in target.ne(padding_idx).nonzero().flatten().tolist():
-        logits = [(head[m, n].double(), [tail[m, n].double() for tail in tails]) for m in range(len(head))]
-        kl_loss = kl_loss + divergence(torch.stack([adaptive_lprobs(*one_pass) for one_pass in logits]), kind)
+    kept = target.ne(padding_idx)
+    lprobs = adaptive_lprobs(head[:, kept].double(), [tail[:, kept].double() for tail in tails])
+    kl_loss = divergence(lprobs, kind).sum()
     return RDrop(of_cross_entropy.loss + alpha * kl_loss, of_cross_entropy.nll_loss, kl_loss)
 
 
@@ -127,36 +138,28 @@ def rdrop(logits, target, alpha, epsilon=0.0, kind="symmetric", padding_idx=1, w
 
     ``weights`` are those of the task's loss in the passes; without them each pass has weight 1.
     """
-    logits = logits.flatten(1, -2).unbind(1)
-    loss = nll_loss = kl_loss = torch.zeros((), dtype=torch.float64)
-    for position, word in zip(logits, target.flatten().tolist(), strict=True):
-        if word == padding_idx:
-            continue
-        lprobs = [log_softmax(one_pass.double()) for one_pass in position]
-        weighted = list(zip(weights or [1.0] * len(lprobs), lprobs, strict=True))
-        loss = loss + sum(weight * label_smoothed_nll(one_pass, word, epsilon) for weight, one_pass in weighted)
-        nll_loss = nll_loss - sum(w * one_pass[word] for w, one_pass in weighted) / sum(w for w, _ in weighted)
-        kl_loss = kl_loss + divergence(lprobs, kind)
-    return RDrop(loss + alpha * kl_loss, nll_loss, kl_loss)
+    kept = target.ne(padding_idx)
+    target = target[kept]
+    lprobs = log_softmax(logits[:, kept].double())
+    kl_loss = divergence(lprobs, kind).sum()
+    loss, nll_loss, weights = alpha * kl_loss, 0.0, weights or [1.0] * len(lprobs)
+    for weight, one_pass in zip(weights, lprobs, strict=True):
+        loss = loss + weight * label_smoothed_nll(one_pass, target, epsilon).sum()
+        nll_loss = nll_loss + weight * nll(one_pass, target).sum() / sum(weights)
+    return RDrop(loss, nll_loss, kl_loss)
 
 
 def simcut(logits, target, alpha, epsilon=0.0, padding_idx=1):
     """SimCut's loss (Gao et al., 2022) of ``logits [2, ..., V]``, the second of them from the cut input."""
-    loss = torch.zeros((), dtype=torch.float64)
-    for first, second, word in zip(*logits.flatten(1, -2), target.flatten().tolist(), strict=True):
-        if word != padding_idx:
-            lp, lq = log_softmax(first.double()), log_softmax(second.double())
-            loss = loss + label_smoothed_nll(lp, word, epsilon) + alpha * kl(lp, lq)
-    return loss
+    kept = target.ne(padding_idx)
+    lp, lq = log_softmax(logits[:, kept].double())
+    return (label_smoothed_nll(lp, target[kept], epsilon) + alpha * kl(lp, lq)).sum()
 
 
 def cutoff(logits, target, alpha, epsilon=0.0, padding_idx=1):
     """Cutoff's loss (Shen et al., 2020) of ``logits [2, ..., V]``, with m the softmax of the mean of the logits."""
-    loss = torch.zeros((), dtype=torch.float64)
-    for first, second, word in zip(*logits.flatten(1, -2), target.flatten().tolist(), strict=True):
-        if word != padding_idx:
-            lp, lq = log_softmax(first.double()), log_softmax(second.double())
-            lm = log_softmax((first.double() + second.double()) / 2)
-            loss = loss + label_smoothed_nll(lp, word, epsilon) + label_smoothed_nll(lq, word, epsilon)
-            loss = loss + alpha * (kl(lm, lp) + kl(lm, lq)) / 2
-    return loss
+    kept = target.ne(padding_idx)
+    logits, target = logits[:, kept].double(), target[kept]
+    (lp, lq), lm = log_softmax(logits), log_softmax((logits[0] + logits[1]) / 2)
+    of_task = label_smoothed_nll(lp, target, epsilon) + label_smoothed_nll(lq, target, epsilon)
+    return (of_task + alpha * (kl(lm, lp) + kl(lm, lq)) / 2).sum()

@@ -104,7 +104,7 @@ def test_the_loss_of_the_task_is_torchs_own(weighted, epsilon, reduction, probab
     # And the divergence is added, over the positions that count, without weights of classes or smoothing.
     options |= {"weight": None, "label_smoothing": 0.0}
     kept = torch.ones(BATCH, 3) if probabilities else target.ne(IGNORED)
-    kl = reference.divergences(outputs.log_softmax(-1).unflatten(0, (2, BATCH))) * kept
+    kl = reference.divergence(outputs.log_softmax(-1).unflatten(0, (2, BATCH))) * kept
     kl = {"mean": kl.sum() / kept.sum(), "sum": kl.sum(), "none": kl}[reduction]
     alone = rdrop_loss(outputs, target, 0.0, **options)
     assert_equal(rdrop_loss(outputs, target, 0.7, **options), alone + 0.7 * kl, outputs)
@@ -121,7 +121,7 @@ def test_binary_targets(kind, passes, shape):
     split = outputs.unflatten(0, (passes, shape[0]))
     lprobs = bernoulli(split)
     task = -(target * lprobs[..., 0] + (1 - target) * lprobs[..., 1]).sum(0)
-    each = (task + 0.7 * reference.divergences(lprobs, kind)) * kept
+    each = (task + 0.7 * reference.divergence(lprobs, kind)) * kept
     options = {"passes": passes, "divergence": kind, "loss": "binary_cross_entropy"}
     assert_equal(rdrop_loss(outputs, target, 0.7, reduction="none", **options), each, outputs)
     assert_equal(rdrop_loss(outputs, target, 0.7, **options), each.sum() / kept.sum(), outputs)

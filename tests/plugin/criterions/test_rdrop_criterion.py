@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.fairseq_task import FairseqTask
-from reference import divergences
+from reference import divergence
 from support.contracts import Optimizer
 from support.helpers import assert_grads_close, assert_same_tree, bits, build_criterion, reduced, train
 from torch import nn
@@ -96,7 +96,7 @@ def test_the_loss_is_the_sum_over_the_passes_and_the_weighted_divergence(setup, 
         kl_loss = sum(F.mse_loss(logits[i], logits[j], reduction="sum") for i, j in pairs) / len(pairs)
     else:
         task_loss = sum(F.cross_entropy(one, target, reduction="sum") for one in logits)
-        kl_loss = divergences(logits.double().log_softmax(-1), kind).sum().float()
+        kl_loss = divergence(logits.double().log_softmax(-1), kind).sum().float()
     (task_loss + 0.7 * kl_loss).backward()
     torch.testing.assert_close(step.loss, (task_loss + 0.7 * kl_loss).detach())
     assert_grads_close(step.grads, {name: p.grad for name, p in model.named_parameters()}, rtol=1e-4, atol=1e-4)
