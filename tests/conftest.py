@@ -43,19 +43,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _quick() -> Iterator[None]:
-    """Seed the CPU alone where there is no GPU: for one, torch.manual_seed writes down the call stack each time.
+    """Spare this process what it would do again and again, and the programs that tests start some imports."""
+    from support.spared import spare  # imports torch
 
-    Make the config of a dataclass once. Spare the programs that tests start some imports.
-    """
-    import torch
-    from support.structures import share_structures
-
-    share_structures()
+    spare()
     path = [str(Path(__file__).parent / "support/late"), os.environ.get("PYTHONPATH")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
-        if not torch.cuda.is_available():
-            patch.setattr(torch, "manual_seed", torch.default_generator.manual_seed)
         yield
 
 

@@ -10,7 +10,7 @@ from fairseq_cli import hydra_train
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from support.places import ROOT
-from support.structures import share_structures
+from support.spared import spare
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*/*.yaml") if path.parent.name != "studies")
 
@@ -18,7 +18,7 @@ CONFIGS = sorted(path for path in (ROOT / "configs").glob("*/*.yaml") if path.pa
 @cache
 def resolved(path: Path) -> DictConfig:
     """Return the whole config that fairseq-hydra-train trains with."""
-    share_structures()
+    spare()
     hydra_init(path.stem)
     with initialize_config_dir(str(path.parent), version_base="1.1"):
         cfg = compose(path.stem)

@@ -23,7 +23,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, ValueNode, flag_override
 from omegaconf._utils import get_yaml_loader
-from support.structures import share_structures
+from support.spared import spare
 
 HYDRAS = {name: getattr(config, name) for name in ("compose", "initialize")}
 
@@ -58,7 +58,7 @@ def install() -> None:
     config.initialize = lambda **_: contextlib.nullcontext()  # hydra itself is not asked
     hydra_train.hydra_init = hydra_init
     Hydra.get_mode = lambda *_, **__: RunMode.RUN  # hydra puts all together to find out, and then again to run
-    share_structures()
+    spare()
 
 
 with initialize_config_dir(str(Path(fairseq.__file__).parent / "config")):

@@ -1,10 +1,13 @@
-"""Spare omegaconf and hydra the making of what they have made before of fairseq's dataclasses."""
+"""Spare omegaconf, hydra and torch what they have done before, or what is of no use in the tests."""
 
 import copy
 import functools
 
+import omegaconf
+import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.grammar_parser import parse
 
 _make = OmegaConf.structured
 _made = functools.cache(_make)
@@ -17,7 +20,13 @@ def structured(obj: object, parent: object = None, flags: dict[str, bool] | None
     return _make(obj, parent, flags)
 
 
-def share_structures() -> None:
-    """Make a dataclass's config once in this process. Let hydra read the store of them where it is, not in a copy."""
+def spare() -> None:
+    """Make a dataclass's config once in this process, and parse a value once. Let hydra read its store where it is.
+
+    Seed the CPU alone where there is no GPU: for one, torch.manual_seed writes down the call stack each time.
+    """
     OmegaConf.structured = staticmethod(structured)
+    omegaconf.base.parse = omegaconf._utils.parse = functools.cache(parse)
     ConfigStore.__deepcopy__ = lambda store, _: store
+    if not torch.cuda.is_available():
+        torch.manual_seed = torch.default_generator.manual_seed
