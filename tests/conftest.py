@@ -13,6 +13,10 @@ import hypothesis
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch reads it at its import, which processes that run no test do not need
+# The processes of pytest-xdist, and the programs that tests start, are spared some imports.
+LATE = str(Path(__file__).parent / "support/late")
+if LATE not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+    os.environ["PYTHONPATH"] = os.pathsep.join([LATE, *filter(None, paths)])
 hypothesis.settings.register_profile("rdrop", derandomize=True, deadline=None, database=None, max_examples=50)
 hypothesis.settings.load_profile("rdrop")
 
@@ -42,15 +46,11 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _quick() -> Iterator[None]:
-    """Spare this process what it would do again and again, and the programs that tests start some imports."""
+def _quick() -> None:
+    """Spare this process what it would do again and again."""
     from support.spared import spare  # imports torch
 
     spare()
-    path = [str(Path(__file__).parent / "support/late"), os.environ.get("PYTHONPATH")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
-        yield
 
 
 class Silent(http.server.SimpleHTTPRequestHandler):

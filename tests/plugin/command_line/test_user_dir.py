@@ -62,6 +62,6 @@ def test_user_dir_by_the_bare_name_of_an_installed_package(data, tmp_path):
 
     argv = train_argv(data, *RDROP, "--max-update", "1", user_dir="rdrop_fairseq")
     command = [sys.executable, "-c", "from fairseq_cli.train import cli_main; cli_main()", *argv]
-    result = run_program(command, cwd=elsewhere, PYTHONPATH=str(site))
+    result = run_program(command, cwd=elsewhere, PYTHONPATH=os.pathsep.join([str(site), os.environ["PYTHONPATH"]]))
     assert result.status == 0, result.stderr
     assert result.updates[0]["rdrop_alpha"] == 5

@@ -1,4 +1,4 @@
-"""Let programs that tests start import scikit-learn's metrics and SciPy's statistics when they need them.
+"""Import scikit-learn's metrics and SciPy's statistics late, in the processes of pytest-xdist and programs of tests.
 
 fairseq imports both for scores of classes, before it does anything: that takes 40 % of its start. Python imports this
 file at the start of a program with this folder on its PYTHONPATH.
