@@ -1,12 +1,15 @@
 """Read the settings of a run, check them, and compare them with those that a run was made with."""
 
+import copy
+import functools
+import io
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recipes.cli import ROOT
@@ -54,10 +57,18 @@ def in_one_line(error: object) -> str:
     return " ".join(str(error).split()) or repr(error)
 
 
+@functools.cache
+def _parsed(text: str, name: str) -> DictConfig | ListConfig:
+    """Return what the text of a YAML file of this name holds. A study reads its configs several times for each run."""
+    stream = io.StringIO(text)
+    stream.name = name  # for YAML's messages
+    return OmegaConf.load(stream)
+
+
 def read(file: Path, overrides: Sequence[str] = ()) -> DictConfig:
     """Return the settings in a YAML file, changed by overrides (KEY=VALUE). Exit if they cannot be read."""
     try:
-        cfg = OmegaConf.load(file)
+        cfg = copy.deepcopy(_parsed(file.read_text(encoding="utf-8"), str(file)))
         if not isinstance(cfg, DictConfig):
             sys.exit(f"{file} is no config: it holds a list, not sections such as 'optimization: {{max_update: 1000}}'")
         cfg.merge_with(OmegaConf.from_dotlist(list(overrides)))
