@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 from recipes.text import bpe
 from support.learned_run import copy_of, learned_once
+from support.quick_config import install
 
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with checkpoints by update, by epoch, and the two best; the tests of a file may add evaluations."""
+    install()  # for what decodes in this process
     return copy_of(learned_once(tmp_path_factory) / "run", tmp_path_factory.mktemp("learned"))
 
 
