@@ -8,7 +8,7 @@ from functools import partial
 from recipes.cli import ROOT
 from recipes.data.encodings import Characters
 from recipes.data.given import Given, in_folder
-from recipes.data.options import Options, file_or_folder
+from recipes.data.options import Options, file_or_folder, tell_next
 from recipes.data.sentences import Classes, Row, Sentences, prepare_sentences
 
 PAGE = "https://github.com/CLUEbenchmark/CLUE"
@@ -44,4 +44,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     splits = {name: partial(rows_of, given, name) for name in FILES}
     sentences = Sentences(args.out, splits, Classes(LABELS[task]), Characters(), args.workers)
     prepare_sentences(args, "prepare_clue.sh", {"task": task}, sentences, given.digests)
-    print(f"The data is in {args.out}/bin. Next: scripts/train.sh configs/{task}/rdrop.yaml")
+    tell_next(args.out, task, f"configs/{task}/rdrop.yaml")

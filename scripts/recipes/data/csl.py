@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from recipes.cli import ROOT
-from recipes.data.options import Options, folder
+from recipes.data.options import Options, folder, tell_next
 from recipes.data.pipeline import Step, prepare
 from recipes.data.prepared import CHARACTERS, Prepared
 from recipes.data.summaries import LANGS, NAMES, Summaries
@@ -93,4 +93,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return {file.name: sha256(file) for file in files.values()}
 
     prepare(args.out, settings, [Step("raw", make_raw), *steps.steps], digests, source_is_given=True)
-    print(f"The data is in {args.out}/bin. Next: scripts/train.sh configs/csl/rdrop.yaml")
+    tell_next(args.out, "csl", "configs/csl/rdrop.yaml")

@@ -1,5 +1,6 @@
 """GLUE: eight tasks of sentences in English, from their published archives or from where a user has them."""
 
+import shlex
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from recipes.cli import ROOT, positive
 from recipes.data.archives import find_archive, open_text
 from recipes.data.encodings import Encoding, Gpt2, LearnedBpe
-from recipes.data.options import Options, file_or_folder, folder
+from recipes.data.options import Options, file_or_folder, folder, tell_next
 from recipes.data.sentences import Classes, Numbers, Row, Sentences, prepare_sentences, table_rows
 from recipes.files import progress, read_lines, sha256
 
@@ -183,4 +184,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     inputs, empty = len(task.sentences), task.keep_empty
     sentences = Sentences(args.out, splits, task.labels, encoding, args.workers, inputs, empty)
     prepare_sentences(args, "prepare_glue.sh", {"task": name}, sentences, source.digests)
-    print(f"The data is in {args.out}/bin. Next: scripts/train.sh configs/{data}/{called}.yaml")
+    start = f" --from {shlex.quote(f'{args.roberta}/model.pt')}" if args.roberta else ""
+    tell_next(args.out, f"{data}/{called}", f"configs/{data}/{called}.yaml{start}")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from recipes.cli import ROOT
-from recipes.data.options import Options, folder
+from recipes.data.options import Options, folder, tell_next
 from recipes.data.parallel_files import find_sources, prepare_files
 from recipes.data.prepared import Prepared
 
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--pair", choices=PAIRS, default="de-en")
     args = options.parse_args(arguments)
     source, target = args.pair.split("-")
-    args.out = args.out or ROOT / "data" / f"multi30k_{source}{target}"
+    name = f"multi30k_{source}{target}"
+    args.out = args.out or ROOT / "data" / name
 
     def source_of(name: str, lang: str) -> str:
         published = f"{name.replace('valid', 'val')}.{lang}.gz"
@@ -50,4 +51,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sources = find_sources(args.source, source_of, (source, target), REQUIRED, OPTIONAL)
     chosen = {"pair": args.pair, "train-lines": args.train_lines or "all", "bpe": args.bpe}
     prepare_files(args, Prepared("prepare_multi30k.sh", chosen), sources, CHECKSUMS)
-    print(f"The data is in {args.out}/bin. Next: scripts/train.sh configs/multi30k_{source}{target}/rdrop.yaml")
+    tell_next(args.out, name, f"configs/{name}/rdrop.yaml")

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -64,6 +65,12 @@ def moses(text: str) -> Path:
     if not shutil.which("perl"):
         raise argparse.ArgumentTypeError("perl is not installed")
     return path
+
+
+def tell_next(out: Path, name: str, training: str) -> None:
+    """Print where prepared data is, and the arguments of train.sh for it, with task.data if it is not in data/NAME."""
+    place = "" if out == ROOT / "data" / name else f" {shlex.quote(f'task.data={out}/bin')}"
+    print(f"The data is in {out}/bin. Next: scripts/train.sh {training}{place}")
 
 
 PERL = "Perl scripts of Moses"  # what the settings say of tokens that they made

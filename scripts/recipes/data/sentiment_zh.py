@@ -10,7 +10,7 @@ from recipes.cli import ROOT, positive
 from recipes.data.archives import find_archive
 from recipes.data.encodings import Characters
 from recipes.data.given import Given, in_folder
-from recipes.data.options import Options, file_or_folder
+from recipes.data.options import Options, file_or_folder, tell_next
 from recipes.data.sentences import Classes, Row, Sentences, prepare_sentences, table_rows
 from recipes.files import sha256
 
@@ -88,4 +88,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sentences = Sentences(args.out, splits, Classes((*LABELS, MARK)), Characters(), args.workers)
     chosen = {"labeled": str(args.labeled)}
     prepare_sentences(args, "prepare_sentiment_zh.sh", chosen, sentences, lambda: given().digests())
-    print(f"The data is in {args.out}/bin. Next: scripts/train.sh configs/sentiment_zh/semi.yaml")
+    tell_next(args.out, "sentiment_zh", "configs/sentiment_zh/semi.yaml")

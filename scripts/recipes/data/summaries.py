@@ -1,5 +1,6 @@
 """Texts and their summaries, NAME.source and NAME.target: CNN/DailyMail as fairseq's recipe makes it, or others."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from recipes.cli import ROOT, need, positive
 from recipes.data.encodings import DICTIONARY, Gpt2
-from recipes.data.options import Options, folder
+from recipes.data.options import Options, folder, tell_next
 from recipes.data.parallel_files import find_sources, prepare_files
 from recipes.data.pipeline import Step
 from recipes.data.preparation import encoder
@@ -116,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         look_for_known(raw, args.drop_known)
         for name, number in CNN_DM.items() if is_cnn_dm and not args.train_lines else ():
             if (found := count_lines(raw / f"{name}.source")) != number:
-                print(f"{name}: {found:,} articles; the paper has {number:,}")
+                which = "articles and summaries with text" if args.drop_empty else "articles"
+                print(f"{name}: {found:,} {which}; the paper has {number:,}")
 
     sources = find_sources(args.source, source_of, LANGS, NAMES)
     chosen = {"train-lines": args.train_lines or "all"}
@@ -125,5 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = Prepared("prepare_cnn_dm.sh" if is_cnn_dm else "prepare_summarization.sh", chosen)
     steps = Summaries(args.out, LANGS, args.bpe or 0, args.workers, gpt2=gpt2)
     prepare_files(args, settings, sources, steps=steps, finish=finish, drop_empty=args.drop_empty, drop_bom=True)
-    next_step = ". Next: scripts/train.sh configs/cnn_dm_bart/rdrop.yaml --from BART/model.pt" if is_cnn_dm else ""
-    print(f"The data is in {args.out}/bin: task.data of a config{next_step}")
+    if is_cnn_dm and args.bart:
+        start = shlex.quote(f"{args.bart}/model.pt")
+        return tell_next(args.out, "cnn_dm", f"configs/cnn_dm_bart/rdrop.yaml --from {start}")
+    print(f"The data is in {args.out}/bin: task.data of a config")

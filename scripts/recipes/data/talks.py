@@ -11,7 +11,7 @@ from pathlib import Path
 
 from recipes.cli import ROOT, need
 from recipes.data.archives import extract, find_archive, prepare_archives, settings_of
-from recipes.data.options import Options, file_or_folder
+from recipes.data.options import Options, file_or_folder, tell_next
 from recipes.data.pipeline import Step
 from recipes.data.preparation import rules_of
 from recipes.data.translation import Translation
@@ -62,7 +62,7 @@ class Talks:
         steps += self.shared.steps[1:]
         prepare_archives(args, self.out, self.settings, steps, lambda: [self.archive()])
         config = f"{year}_{args.pair.replace('-', '')}"
-        print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/{config}/rdrop.yaml")
+        tell_next(self.out, f"{year}_{self.lang}en", f"configs/{config}/rdrop.yaml")
 
     def archive(self) -> Path:
         """Return the archive of the pair or of the year. Download that of the pair if --from is not given."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from recipes.cli import ROOT
 from recipes.data.archives import open_text
 from recipes.data.fetch import fetch
-from recipes.data.options import Options, file_or_folder
+from recipes.data.options import Options, file_or_folder, tell_next
 from recipes.data.pipeline import Step, prepare
 from recipes.data.prepared import Prepared
 from recipes.files import progress
@@ -107,4 +107,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         binarize(out / "raw", part / "bin", None, texts, joint=False, workers=args.workers, log=log)
 
     prepare(out, settings, [Step("raw", make_raw), Step("bin", make_bin)], digests, source_is_given=bool(source))
-    print(f"The data is in {out}/bin. Next: scripts/train.sh configs/{name}_gpt/rdrop.yaml or {name}_adaptive")
+    tell_next(out, name, f"configs/{name}_gpt/rdrop.yaml")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recipes.cli import ROOT
 from recipes.data.archives import extract, find_archive, prepare_archives, settings_of
-from recipes.data.options import Options, folder
+from recipes.data.options import Options, folder, tell_next
 from recipes.data.pipeline import Step
 from recipes.data.preparation import WMT14, rules_of
 from recipes.data.translation import Translation
@@ -48,7 +48,8 @@ class Wmt14:
         steps = [Step("text", self.text), Step("tokens", self.tokens), codes, Step("raw tok bpe", self.splits)]
         steps += self.shared.binarized
         prepare_archives(self.args, self.out, self.settings, steps, lambda: self.archives().values())
-        print(f"The data is in {self.out}/bin. Next: scripts/train.sh configs/wmt14_en{self.target}/rdrop.yaml")
+        name = f"wmt14_en{self.target}"
+        tell_next(self.out, name, f"configs/{name}/rdrop.yaml")
 
     def archives(self) -> dict[str, Path]:
         """Return the archives by their places on the site. Download those that are missing if --from is not given."""

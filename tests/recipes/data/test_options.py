@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from recipes.cli import ROOT
-from recipes.data.options import Options, cores, file_or_folder, folder
+from recipes.data.options import Options, cores, file_or_folder, folder, tell_next
 
 
 def parse(*arguments: str):
@@ -110,3 +110,11 @@ def test_the_path_of_the_repository_does_not_matter(monkeypatch: pytest.MonkeyPa
     assert "colon" in refusal("--out", "/a:b/data/x")
     assert "colon" in refusal("--out", "/a:b/repository/c:d")
     assert Path(__file__).resolve().parents[3] == ROOT
+
+
+def test_the_next_command_names_data_that_is_not_in_its_usual_place(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_next(ROOT / "data/mine", "mine", "configs/mine.yaml")
+    tell_next(ROOT / "data/my text", "mine", "configs/mine.yaml")
+    usual, other = capsys.readouterr().out.splitlines()
+    assert usual == f"The data is in {ROOT}/data/mine/bin. Next: scripts/train.sh configs/mine.yaml"
+    assert other.endswith(f". Next: scripts/train.sh configs/mine.yaml 'task.data={ROOT}/data/my text/bin'")

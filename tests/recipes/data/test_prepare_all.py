@@ -14,8 +14,8 @@ from recipes.data.prepared import Prepared, read_prepared
 from recipes.layout import copy_of_preparation
 from support.chinese import write_sentiment, write_tnews
 from support.glue import write_glue
-from support.places import SCRIPTS
-from support.prepare import command, content, lines, prepared, refused, run, state, typed
+from support.places import ROOT, SCRIPTS
+from support.prepare import content, lines, prepared, refused, run, state
 from support.sources import (
     EUROPARL,
     german,
@@ -99,7 +99,7 @@ class Made:
         self.options = options_of(script, self.source)
         self.steps = STEPS.get(script, PLAIN)
         self.first = self.out / self.steps[0]
-        prepared(script, *self.options, "--out", self.out)
+        self.printed = prepared(script, *self.options, "--out", self.out)
 
     def copy(self, folder: Path) -> Path:
         return shutil.copytree(self.out, folder / "out")
@@ -276,11 +276,13 @@ def test_odd_paths(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert f"The data is in {tmp_path}/-x=1, 2/bin" in printed
 
 
-@pytest.mark.parametrize("script", [*WRITERS, *SAME])
-def test_help_is_the_header(script: str) -> None:
-    result = typed(command(script, "--help", plain=True))
-    assert (result.returncode, result.stderr) == (0, "")
-    assert f"Usage: scripts/{script}" in result.stdout and "start.sh" not in result.stdout
+def test_the_next_command_trains_on_the_data_that_was_made(made: Made) -> None:
+    *_, last = made.printed.splitlines()
+    if made.script in (TEXT, SUMMARIES):
+        assert last == f"The data is in {made.out}/bin: task.data of a config"
+    elif made.script != DEMO:
+        config = last.removeprefix(f"The data is in {made.out}/bin. Next: scripts/train.sh ").split()[0]
+        assert (ROOT / config).is_file() and last.endswith(f" task.data={made.out}/bin")
 
 
 def test_every_prepare_script_is_tested_here():

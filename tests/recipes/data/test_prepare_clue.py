@@ -18,7 +18,7 @@ def test_tnews(tmp_path):
     assert lines(tmp_path / "out/bpe/valid.input0")[1] == "新 闻 d 1"
     known = lines(tmp_path / "out/bin/label/dict.txt")
     assert [line.split()[0] for line in known] == list(LABELS["tnews"])
-    assert printed.endswith("Next: scripts/train.sh configs/tnews/rdrop.yaml\n")
+    assert printed.endswith(f"Next: scripts/train.sh configs/tnews/rdrop.yaml task.data={tmp_path}/out/bin\n")
 
 
 def test_iflytek_in_an_archive(tmp_path):

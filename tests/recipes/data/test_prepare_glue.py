@@ -31,7 +31,8 @@ def test_each_task_gives_its_sentences_and_labels(task, tmp_path):
     for split, file in (("train", "train"), *names.items()):
         assert of_raw(tmp_path / "out", split) == sides(task, file, 12 if split == "train" else 6)
     assert read_prepared(tmp_path / "out").testsets == list(names)[1:]
-    assert printed.endswith(f"Next: scripts/train.sh configs/glue_small/{task.replace('-', '').lower()}.yaml\n")
+    config = f"configs/glue_small/{task.replace('-', '').lower()}.yaml"
+    assert printed.endswith(f"Next: scripts/train.sh {config} task.data={tmp_path}/out/bin\n")
 
 
 def test_an_archive_is_read(tmp_path):
