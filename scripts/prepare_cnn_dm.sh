@@ -11,7 +11,8 @@
 #   --out DIR        where the result goes (default: data/cnn_dm)
 #   --train-lines N  use the first N training pairs (default: all)
 #   --drop-known     leave out the training pairs whose article also stands in val or test; the paper does not
-#   --drop-empty     leave out the pairs that have a line without text on a side, in every file, and say how many
+#   --drop-empty     leave out the pairs that have a line without text on a side, in every file, and say how many. The
+#                    published stories have some without an article, and without this option they are an error
 #   --workers N      processes (default: one for each core)
 #
 # The paper has 287,226 articles for training, 13,368 for validation and 11,490 for test; the command says so if the

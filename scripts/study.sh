@@ -20,10 +20,11 @@
 #                          criterion.rdrop_... are only for entries with R-Drop
 #
 # All settings are checked before the first run. Each run is one of scripts/train.sh and is scored by
-# scripts/evaluate_translation.sh, evaluate_lm.sh or evaluate_glue.sh. A run that is finished and scored is left as it
-# is, and one that was killed goes on: so the same command continues a study, also with more seeds. Entries of the same name
-# are the same run in all studies of a data set, and a folder that holds a run with another config is refused. If a run
-# fails, the others go on; at the end it is named with its log, and the command exits with 1. ^C ends all runs.
+# scripts/evaluate_translation.sh, evaluate_summarization.sh, evaluate_lm.sh or evaluate_glue.sh. A run that is finished
+# and scored is left as it is, and one that was killed goes on: so the same command continues a study, also with more
+# seeds. All runs start from random weights, or from the run that their entry names. Entries of the same name are the
+# same run in all studies of a data set, and a folder that holds a run with another config is refused. If a run fails,
+# the others go on; at the end it is named with its log, and the command exits with 1. ^C ends all runs.
 #
 # The table has mean, standard deviation and number of runs of each entry, and the p-value of its difference to the
 # baseline. The test is named: an exact permutation test over the seeds, or Welch's t-test where so few runs allow no

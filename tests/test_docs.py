@@ -83,11 +83,13 @@ def folder(tmp_path: Path) -> Path:
         for ending in ("input0", "input1"):
             (tmp_path / f"TEXT/{split}.{ending}").write_text("a sentence\n" * lines)
         (tmp_path / f"TEXT/{split}.label").write_text("0\n1\n1\n" * (lines // 3))
+    (tmp_path / "MONO.de").write_text("de1 de2 de3 de4\n")
+    write_program(tmp_path / ".venv/bin/activate", "")  # the programs are stand-ins
     return tmp_path
 
 
 def write_program(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(0o755)
 
