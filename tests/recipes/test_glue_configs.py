@@ -1,9 +1,11 @@
 """The configs of GLUE: [P] the paper's table 8 and section 4.3, [S] the authors' scripts, [F] fairseq's recipe."""
 
 import re
+from argparse import Namespace
 from ast import literal_eval
 
 import pytest
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import OmegaConf
 from recipes.data.glue import TASKS
 from recipes.data.sentences import Numbers
@@ -50,10 +52,13 @@ def test_the_settings_are_the_published_ones(path):
         "checkpoint.maximize_best_checkpoint_metric": True,
         "task.init_token": 0,  # [F]
         "task.max_positions": 512,  # [F]
-        "model._name": "roberta_large",  # [P], with dropout 0.1 everywhere
+        "model._name": "roberta_large",  # [P]
     }
     assert {key: OmegaConf.select(cfg, key) for key in expected} == expected
     assert list(cfg.optimization.lr) == [1e-5] and literal_eval(str(cfg.optimizer.adam_betas)) == (0.9, 0.98)
+    model = Namespace(**cfg.model)
+    ARCH_CONFIG_REGISTRY["roberta_large"](model)
+    assert model.dropout == model.attention_dropout == 0.1  # [P]
     text = path.read_text()
     assert "(not run here): " in text and f" {rdrop}, and {base} for" in text.replace("\n#", "")
 
