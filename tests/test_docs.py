@@ -229,7 +229,7 @@ def test_from_two_text_files_to_a_translation(
 
 
 def test_the_data_set_that_is_added(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check that the data set of CONTRIBUTING takes its options, finds its files, and names those that are missing."""
+    """Check that the data set of CONTRIBUTING finds its files, names those that are missing, and has all steps."""
     (block,) = (block for block in blocks_of(ROOT / "CONTRIBUTING.md") if is_python(block))
     names: dict = {}
     exec(compile(block, "news.py", "exec"), names)
@@ -237,5 +237,12 @@ def test_the_data_set_that_is_added(folder: Path, monkeypatch: pytest.MonkeyPatc
         names["main"](["--from", str(folder / "TATOEBA"), "--out", str(folder / "news"), "--bpe", "40"])
     for file in (folder / "TEXT").glob("*.[de][en]"):
         (folder / "TATOEBA" / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
-    monkeypatch.setitem(names, "prepare_files", lambda *given: given)
-    names["main"](["--from", str(folder / "TATOEBA")])
+    prepared = []
+    monkeypatch.setattr("recipes.data.parallel_files.prepare", lambda *given, **_: prepared.append(given))
+    names["main"](["--from", str(folder / "TATOEBA"), "--out", str(folder / "news")])
+    ((out, settings, steps, digests),) = prepared
+    assert (out, settings.testsets) == (folder / "news", ["test"])
+    assert {step.name: step.is_wanted for step in steps} == {
+        name: name != "both" for name in "raw tok bpe bin both".split()
+    }
+    assert set(digests()) == {f"{name}.{lang}.gz" for name in ("train", "valid", "test") for lang in ("de", "en")}

@@ -1,6 +1,7 @@
 """Read command lines, and run commands so that whatever goes wrong is said in one line."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -59,6 +60,11 @@ def penalty(text: str) -> float:
     if not -STEEPEST <= value <= STEEPEST:
         raise argparse.ArgumentTypeError(f"must be a number from {-STEEPEST} to {STEEPEST}, not '{text}'")
     return value
+
+
+def cores() -> int:
+    """Return on how many cores this process may run, as taskset or a batch system has set it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def list_of(kind: Callable[[str], T]) -> Callable[[str], list[T]]:

@@ -14,7 +14,6 @@ from typing import NoReturn
 
 from recipes import children, cli
 from recipes.cli import ROOT
-from recipes.data.options import cores
 from recipes.files import read_lines
 from recipes.training import launch
 from recipes.training.job import Options
@@ -115,7 +114,7 @@ def main() -> None:
     for number in launch.SIGNALS:
         signal.signal(number, stop)
     # Both trainings run at once, each with half of the cores.
-    os.environ.setdefault("OMP_NUM_THREADS", str((cores() + 1) // len(CONFIGS)))
+    os.environ.setdefault("OMP_NUM_THREADS", str((cli.cores() + 1) // len(CONFIGS)))
     runs = {name: launch.default_folder(config, seed) for name, config in CONFIGS.items()}
 
     run_script("prepare_demo.sh")

@@ -44,6 +44,14 @@ def test_a_bad_value_is_one_line(arguments: list[str], message: str) -> None:
     assert error.value.code == f"{message} (see --help)"
 
 
+def test_the_cores_are_those_on_which_the_process_may_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    assert cli.cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")  # as on macOS
+    assert cli.cores() == 64
+
+
 def test_a_closed_output_is_refused_before_any_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

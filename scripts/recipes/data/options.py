@@ -9,14 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from recipes.cli import ROOT, Parser, positive
+from recipes.cli import ROOT, Parser, cores, positive
 
 TOKENIZER = Path("scripts/tokenizer/tokenizer.perl")  # in a checkout of Moses
-
-
-def cores() -> int:
-    """Return how many processes may run at once."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def a_path(text: str) -> Path:

@@ -89,7 +89,7 @@ def prepare_files(
     if settings.tokenized and (args.out / SETTINGS).is_file():
         settings.escaped = read_prepared(args.out).escaped  # `examine` found it in the same sources, or finds it again
     if not steps:
-        how = {"moses": getattr(args, "moses", None), "both_ways": args.both_ways}
+        how = {"moses": getattr(args, "moses", None), "both_ways": getattr(args, "both_ways", False)}
         steps = Translation(args.out, langs, args.bpe, args.workers, **how)
     prepare(args.out, settings, [Step("raw", make_raw), *steps.steps], digests, source_is_given=bool(args.source))
 

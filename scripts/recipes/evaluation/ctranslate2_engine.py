@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from recipes import cli
-from recipes.data.options import cores
 from recipes.evaluation.decoding import MAX_TOKENS, Hypothesis
 from recipes.evaluation.exported import Exported
 from recipes.training.settings import in_one_line
@@ -56,7 +55,7 @@ class CTranslate2Engine:
         check_settings(facts.generation, f"{folder}")
         device = "cuda" if not cpu and ctranslate2.get_cuda_device_count() else "cpu"
         told = os.environ.get("OMP_NUM_THREADS", "")
-        threads = threads or (int(told) if told.isdigit() and int(told) else cores())
+        threads = threads or (int(told) if told.isdigit() and int(told) else cli.cores())
         ctranslate2.set_log_level(logging.ERROR)  # it warns where weights are stored in a type that the device lacks
         try:
             self._translator = ctranslate2.Translator(str(folder), device=device, intra_threads=threads)

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 
 from recipes import children
-from recipes.cli import ROOT
-from recipes.data.options import cores
+from recipes.cli import ROOT, cores
 from recipes.evaluation.score import read_scores
 from recipes.files import sha256
 from recipes.studies.conditions import Record

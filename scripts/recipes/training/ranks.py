@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from recipes import children
-from recipes.cli import ROOT
+from recipes.cli import ROOT, cores
 from recipes.training.batch import Batch
 from recipes.training.job import Job
 from recipes.training.reason import Reason
@@ -148,7 +148,7 @@ def start(job: Job, arguments: list[str], log: Log, locks: list[int]) -> Iterato
         host, port = (job.master or free).rsplit(":", 1)
         env |= {"WORLD_SIZE": str(job.world_size), "MASTER_ADDR": host, "MASTER_PORT": port}
     if job.local > 1:  # threads that outnumber the cores slow each other down
-        env["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // job.local)))
+        env["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // job.local)))
     for i in range(job.local):
         if job.world_size > 1:
             env |= {"RANK": str(job.first_rank + i), "LOCAL_RANK": str(job.local_rank + i)}

@@ -177,6 +177,14 @@ def test_each_process_is_told_its_place_and_the_log_has_what_all_print(tmp_path,
     assert "of an earlier start\n" + printed.decode() == text
 
 
+def test_processes_share_the_cores_on_which_this_one_may_run(tmp_path, monkeypatch, capfdbinary):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
+    assert watched(TRAINS + "print('threads', os.environ['OMP_NUM_THREADS'])", tmp_path, monkeypatch) == ""
+    assert capfdbinary.readouterr().out.count(b"threads 3\n") == 2
+
+
 @pytest.mark.parametrize(
     "lines, devices, skipped, loading",
     [
