@@ -3,8 +3,8 @@
 
 Usage: scripts/report.py --out DIR [--evaluation NAME] RUN...
 
-  RUN...             run folders of scripts/train.sh that scripts/evaluate_translation.sh, evaluate_lm.sh or
-                     evaluate_glue.sh has scored
+  RUN...             run folders of scripts/train.sh that scripts/evaluate_translation.sh, evaluate_summarization.sh,
+                     evaluate_lm.sh or evaluate_glue.sh has scored
   --out DIR          the folder to write to
   --evaluation NAME  report the scores in RUN/evaluation/NAME (default: best)
 

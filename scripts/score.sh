@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Score a translation of one's own, whatever made it, with all that scripts/evaluate_translation.sh prints.
+# Score a translation that you have as plain text, with all that scripts/evaluate_translation.sh prints.
 #
 # Usage: scripts/score.sh HYPOTHESES REFERENCE... [--lang L] [--lowercase]
 #

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from recipes.files import whole_file
 from recipes.quiet import quiet
 
 
@@ -29,5 +30,6 @@ def draw_figure(path: Path, size: tuple[float, float], draw: Callable[[Any], Non
         figure = Figure(figsize=size, layout="constrained")
         with rc_context({"text.parse_math": False}):
             draw(figure)
-            figure.savefig(path, dpi=120)
+            with whole_file(path) as part:
+                figure.savefig(part, format="png", dpi=120)
     return True

@@ -23,11 +23,15 @@ MODULES = sorted(RECIPES.rglob("*.py"))
 
 def imported(file: Path) -> Iterator[str]:
     """Give the full names of the modules and of what is taken from them, inside functions too."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    return imported_in(ast.parse(file.read_text(encoding="utf-8"), str(file)))
+
+
+def imported_in(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0 and node.module, f"{file} has a relative import"
+            assert node.level == 0 and node.module, f"a relative import in line {node.lineno}"
             yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
@@ -51,6 +55,23 @@ def test_imports_run_one_way(file):
 def test_every_package_is_known():
     folders = {file.parent.name for file in MODULES if file.parent != RECIPES}
     assert folders == MAY_IMPORT.keys() - {""}
+
+
+def test_what_takes_seconds_is_imported_when_it_is_used():
+    """So help and refusals come at once. preprocess.py is a program of its own, which is fairseq's."""
+    for file in MODULES:
+        if file.name != "preprocess.py":
+            at_the_top = ast.Module([], [])
+            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+                if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    at_the_top.body.append(node)
+            assert not {name.split(".")[0] for name in imported_in(at_the_top)} & {"fairseq", "fairseq_cli"}, file
+
+
+def test_preparing_needs_no_plugin():
+    for file in MODULES:
+        if file.parent.name in ("data", "text"):
+            assert not any(name.split(".")[0] == "rdrop_fairseq" for name in imported(file)), file
 
 
 def test_the_plugin_imports_none_of_it():

@@ -56,6 +56,8 @@ def venv(copy: Path):
 def test_the_scripts():
     assert {"report.py", "compare_runs.py", "average_checkpoints.py", "evaluate_translation.sh"} <= set(ENTRIES)
     assert all(os.access(SCRIPTS / name, os.X_OK) for name in ENTRIES)
+    for file in SCRIPTS.rglob("*.py"):
+        assert os.access(file, os.X_OK) == file.read_bytes().startswith(b"#!"), file
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -68,7 +68,7 @@ class Forked:
         return NUMBER.unpack(received)[0]
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the process has ended, but no longer than so many seconds."""
+        """Wait until the process has ended, at most `timeout` seconds."""
         if self.exitcode is not None:
             return
         self._socket.settimeout(timeout)

@@ -19,7 +19,7 @@ COLOURS = ("blue", "green", "red")
 
 
 def write_folders(root: Path, train: int, val: int) -> Path:
-    """Write noisy images of one colour each, so many for each colour, to root/train/COLOUR and root/val/COLOUR."""
+    """Write noisy images of one colour each to root/train/COLOUR and root/val/COLOUR: `train` and `val` of a colour."""
     rng = np.random.default_rng(1)
     for split, size in (("train", train), ("val", val)):
         for name, channel in zip(COLOURS, (2, 1, 0), strict=True):

@@ -1,6 +1,6 @@
 """CSL: abstracts of Chinese papers and their titles, as CLUE publishes them for the generation of titles.
 
-They are lines of JSON with "abst" and "title", or lines "title TAB abstract", as the seed of the published scores read.
+They are lines of JSON with "abst" and "title", or lines "title TAB abstract", as github bojone/r-drop reads them.
 """
 
 import json

@@ -89,8 +89,8 @@ def prepare_files(
     if settings.tokenized and (args.out / SETTINGS).is_file():
         settings.escaped = read_prepared(args.out).escaped  # `examine` found it in the same sources, or finds it again
     if not steps:
-        how = {"moses": getattr(args, "moses", None), "both_ways": getattr(args, "both_ways", False)}
-        steps = Translation(args.out, langs, args.bpe, args.workers, **how)
+        moses, both_ways = getattr(args, "moses", None), getattr(args, "both_ways", False)  # not all scripts have them
+        steps = Translation(args.out, langs, args.bpe, args.workers, moses=moses, both_ways=both_ways)
     prepare(args.out, settings, [Step("raw", make_raw), *steps.steps], digests, source_is_given=bool(args.source))
 
 

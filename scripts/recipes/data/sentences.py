@@ -16,6 +16,7 @@ from recipes.files import own_folder, read_lines, write_lines
 from recipes.text.binarize import binarize
 from recipes.text.parallel import BLANK
 
+UNLABELED = "<unlabeled>"  # the label of a row that has none, for the task rdrop_sentence_prediction
 LINE_ENDS = str.maketrans("\r\n", "  ")  # fairseq would end a line there
 
 

@@ -5,13 +5,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from rdrop_fairseq.compat.task_and_criterion import MARK
 from recipes.cli import ROOT, positive
 from recipes.data.archives import find_archive
 from recipes.data.encodings import Characters
 from recipes.data.given import Given, in_folder
 from recipes.data.options import Options, file_or_folder, tell_next
-from recipes.data.sentences import Classes, Row, Sentences, prepare_sentences, table_rows
+from recipes.data.sentences import UNLABELED, Classes, Row, Sentences, prepare_sentences, table_rows
 from recipes.files import sha256
 
 ARCHIVE = "sentiment.zip"
@@ -58,7 +57,7 @@ def first_labeled(given: Given, labeled: int | float) -> Iterator[Row]:
         sys.exit(f"--labeled: {count:,} of {len(rows):,} rows; must be at least one, and not all")
     print(f"train: {count:,} rows keep their label")
     for number, row in enumerate(rows):
-        yield row if number < count else Row(row.where, MARK, row.sentences)
+        yield row if number < count else Row(row.where, UNLABELED, row.sentences)
 
 
 def archive_of(source: Path | None, out: Path) -> Path:
@@ -85,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "valid": lambda: rows_of(given(), "valid"),
         "test": lambda: rows_of(given(), "test"),
     }
-    sentences = Sentences(args.out, splits, Classes((*LABELS, MARK)), Characters(), args.workers)
+    sentences = Sentences(args.out, splits, Classes((*LABELS, UNLABELED)), Characters(), args.workers)
     chosen = {"labeled": str(args.labeled)}
     prepare_sentences(args, "prepare_sentiment_zh.sh", chosen, sentences, lambda: given().digests())
     tell_next(args.out, "sentiment_zh", "configs/sentiment_zh/semi.yaml")

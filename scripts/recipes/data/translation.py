@@ -40,6 +40,7 @@ class Translation:
         return [text for lang in self.langs for text in sorted((self.out / folder).glob(f"*.{lang}"))]
 
     def tok(self, part: Path) -> None:
+        """Split the text into tokens, as Moses does."""
         moses.tokenize(self.texts("raw"), part / "tok", self.workers, rules_of(self.prepared), self.moses)
 
     def bpe(self, part: Path) -> None:
@@ -55,9 +56,13 @@ class Translation:
         self.apply(part / "bpe", folder, part / "bpe")
 
     def bin(self, part: Path) -> None:
-        splits = ["train", "valid", *self.prepared.testsets]
-        log, folder = self.out / "preprocess.log", self.out / "bpe"
-        binarize(folder, part / "bin", self.langs, splits, joint=self.joint, workers=self.workers, log=log)
+        """Binarize the subwords."""
+        self.binarize(self.out / "bpe", part / "bin")
+
+    def binarize(self, texts: Path, out: Path, known: Path | None = None) -> None:
+        """Binarize the texts of a folder, with the dictionaries of the folder `known` if it is given."""
+        splits, log = ["train", "valid", *self.prepared.testsets], self.out / "preprocess.log"
+        binarize(texts, out, self.langs, splits, joint=self.joint, workers=self.workers, log=log, known=known)
 
     def both(self, part: Path) -> None:
         """Binarize the training and the validation pairs in both directions, with the dictionary of one (Bi-SimCut).
@@ -72,9 +77,7 @@ class Translation:
                 write_joined(joined / f"{split}.{lang}", [self.out / "bpe" / f"{split}.{one}" for one in (lang, other)])
             for name in self.prepared.testsets:
                 (joined / f"{name}.{lang}").symlink_to(self.out / "bpe" / f"{name}.{lang}")
-        splits = ["train", "valid", *self.prepared.testsets]
-        log, known = self.out / "preprocess.log", self.out / "bin"
-        binarize(joined, part / "both", self.langs, splits, joint=True, workers=self.workers, log=log, known=known)
+        self.binarize(joined, part / "both", known=self.out / "bin")
 
     def learn(self, folder: str | Path, codes: Path) -> None:
         """Learn subwords from the training text in a folder, and write the codes to the folder `codes`."""

@@ -6,6 +6,7 @@ import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -16,11 +17,6 @@ from recipes.evaluation.safe_checkpoint import failure_in_one_line
 from recipes.files import whole_file
 from recipes.quiet import quiet
 
-with quiet():
-    from fairseq.checkpoint_utils import checkpoint_paths, load_checkpoint_to_cpu
-
-    import rdrop_fairseq  # noqa: F401  (PyTorch loads checkpoints of fairseq only after this import)
-
 # The ways in which fairseq saves checkpoints: file names, words for messages, and the setting for how many it keeps.
 SAVED = {
     "update": (r"checkpoint_\d+_(\d+)\.pt", "saved by update", "keep_interval_updates"),
@@ -28,6 +24,15 @@ SAVED = {
     "best": (r"checkpoint\.best_.+_(-?\d+\.\d+)\.pt", "best on validation", "keep_best_checkpoints"),
 }
 AVERAGE_OF = "average_of"  # an average lists its checkpoints under this name in its extra_state; so it is recognised
+
+
+def checkpoint_utils() -> ModuleType:
+    """Return fairseq's functions for checkpoints. After that PyTorch loads checkpoints of fairseq."""
+    with quiet():  # it is imported here, because that takes seconds and logs much
+        from fairseq import checkpoint_utils
+
+        import rdrop_fairseq  # noqa: F401  (when fairseq is imported, it tells PyTorch what checkpoints may hold)
+    return checkpoint_utils
 
 
 def choose(folder: Path, count: int, kind: str | None) -> list[Path]:
@@ -39,7 +44,7 @@ def choose(folder: Path, count: int, kind: str | None) -> list[Path]:
     """
     if not folder.is_dir():
         sys.exit(f"there is no folder {folder}")
-    found = {name: checkpoint_paths(str(folder), pattern) for name, (pattern, _, _) in SAVED.items()}
+    found = {name: checkpoint_utils().checkpoint_paths(str(folder), pattern) for name, (pattern, _, _) in SAVED.items()}
     kind = kind or ("epoch" if found["epoch"] and not found["update"] else "update")
     paths = [Path(path) for path in found[kind]]  # the highest number first
     if len(paths) < count:
@@ -60,7 +65,7 @@ def load(path: Path) -> dict[str, Any]:
     if not zipfile.is_zipfile(path):
         sys.exit(f"{path} is cut short, or no checkpoint")
     try:
-        state = load_checkpoint_to_cpu(str(path))
+        state = checkpoint_utils().load_checkpoint_to_cpu(str(path))
         model, extra = state["model"], state["extra_state"]
     except Exception as error:  # PyTorch, pickle and fairseq raise many kinds if the content is not what they expect
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -121,6 +126,7 @@ def main() -> None:
     out = Path(os.path.realpath(args.out))  # if OUT is a link, the file that it points to is replaced
     replaced = None
     if out.is_file():
+        checkpoint_utils()
         with suppress(Exception):  # the file may be anything
             replaced = torch.load(out, map_location="cpu", mmap=True, weights_only=True)["extra_state"][AVERAGE_OF]
     if out.exists() and not replaced:

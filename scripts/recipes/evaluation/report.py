@@ -11,7 +11,7 @@ from recipes import cli
 from recipes.evaluation.curves import best_update, plot, read_log, seconds
 from recipes.evaluation.measures import OF_SENTENCES, OF_SUMMARIES, ON_VALIDATION
 from recipes.evaluation.score import read_scores
-from recipes.files import read_lines
+from recipes.files import read_lines, write_whole
 from recipes.table import markdown_table
 from recipes.training.run_folder import RunFolder
 
@@ -107,7 +107,7 @@ def main() -> None:
         run["name"] = os.path.relpath(run["name"], common)  # such as "iwslt/baseline"
     args.out.mkdir(parents=True, exist_ok=True)
     text = table(runs)
-    (args.out / "table.md").write_text(text, encoding="utf-8")
-    (args.out / "runs.json").write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
+    write_whole(args.out / "table.md", text)
+    write_whole(args.out / "runs.json", json.dumps(runs, indent=1) + "\n")
     plot(runs, args.out / "curves.png")
     sys.stdout.write(text)

@@ -1,4 +1,4 @@
-"""Score a translation of one's own, in plain text: the command scripts/score.sh."""
+"""Score a translation that you have as plain text: the command scripts/score.sh."""
 
 import re
 import sys

@@ -1,6 +1,5 @@
 """Summarize the test sets of a run and score the summaries: the command scripts/evaluate_summarization.sh."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ from recipes.data.prepared import CHARACTERS
 from recipes.evaluation import decoding
 from recipes.evaluation.checkpoint_choice import Checkpoint, ModelParser, chosen_checkpoint
 from recipes.evaluation.rouge import describe, metrics, rouge_scores
-from recipes.evaluation.score import write_scored
-from recipes.files import whole_folder
+from recipes.evaluation.testsets import Measure, Texts, score_testsets
 
 # How the paper, and BART before it, decodes CNN/DailyMail: what the config of a run does not say.
 PUBLISHED = {"beam": 4, "lenpen": 2.0, "max_len_a": 0, "max_len_b": 140, "min_len": 55, "no_repeat_ngram_size": 3}
@@ -28,21 +26,15 @@ def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out
         plain = Preparation(run.bin.parent).decode(run.target)
     by_characters = run.prepared.subwords == CHARACTERS
     metrics(by_characters)  # exits before hours of decoding if it cannot score
-    settings = ", ".join(f"{key} {value}" for key, value in how.items())
-    with whole_folder(out) as part:
-        for index, testset in enumerate(run.testsets):
-            references = run.references("raw", testset)
-            print(f"Decoding {testset}: {checkpoint.name}, {settings}", flush=True)
-            hypotheses = [of_line[0] for of_line in decoding.generate(run, checkpoint, f"test{index or ''}", how, part)]
-            texts = [plain([hypothesis.text for hypothesis in hypotheses]), *references]
-            try:
-                result = rouge_scores(texts, by_characters)
-            except ValueError as error:
-                sys.exit(f"{testset}: {error}; was the data changed?")
-            result |= {"lang": run.target, "lowercase": run.prepared.lowercase} | checkpoint.facts | {"decoding": how}
-            result["scored_as_empty"] = sum(hypothesis is decoding.EMPTY for hypothesis in hypotheses)
-            write_scored(part, testset, {"txt": texts}, result)
-            sys.stdout.write(describe(testset, result))
+
+    def texts(joined: list[str]) -> dict[str, list[str]]:
+        return {"txt": plain(joined)}
+
+    def score(texts: Texts) -> dict[str, Any]:
+        return rouge_scores(texts["txt"], by_characters) | {"lang": run.target, "lowercase": run.prepared.lowercase}
+
+    measure = Measure(lambda testset: {"txt": run.references("raw", testset)}, texts, score, describe)
+    score_testsets(run, checkpoint, how, out, measure)
     print(f"Summaries and scores are in {out}")
 
 

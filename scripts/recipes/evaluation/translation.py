@@ -1,6 +1,5 @@
 """Decode the test sets of a translation run and score them: the command scripts/evaluate_translation.sh."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,35 +7,31 @@ from recipes import cli
 from recipes.data.preparation import text_of, tokens_of
 from recipes.evaluation import decoding
 from recipes.evaluation.checkpoint_choice import Checkpoint, ModelParser, chosen_checkpoint
-from recipes.evaluation.score import describe, scores, text_metrics, write_scored
-from recipes.files import whole_folder
+from recipes.evaluation.score import describe, scores, text_metrics
+from recipes.evaluation.testsets import Measure, Texts, score_testsets
 from recipes.text.moses import plain_text
 
 
 def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out: Path) -> None:
     """Decode the test sets as `decoding_of` says. Print their scores, and write all to a folder."""
+    lang, lowercase = run.target, run.prepared.lowercase
     if run.plain:
         print(run.plain)
-    text_metrics(run.target, run.prepared.lowercase)  # exits before hours of decoding if it cannot score
-    settings = ", ".join(f"{key} {value}" for key, value in how.items())
-    with whole_folder(out) as part:
-        for index, testset in enumerate(run.testsets):
-            tok, txt = run.references("tok", testset), run.references("raw", testset)
-            print(f"Decoding {testset}: {checkpoint.name}, {settings}", flush=True)
-            hypotheses = [of_line[0] for of_line in decoding.generate(run, checkpoint, f"test{index or ''}", how, part)]
-            if run.prepared.tokenized:  # the text that was given is tokens
-                txt = [plain_text(lines, run.target, run.prepared.escaped) for lines in txt]
-            joined = [hypothesis.text for hypothesis in hypotheses]
-            tok.insert(0, tokens_of(joined, run.target, run.prepared))
-            txt.insert(0, text_of(joined, run.target, run.prepared))
-            try:
-                result = scores(tok, txt, run.target, run.prepared.lowercase)
-            except ValueError as error:
-                sys.exit(f"{testset}: {error}; was the data changed?")
-            result |= checkpoint.facts | {"decoding": how}
-            result["scored_as_empty"] = sum(hypothesis is decoding.EMPTY for hypothesis in hypotheses)
-            write_scored(part, testset, {"tok": tok, "txt": txt}, result)
-            sys.stdout.write(describe(testset, result))
+    text_metrics(lang, lowercase)  # exits before hours of decoding if it cannot score
+
+    def references(testset: str) -> Texts:
+        tok, txt = run.references("tok", testset), run.references("raw", testset)
+        if run.prepared.tokenized:  # the text that was given is tokens
+            txt = [plain_text(lines, lang, run.prepared.escaped) for lines in txt]
+        return {"tok": tok, "txt": txt}
+
+    def texts(joined: list[str]) -> dict[str, list[str]]:
+        return {"tok": tokens_of(joined, lang, run.prepared), "txt": text_of(joined, lang, run.prepared)}
+
+    def score(texts: Texts) -> dict[str, Any]:
+        return scores(texts["tok"], texts["txt"], lang, lowercase)
+
+    score_testsets(run, checkpoint, how, out, Measure(references, texts, score, describe))
     print(f"Hypotheses and scores are in {out}")
 
 

@@ -11,7 +11,7 @@ import torch
 from recipes import children
 from recipes.cli import ROOT, cores
 from recipes.evaluation.score import read_scores
-from recipes.files import sha256
+from recipes.files import read_lines, sha256
 from recipes.studies.conditions import Record
 from recipes.studies.plan import Training
 from recipes.studies.progress import Clock, last_update
@@ -19,14 +19,11 @@ from recipes.training.run_folder import EVALUATE, RunFolder
 
 INTERVAL = 60  # seconds between two lines of progress
 PATIENCE = 15  # seconds that a process which is told to end has until it is killed
-# What a script runs: its module in recipes, and what that needs.
-MODULES = {
-    "scripts/train.sh": ("training.launch", "fairseq"),
-    "scripts/evaluate_translation.sh": ("evaluation.translation", "fairseq", "sacremoses", "sacrebleu"),
-    "scripts/evaluate_summarization.sh": ("evaluation.summarization", "fairseq", "sacremoses", "sacrebleu"),
-    "scripts/evaluate_lm.sh": ("evaluation.language_model", "fairseq"),
-    "scripts/evaluate_glue.sh": ("evaluation.sentence_prediction", "fairseq"),
-}
+
+
+def command_of(script: str) -> list[str]:
+    """Return what the last line of a script starts: its module in recipes, and the packages that this needs."""
+    return read_lines(ROOT / script)[-1].partition('/start.sh" ')[2].partition(" -- ")[0].split()
 
 
 def slots_of(jobs: int | None, cpu: bool) -> list[str | None]:
@@ -82,8 +79,7 @@ class Work:
         script, *arguments = self.stages.pop(0)
         if self.stages:  # after the training comes its evaluation
             self.record = Record(self.training.run, "gpu" if self.slot is not None else "cpu", self.threads)
-        command, *packages = MODULES[script]
-        words = [str(ROOT / script), command, *packages, "--", *arguments]
+        words = [str(ROOT / script), *command_of(script), "--", *arguments]
         self.errors.seek(0)
         self.errors.truncate()
         self.process = subprocess.Popen(

@@ -65,7 +65,7 @@ def find_start(given: Path, cfg: DictConfig, run: RunFolder) -> Start:
         sys.exit(f"--from {given}: there is no {path}")
     if path.is_relative_to(run.path.resolve()):
         sys.exit(f"--from {given}: a run cannot start from itself; use another --out")
-    content = path.read_bytes()  # at once, because a training may write the file anew
+    content = path.read_bytes()  # at once, because a training may replace the file
     state = read_checkpoint(content, path)
     for of_run in map(RunFolder, path.parents[:2]):  # it lies in the checkpoints of a run, or beside them
         if of_run.train_yaml.is_file() and of_run.dictionaries.is_file():

@@ -4,6 +4,7 @@ import zipfile
 
 import pytest
 from recipes.data import sentiment_zh
+from recipes.data.sentences import UNLABELED
 from recipes.files import sha256
 from support.chinese import review, write_sentiment
 from support.prepare import lines, prepared, refused
@@ -19,7 +20,7 @@ SCRIPT = "prepare_sentiment_zh.sh"
 def test_the_first_reviews_keep_their_label(given, count, tmp_path):
     printed = prepared(SCRIPT, *given, "--from", write_sentiment(tmp_path / "in"), "--out", tmp_path / "out")
     assert printed.startswith(f"train: {count} rows keep their label\ntrain: 12 rows\nvalid: 4 rows\ntest: 4 rows\n")
-    labels = [review("train", row)[1] if row < count else MARK for row in range(12)]
+    labels = [review("train", row)[1] if row < count else UNLABELED for row in range(12)]
     assert lines(tmp_path / "out/raw/train.label") == labels
     assert lines(tmp_path / "out/raw/train.input0") == [review("train", row)[0] for row in range(12)]
     assert lines(tmp_path / "out/raw/valid.label") == [review("valid", row)[1] for row in range(4)]
@@ -29,7 +30,7 @@ def test_the_tokens_are_characters_and_the_mark_is_the_last_label(tmp_path):
     options = ("--labeled", "3", "--from", write_sentiment(tmp_path / "in"), "--out", tmp_path / "out")
     prepared(SCRIPT, *options, fairseq=True)
     assert lines(tmp_path / "out/bpe/train.input0")[2] == "i P a d 不 错 t 2"
-    assert lines(tmp_path / "out/bin/label/dict.txt") == ["0 1", "1 2", f"{MARK} 9"]
+    assert lines(tmp_path / "out/bin/label/dict.txt") == ["0 1", "1 2", f"{UNLABELED} 9"]
     assert (tmp_path / "out/bin/label/test.bin").stat().st_size > 0
 
 
@@ -51,7 +52,7 @@ def test_the_published_archive_is_read_and_no_other(tmp_path, monkeypatch):
     "old, new, wrong",
     [
         ("\t1", "\t2", "train.tsv: line 1: the label must be 0 or 1, not '2'"),
-        ("\t1", f"\t{MARK}", f"train.tsv: line 1: the label must be 0 or 1, not '{MARK}'"),
+        ("\t1", f"\t{UNLABELED}", f"train.tsv: line 1: the label must be 0 or 1, not '{UNLABELED}'"),
         ("\t0", "", "train.tsv: line 2: must be a review, a tab and a label, not 1 columns"),
         ("不好看。t1", " ", "train.tsv: line 2: a sentence is empty"),
     ],
@@ -78,3 +79,7 @@ def test_a_line_of_another_form_is_refused(old, new, wrong, tmp_path):
 def test_a_number_of_labels_that_cannot_be_is_refused(labeled, told, tmp_path):
     source = write_sentiment(tmp_path / "in")
     assert told in refused(SCRIPT, f"--labeled={labeled}", "--from", source, "--out", tmp_path / "out")
+
+
+def test_the_mark_is_that_of_the_task() -> None:
+    assert UNLABELED == MARK

@@ -1,4 +1,4 @@
-"""scripts/prepare_text.sh: a user's own parallel text."""
+"""scripts/prepare_text.sh: parallel text that a user has."""
 
 import shutil
 from pathlib import Path

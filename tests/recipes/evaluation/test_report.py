@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from recipes.evaluation import report
 from recipes.training.run_folder import RunFolder
 from support import in_process
@@ -71,6 +72,39 @@ def test_without_matplotlib_there_is_the_table_and_no_earlier_figure(runs, tmp_p
     assert (result.status, result.stderr) == (0, "matplotlib is not installed: no curves.png\n")
     assert (tmp_path / "out/table.md").read_text() == result.stdout
     assert not (tmp_path / "out/curves.png").exists()
+
+
+@pytest.mark.parametrize("full", [1, 2, 3])
+def test_a_full_disk_leaves_no_half_file(runs, tmp_path, monkeypatch, full):
+    """The first, second or third file that is written cannot be written to its end."""
+    printed(report.main, "--out", tmp_path / "out", runs[0])
+    printed(report.main, "--out", tmp_path / "wanted", *runs)
+    earlier, wanted = (contents(tmp_path / name) for name in ("out", "wanted"))
+    written = []
+
+    def fails(write):
+        def write_half(self, *given, **how):
+            write(self, *given, **how)
+            written.append(path := self if isinstance(self, Path) else given[0])
+            if len(written) == full:
+                path.write_bytes(path.read_bytes()[:9])
+                raise OSError("No space left on device")
+
+        return write_half
+
+    monkeypatch.setattr(Path, "write_text", fails(Path.write_text))
+    monkeypatch.setattr(Figure, "savefig", fails(Figure.savefig))
+    assert in_process.refused(report.main, "--out", tmp_path / "out", *runs) == "No space left on device"
+    monkeypatch.undo()
+    names = ["table.md", "runs.json", "curves.png"]
+    whole = {name: wanted[name] for name in names[: full - 1]} | {name: earlier[name] for name in names[full - 1 :]}
+    if full == 3:  # an earlier figure is removed first
+        del whole["curves.png"]
+    assert contents(tmp_path / "out") == whole
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_another_evaluation_is_reported(runs, tmp_path):

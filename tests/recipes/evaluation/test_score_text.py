@@ -1,4 +1,4 @@
-"""scripts/score.sh: a translation of one's own gets the scores of an evaluation."""
+"""scripts/score.sh: a translation in a text file gets the scores of an evaluation."""
 
 import json
 import subprocess

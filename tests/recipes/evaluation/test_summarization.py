@@ -8,7 +8,7 @@ from recipes.evaluation import report, significance, summarization
 from recipes.evaluation.rouge import rouge_scores
 from recipes.evaluation.score import write_scored
 from recipes.files import read_lines
-from recipes.studies.at_once import MODULES
+from recipes.studies.at_once import command_of
 from recipes.training.run_folder import EVALUATE, RunFolder, evaluated_as
 from support.in_process import printed, refused
 from support.learned_run import GENERATION, contents, fairseq_hypotheses
@@ -114,4 +114,5 @@ def test_the_command_that_evaluates_follows_from_the_languages():
     assert evaluated_as("translation", "de", "en") == "translation"
     assert evaluated_as("rdrop_language_modeling", None, None) == "language_model"
     assert evaluated_as("sentence_prediction", None, None) == "sentence_prediction"
-    assert MODULES.keys() >= set(EVALUATE.values())
+    for kind, script in EVALUATE.items():
+        assert command_of(script)[:2] == [f"evaluation.{kind}", "fairseq"]

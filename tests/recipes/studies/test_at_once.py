@@ -37,6 +37,12 @@ def test_there_is_a_run_for_each_gpu_or_else_for_each_core(hardware):
     assert at_once.slots_of(2, cpu=False) == [None] * 2
 
 
+def test_a_script_says_what_it_starts():
+    assert at_once.command_of("scripts/train.sh") == ["training.launch", "fairseq"]
+    wanted = ["evaluation.translation", "fairseq", "sacremoses", "sacrebleu"]
+    assert at_once.command_of("scripts/evaluate_translation.sh") == wanted
+
+
 def test_a_run_at_work_says_where_it_is_and_uses_its_gpu_and_its_share_of_the_cores(tmp_path):
     run = training(tmp_path / "alpha1")
     work = at_once.Work(run, "3", "2")

@@ -19,7 +19,7 @@ def run(tmp_path) -> RunFolder:
 
 
 def start(run: RunFolder, line: str, *times: tuple[float, int, int], device: str = "cpu", threads: str = "2") -> None:
-    """Train with these seconds beside so many runs, of which so many are on the same device."""
+    """Train; each of `times` is seconds, how many runs were at work, and how many of them on the same device."""
     record = Record(run, device, threads)
     with run.log.open("a") as log:
         log.write(line + inner(100, 20))
