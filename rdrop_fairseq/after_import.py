@@ -38,17 +38,17 @@ class _Finder:
 
 
 class _Loader:
-    """Load a package by its own loader, which it gets back first: then nothing of this is left to be seen on it."""
+    """Put the package's own loader back before executing it, and call a function afterwards."""
 
     def __init__(self, own: Any, finder: _Finder) -> None:
         self.own, self.finder = own, finder
 
     def __getattr__(self, name: str) -> Any:
-        """Be the package's own loader for all else: some look at a package's loader without importing it."""
+        """Return an attribute of the package's own loader: some look at a loader without importing its package."""
         return getattr(self.own, name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute the package, then call the function."""
+        """Put the package's own loader back before executing it, then call the function."""
         if module.__spec__ is not None:
             module.__spec__.loader = self.own
         module.__loader__ = self.own

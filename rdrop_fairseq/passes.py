@@ -203,8 +203,8 @@ def drops_layers(model: nn.Module) -> bool:
 def is_random(model: nn.Module) -> bool:
     """Return whether a dropout, or anything else that makes two forwards differ, is switched on (rate above 0).
 
-    Many a forward reads its rate from an attribute of its own module. So an attribute of any module counts too if
-    "dropout" is a part of its name and its value is a number above 0.
+    Many modules read their rate from an attribute of their own in the forward. So an attribute of any module counts too
+    if "dropout" is a part of its name and its value is a number above 0.
     """
     return (
         bool(dropouts_of(model))

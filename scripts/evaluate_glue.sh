@@ -10,7 +10,7 @@
 #                     checkpoint.keep_best_checkpoints says
 #   --checkpoint FILE --data BIN
 #                     in place of RUN: a checkpoint of fairseq-train, or a folder of checkpoints, and its binarized data.
-#                     The results are beside it, in evaluation/ with its name
+#                     The results of FILE are in a folder named after it, in evaluation/ beside FILE
 #   --out DIR         write the results to DIR, in place of RUN
 #
 # The scores are those that GLUE uses, in percent, as fairseq computes them: the accuracy of classes, with Matthews'

@@ -17,7 +17,7 @@
 #                          (default: 400, as in the paper, or three quarters of a sample that is not longer)
 #   --checkpoint FILE --data BIN
 #                          in place of RUN: a checkpoint of fairseq-train, or a folder of checkpoints, and its binarized
-#                          data. The results are beside it, in evaluation/ with its name
+#                          data. The results of FILE are in a folder named after it, in evaluation/ beside FILE
 #   --out DIR              write the results to DIR, in place of RUN
 #
 # Each token of the text is scored once, with <unk> and the ends of lines. The text is not cut at lines, even if the

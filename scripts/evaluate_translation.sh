@@ -27,8 +27,9 @@
 # The results are written to RUN/evaluation/best, average<N> or average_best<N>: hypotheses and references (.tok,
 # .tok.ref0, .txt, .txt.ref0) and scores (.json). If you set --beam or --lenpen, the value is added to the name of the
 # folder. Earlier results in that folder are replaced. The scores name the update and the SHA-256 of the checkpoint. The
-# checkpoint is copied first, so the training can go on. Those of an ensemble are in the first run, in
-# evaluation/ensemble_ with the names of the runs. Those of a FILE are beside it, in evaluation/ with its name.
+# checkpoint is copied first, so the training can go on. The results of an ensemble are in the first run, in
+# evaluation/ensemble_ with the names of the runs. The results of --checkpoint FILE are in a folder named after it, in
+# evaluation/ beside FILE.
 #
 # With --checkpoint all settings come from the checkpoint. If no prepare script made BIN, its text is scored as the
 # tokens that it holds, with subwords joined, and the references come from BIN too; the command says so.

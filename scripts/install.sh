@@ -55,7 +55,7 @@ if [[ -e $stamp ]]; then
     [[ $(head -n 1 "$stamp") == "$ROOT" ]] || die ".venv was made in another folder; remove it with: make distclean"
 fi
 
-# fairseq has a wheel for one platform and is compiled elsewhere.
+# pip has a wheel of fairseq for Python 3.12 on Linux; on every other platform it compiles fairseq.
 if [[ $version != 3.12 || $(uname -sm) != "Linux x86_64" ]]; then
     compiler=${CXX:-c++}
     command -v "${compiler%% *}" >/dev/null ||

@@ -20,6 +20,6 @@
 # says "IWSLT, the same". Its release has no TEDX set, so its test set is dev2010, tst2010, tst2011 and tst2012.
 #
 # The result: bin/ (task.data), and raw/ (text), tok/ (tokens) and bpe/ (subwords), whose lines belong together;
-# settings.json says how it was made and names the test sets. text/ and tokens/ were made by earlier
-# steps. If the script is run again, it goes on after the last step that is done.
+# settings.json says how it was made and names the test sets. text/ and tokens/ were made by earlier steps. If the script
+# is run again, it goes on after the last step that is done.
 source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.iwslt14 fairseq sacremoses subword_nmt tqdm -- "$@"

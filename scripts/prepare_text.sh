@@ -25,6 +25,5 @@
 # The result has the form that scripts/prepare_multi30k.sh describes. It is an error if the sides differ in length, or
 # if a line has no text and --drop-empty is not given. A byte order mark at the start of a file is left out. Chinese is
 # segmented by jieba and Japanese by MeCab. Text of other languages without spaces, such as Thai, must be segmented and
-# given with --tokenized, or needs --subwords sentencepiece. A warning counts the lines
-# that look tokenized already.
+# given with --tokenized, or needs --subwords sentencepiece. A warning counts the lines that look tokenized already.
 source "$(dirname -- "${BASH_SOURCE[0]}")/recipes/start.sh" data.own_text fairseq sacremoses subword_nmt tqdm -- "$@"

@@ -73,7 +73,7 @@ def list_of(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
 
 
 def check_each_once(folders: Sequence[Path]) -> None:
-    """Exit if two of the folders that are there are one, whatever they are called."""
+    """Exit if two paths name the same folder. A path that does not exist is left out."""
     for one, other in combinations([folder for folder in folders if folder.exists()], 2):
         if one.samefile(other):
             sys.exit(f"{one} and {other} are one run: give each run once")

@@ -103,6 +103,11 @@ def build_task(name="rdrop_translation", **settings):
     raise NotImplementedError(name)
 
 
+def random_logits(*shape, seed=0):
+    """Return normal random numbers in float64."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
 def build_model(task, arch="transformer", seed=1, **settings):
     """A model of ``arch`` so small that a step takes milliseconds; with dropout 0.3 if ``settings`` say nothing.
 

@@ -24,14 +24,6 @@ def tool(name: str, *options: object) -> command_line.Result:
     return command_line.run("support.script_entry", name, *options, succeeds=False)
 
 
-def tool_refused(name: str, *options: object) -> str:
-    """Run a command, check that it fails with one line on stderr, and return that line."""
-    result = tool(name, *options)
-    assert result.status != 0, result.stdout
-    assert result.stderr.count("\n") == 1, result.stderr
-    return result.stderr
-
-
 def train_run(folder: Path, config: dict) -> Path:
     """Train a run with fairseq-hydra-train, write the files that train.sh adds, and return the run folder."""
     folder.mkdir(parents=True)

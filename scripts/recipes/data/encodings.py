@@ -129,7 +129,7 @@ def encode(encoding: Encoding, training: Sequence[Path], texts: Sequence[Path], 
         training: those of the texts of which the encoding and the dictionary are made, if they are not given.
     """
     encoding.learn(training, folder, workers)
-    encoding.lines(folder)  # what is wrong with its files is told here: a worker that ends would only be missed
+    encoding.lines(folder)  # so that an error is printed here; a worker process would end without its message
     map_files(partial(encoding.lines, folder), texts, folder, workers)
     if not (folder / DICTIONARY).is_file():
         write_dictionary([folder / text.name for text in training], folder / DICTIONARY, workers)

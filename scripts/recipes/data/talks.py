@@ -98,7 +98,7 @@ class Talks:
             folder.mkdir(exist_ok=True)
         clean(self.out / "tokens/train", self.langs, tokens, LONGEST, beside=[(self.out / "text/train", raw)])
         for source, whole, target in ((tokens, "tokens", cased), (raw, "text", part / "raw")):
-            quiet = whole == "text"  # it tells what that of the tokens has told
+            quiet = whole == "text"  # the same counts were printed for the tokens
             join("train", [source / "train"], self.langs, target, every=EVERY, quiet=quiet)
             for name in self.testsets:
                 join(name, [self.out / whole / name], self.langs, target, quiet=quiet)

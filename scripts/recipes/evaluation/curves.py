@@ -64,7 +64,7 @@ def read_log(log: Path) -> dict[str, Numbers]:
             validates &= tag != "valid"
             if tag == "train_inner":
                 values["interval"] = update - summed
-                # A pause that is longer than the updates was none of theirs, but while data or checkpoints were read.
+                # A pause longer than the updates came while data or checkpoints were read.
                 values["paused"] = paused if paused <= values.get("train_wall", 0.0) else 0.0
                 summed, paused = update, 0.0
     return found

@@ -27,9 +27,9 @@ class Conditions:
     Attributes:
         device: the name of the GPU, or else of the CPU.
         threads: how many threads of the CPU it was allowed, as OMP_NUM_THREADS says it.
-        seconds: how long it went so, and in these on average
-        runs: how many runs were at work, with itself, and
-        runs_on_device: how many of them on its GPU; on the CPU all.
+        seconds: how long it trained under these conditions.
+        runs: how many runs were at work, itself included, on average over this time.
+        runs_on_device: how many of these runs used its GPU, on average; on the CPU it is all of them.
     """
 
     device: str
@@ -148,7 +148,7 @@ def summed_up(parts: Iterable[Conditions | None]) -> list[Conditions] | None:
 
 
 def note_on_times(runs: Sequence[tuple[str, int, Sequence[Conditions | None]]]) -> str:
-    """Return beside how many others and on what runs were trained, and which of their times therefore do not compare.
+    """Return how many runs were at work at once and on which device, and which of their times do not compare for that.
 
     Args:
         runs: for each one its entry, its seed, and the conditions of the parts of its training.
@@ -180,7 +180,7 @@ def note_on_times(runs: Sequence[tuple[str, int, Sequence[Conditions | None]]]) 
     if unknown:
         whose = named(unknown, sizes) if told else "all runs"
         lines.append(
-            f"Not known is how many runs were at work at once, and on what: {whose}. Their times may not compare."
+            f"It is not known how many runs were at work at once, and on what: {whose}. Their times may not compare."
         )
     return "".join(f"- {line}\n" for line in lines)
 

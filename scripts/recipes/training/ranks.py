@@ -1,7 +1,8 @@
 """Start fairseq's processes of a training on this machine, watch them, and find out why they failed.
 
 The processes write their standard output into the log file themselves, so that nothing of it is lost if train.sh is
-killed, and train.sh reads it there. Their standard error comes through train.sh, which so knows whose it is.
+killed, and train.sh reads it there. Their standard error comes through train.sh, so train.sh knows which process wrote
+a line.
 """
 
 import os

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from support.adaptive import WAYS
 from support.contracts import SHAPES
 from support.helpers import (
     CASES,
@@ -48,3 +49,9 @@ def setup(request):
 def float64(monkeypatch):
     """fairseq's log_softmax casts to float32: for comparisons in float64 it must not."""
     monkeypatch.setattr("fairseq.utils.log_softmax", lambda x, dim, onnx_trace=False: x.double().log_softmax(dim))
+
+
+@pytest.fixture(params=WAYS)
+def way(request):
+    """The settings of one way to compute the loss with adaptive softmax."""
+    return WAYS[request.param]

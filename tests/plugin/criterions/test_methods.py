@@ -24,11 +24,6 @@ METHODS = {
 
 
 @pytest.fixture
-def float64(monkeypatch):
-    monkeypatch.setattr("fairseq.utils.log_softmax", lambda x, dim, onnx_trace=False: x.double().log_softmax(dim))
-
-
-@pytest.fixture
 def drawn(monkeypatch):
     """What was cut, in the order of the embeddings."""
     found, draw = [], embeddings.positions_to_cut

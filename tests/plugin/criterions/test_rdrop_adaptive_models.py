@@ -22,11 +22,6 @@ def task():
     return build_task("rdrop_language_modeling")
 
 
-@pytest.fixture(params=WAYS)
-def way(request):
-    return WAYS[request.param]
-
-
 class OwnSoftmax(AdaptiveSoftmax):
     pass
 

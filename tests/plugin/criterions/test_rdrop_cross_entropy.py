@@ -14,6 +14,7 @@ from support.helpers import (
     build_model,
     build_task,
     make_sample,
+    random_logits,
     reduced,
     train,
 )
@@ -27,10 +28,6 @@ NAME, LM = "rdrop_cross_entropy", "transformer_lm_big"
 @pytest.fixture
 def task():
     return build_task("rdrop_language_modeling")
-
-
-def random_logits(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def batch_for(target):

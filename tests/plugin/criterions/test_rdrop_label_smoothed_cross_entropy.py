@@ -21,6 +21,7 @@ from support.helpers import (
     build_model,
     build_task,
     make_sample,
+    random_logits,
     reduced,
     train,
 )
@@ -32,17 +33,8 @@ NAME = "rdrop_label_smoothed_cross_entropy"
 
 
 @pytest.fixture
-def float64(monkeypatch):
-    monkeypatch.setattr("fairseq.utils.log_softmax", lambda x, dim, onnx_trace=False: x.double().log_softmax(dim))
-
-
-@pytest.fixture
 def task():
     return build_task()
-
-
-def random_logits(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def batch_for(target):

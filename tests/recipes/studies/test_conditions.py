@@ -131,7 +131,7 @@ def test_the_note_names_what_does_not_compare():
 
 
 def test_the_note_says_what_is_not_known():
-    unknown = "Not known is how many runs were at work at once, and on what"
+    unknown = "It is not known how many runs were at work at once, and on what"
     assert conditions.note_on_times([("a", 1, [None])]) == f"- {unknown}: all runs. Their times may not compare.\n"
     assert conditions.note_on_times([("a", 1, [ALONE, None]), ("a", 2, [ALONE])]) == (
         "- Trained one run at a time, with 2 threads, on A: a seed 2.\n"

@@ -136,7 +136,7 @@ def test_the_report_names_failed_runs_and_leaves_them_out(study, tmp_path, capsy
     assert found["failed"] == {"tuned seed 1": "out of memory"} and len(found["runs"]) == 8
     assert [run["seed"] for run in found["runs"] if run["entry"] == "rdrop"] == [1, 2, 3, 4]
     assert {json.dumps(run["conditions"]) for run in found["runs"]} == {"[null]"}
-    assert "- Not known is how many runs were at work at once, and on what: all runs." in text
+    assert "- It is not known how many runs were at work at once, and on what: all runs." in text
     assert found["compared"]["made_up sacreBLEU"]["rdrop"]["p"] == pytest.approx(2 / 70)
     assert printed.endswith(f"\nThe tables and the figure are in {tmp_path}/out\n")
 
