@@ -48,6 +48,7 @@ def row(name: str, found: Facts) -> list[str]:
 
 
 def main() -> None:
+    """Train, and write the tables."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="BIN")
     parser.add_argument("--config", type=Path, default=ROOT / "configs/iwslt14_deen", metavar="FOLDER")

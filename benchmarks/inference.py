@@ -119,6 +119,7 @@ def table(measured: Facts) -> str:
 
 
 def main() -> None:
+    """Measure, and write the tables."""
     parser = arguments(__doc__, 3, "results/inference")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders of scripts/train.sh")
     parser.add_argument("--lines", type=cli.positive, default=300, help="of the test set (default: %(default)s)")

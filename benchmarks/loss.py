@@ -128,6 +128,7 @@ def measure_adaptive(args: Namespace) -> Measured:
 
 
 def main() -> None:
+    """Measure, and write the tables."""
     parser = arguments(__doc__, rounds=4)
     parser.add_argument("--head", choices=("linear", "adaptive"), help="measure this one alone")
     parser.add_argument("--all", action="store_true", help="measure every size that fits, on a CPU too: hours")

@@ -99,6 +99,7 @@ def start(settings: Mapping[str, str]) -> ProcessPoolExecutor:
 
 
 def _begin(parent: int) -> None:
+    """Prepare the process that measures."""
     os.dup2(2, 1)  # only tables go to the standard output, not what a library prints
     logging.disable(logging.INFO)  # fairseq makes every library log
     children.end_with(parent)
@@ -119,6 +120,7 @@ _steps: dict[str, Step] = {}  # of the present setting, in a process of `worker`
 
 
 def _make_steps(make: Callable[[Facts], Mapping[str, Step]], setting: Facts) -> None:
+    """Make the steps of a setting, from memory that holds nothing of the one before."""
     _steps.clear()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # so that the next setting starts without kept pages
@@ -127,6 +129,7 @@ def _make_steps(make: Callable[[Facts], Mapping[str, Step]], setting: Facts) -> 
 
 
 def _time_steps(number: int) -> dict[str, float]:
+    """Return the times of one round of the steps."""
     return one_round(_steps, number)
 
 
@@ -214,6 +217,7 @@ def write_picture(file: Path, draw: Callable[[Facts], Any]) -> None:
 
 
 def main() -> None:
+    """Draw the figures of JSON files again."""
     parser = cli.Parser(__doc__)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE.json")
     for file in parser.parse_args().files:

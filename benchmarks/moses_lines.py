@@ -46,6 +46,7 @@ def counter(lang: str, moses: Path) -> Callable[[list[str]], list[int]]:
 
 
 def main() -> None:
+    """Count, and print the table."""
     parser = cli.Parser(__doc__)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--moses", type=Path, required=True, metavar="DIR")

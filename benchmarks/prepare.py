@@ -173,6 +173,7 @@ def draw(facts: Facts) -> Any:
 
 
 def main() -> None:
+    """Measure, and write the tables."""
     parser = arguments(__doc__, rounds=3, out="results/preparation")
     parser.add_argument("folder", type=Path, help="parallel text: train.S and train.T")
     parser.add_argument("--pair", required=True, metavar="S-T", help="its languages")

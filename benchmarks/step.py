@@ -150,6 +150,7 @@ def draw(facts: Facts) -> Any:
 
 
 def main() -> None:
+    """Measure, and write the tables."""
     args = arguments(__doc__, rounds=3).parse_args()
     times: list[Facts] = []
     memory: list[Facts] = []

@@ -123,6 +123,7 @@ def draw(facts: Facts) -> Any:
 
 
 def main() -> None:
+    """Train, and write the table."""
     parser = cli.Parser(__doc__)
     parser.add_argument("config", nargs="?", default="configs/demo/rdrop.yaml", help="a config, its data prepared")
     parser.add_argument("values", nargs="*", metavar="key=value", help="other values for the config")

@@ -81,6 +81,7 @@ def train(alpha: float, epochs: int = 10) -> dict[str, float]:
 
 
 def main() -> None:
+    """Train with each alpha, and print a table."""
     results = {alpha: train(alpha) for alpha in (0.0, 1.0)}
     print("\nalpha  test loss  test accuracy  KL in training")
     for alpha, result in results.items():

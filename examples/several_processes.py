@@ -78,6 +78,7 @@ def train(alpha: float, epochs: int = 6) -> tuple[nn.Module, dict[str, float]]:
 
 
 def main() -> None:
+    """Train with each alpha, and print a table."""
     results = {alpha: train(alpha)[1] for alpha in (0.0, 1.0)}
     accelerator = Accelerator()
     accelerator.print(f"\n{accelerator.num_processes} processes")

@@ -37,6 +37,7 @@ class RDropTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
+        """Return R-Drop's loss; in evaluation, and with alpha 0, the model's own."""
         if not (model.training and self.alpha):
             return super().compute_loss(model, inputs, return_outputs)
         # `model` may be wrapped, such as in DistributedDataParallel: this is one forward of [x; x] through the wrapper.
@@ -102,6 +103,7 @@ def train(alpha: float, epochs: int = 8, batch: int = 16, accumulate: int = 2) -
 
 
 def main() -> None:
+    """Train with each alpha, and print a table."""
     results = {alpha: train(alpha) for alpha in (0.0, 1.0)}
     print("\nalpha  test loss  test accuracy  KL in training")
     for alpha, (trainer, result) in results.items():

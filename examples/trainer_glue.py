@@ -96,6 +96,7 @@ def draw(results: Results, args: argparse.Namespace) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
+    """Train with each alpha, and print a table."""
     args = read_options(words, __doc__)
     data = load_rows(args)
     args.out.mkdir(parents=True, exist_ok=True)

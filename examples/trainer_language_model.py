@@ -104,6 +104,7 @@ def train(alpha: float, epochs: int = 8, batch: int = 16, accumulate: int = 2) -
 
 
 def main() -> None:
+    """Train with each alpha, and print a table."""
     results = {alpha: train(alpha) for alpha in (0.0, 1.0)}
     print("\nalpha  test loss  test perplexity  KL in training")
     for alpha, (trainer, loss) in results.items():

@@ -100,6 +100,7 @@ def train(alpha: float, data: tuple[VisionDataset, VisionDataset], args: argpars
 
 
 def main(words: Sequence[str] | None = None) -> None:
+    """Train with each alpha, and print a table."""
     args = read_options(words, __doc__)
     try:
         data = load_data(args)

@@ -49,20 +49,24 @@ def interrupts_wait() -> Iterator[None]:
 
 @functools.cache
 def _release_in_forked() -> None:
+    """Let each process that is forked from now on take signals."""
     os.register_at_fork(after_in_child=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS))
 
 
 @functools.cache
 def _watch_forks() -> None:
+    """Let each process that is forked from now on end with the one that forks it."""
     os.register_at_fork(before=_note_forking, after_in_child=_watch_forked)
 
 
 def _note_forking() -> None:
+    """Note the number of this process, which forks another one."""
     global _forking
     _forking = os.getpid()
 
 
 def _watch_forked() -> None:
+    """End this process, which was just forked, when its parent ends; end it at once if that cannot be watched."""
     try:
         _watch(_forking)
     except RuntimeError:  # no more threads are allowed
@@ -70,6 +74,8 @@ def _watch_forked() -> None:
 
 
 def _watch(parent: int) -> None:
+    """End this process when its parent, the process of that number, has ended."""
+
     def follow() -> None:
         while os.getppid() == parent:  # a process whose parent has ended gets another parent at once
             time.sleep(INTERVAL)
@@ -79,6 +85,7 @@ def _watch(parent: int) -> None:
 
 
 def main() -> None:
+    """Run a module until the parent has ended, as the first lines of this file say."""
     parent, module = sys.argv[1:3]
     end_with(int(parent))
     del sys.argv[:2]  # the module finds its name and its arguments there

@@ -108,6 +108,7 @@ def stop(*_: object) -> NoReturn:
 
 
 def main() -> None:
+    """Run the command demo.sh."""
     parser = cli.Parser()
     parser.add_argument("--seed", type=cli.natural, default=1)
     seed = parser.parse_args().seed

@@ -33,6 +33,7 @@ def rows_of(given: Given, name: str) -> Iterator[Row]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command prepare_clue.sh."""
     options = Options(source=file_or_folder)
     options.add_argument("task", choices=list(LABELS), metavar="TASK")
     args = options.parse_args(arguments)

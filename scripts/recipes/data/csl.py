@@ -66,6 +66,7 @@ def field(row: object, names: Sequence[str], where: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command prepare_csl.sh."""
     args = Options("--train-lines", source=folder).parse_args(arguments)
     if not args.source:
         sys.exit("--from is missing (see --help)")

@@ -17,6 +17,8 @@ CORPUS = "1345f7e1efa86223f4c3da057226d4dc0a2e13aa9c4bb504d8814bf3a2dbd834"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command prepare_demo.sh."""
+
     def copy(part: Path) -> None:
         for text in TEXT.iterdir():
             shutil.copyfile(text, part / "raw" / text.name)

@@ -48,10 +48,12 @@ class Gpt2:
         self.options |= {name: sha256(folder / name) for name in self.FILES}
 
     def learn(self, texts: Sequence[Path], folder: Path, workers: int) -> None:
+        """Copy the files of the BPE to the folder."""
         for name in self.FILES:
             shutil.copyfile(self.folder / name, folder / name)
 
     def lines(self, folder: Path) -> Lines:
+        """Return what encodes lines as numbers of GPT-2's subwords. Exit if the files are not GPT-2's."""
         encoder = self._encoder(folder)
 
         def encode(lines: list[str]) -> list[str]:
@@ -100,11 +102,13 @@ class LearnedBpe:
         self.options: dict[str, str | int | bool] = {"bpe": merges}
 
     def learn(self, texts: Sequence[Path], folder: Path, workers: int) -> None:
+        """Learn BPE from the tokens of the texts."""
         with own_folder(folder, "tokens") as tokens:
             map_files(self.tokens, texts, tokens, workers)
             bpe.learn(folder / "codes", self.merges, [tokens / text.name for text in texts], workers)
 
     def lines(self, folder: Path) -> Lines:
+        """Return what encodes lines as subwords of lower-cased tokens."""
         tokens, subwords = self.tokens(), bpe.applier(folder / "codes")
         return lambda lines: subwords(tokens(lines))
 
@@ -119,6 +123,7 @@ class Characters:
         """Learn nothing."""
 
     def lines(self, folder: Path) -> Lines:
+        """Return what encodes lines as characters."""
         return lambda lines: [" ".join("".join(line.split())) for line in lines]
 
 

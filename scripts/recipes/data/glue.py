@@ -169,6 +169,7 @@ class Source:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command prepare_glue.sh."""
     options = Options(source=file_or_folder)
     options.add_argument("task", type=task_of, metavar="TASK")
     how = options.add_mutually_exclusive_group(required=True)

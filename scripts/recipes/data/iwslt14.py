@@ -22,4 +22,5 @@ IWSLT14 = Release(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command prepare_iwslt14.sh."""
     Talks(IWSLT14, arguments).prepare()

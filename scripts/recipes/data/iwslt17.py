@@ -22,4 +22,5 @@ IWSLT17 = Release(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command prepare_iwslt17.sh."""
     Talks(IWSLT17, arguments).prepare()

@@ -33,6 +33,7 @@ def names_of_tests(source: Path, langs: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command prepare_text.sh."""
     options = Options("--train-lines", "--moses", source=folder, bpe=10_000, both_ways=True)
     options.add_argument("--subwords", choices=("subword-nmt", "sentencepiece"), default="subword-nmt")
     options.add_argument("--pair", type=pair)

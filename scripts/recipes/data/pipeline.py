@@ -35,6 +35,7 @@ class Step:
 
     @property
     def folders(self) -> list[str]:
+        """The folders that it makes."""
         return self.name.split()
 
     def is_done(self, out: Path) -> bool:

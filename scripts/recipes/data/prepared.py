@@ -67,6 +67,7 @@ def read_prepared(folder: Path) -> Prepared:
 
 
 def _parse(path: Path) -> Prepared:
+    """Return what a settings.json says. Exit if it is no JSON of that form."""
     try:
         found = json.loads("\n".join(read_lines(path)))
     except ValueError as error:
@@ -83,6 +84,7 @@ def _parse(path: Path) -> Prepared:
 
 
 def _read_former(folder: Path) -> Prepared:
+    """Return what the two text files say that earlier versions wrote in place of settings.json."""
     made = Prepared("", {}, _lines(folder / FORMER_TESTSETS))
     for line in _lines(folder / FORMER_SETTINGS):
         name, _, value = line.partition(": ")
@@ -98,4 +100,5 @@ def _read_former(folder: Path) -> Prepared:
 
 
 def _lines(path: Path) -> list[str]:
+    """Return the lines of a file that are not empty, none if there is no file."""
     return [line for line in read_lines(path) if line] if path.is_file() else []

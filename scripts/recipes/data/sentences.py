@@ -87,6 +87,7 @@ class Sentences:
 
     @property
     def steps(self) -> list[Step]:
+        """The steps from the rows to binarized data."""
         return [Step("raw", self.raw), Step("bpe", self.bpe), Step("bin", self.bin)]
 
     @property
@@ -120,10 +121,12 @@ class Sentences:
         return row
 
     def bpe(self, part: Path) -> None:
+        """Encode the sentences."""
         texts = [self.out / "raw" / f"{split}.{name}" for split in self.splits for name in self.parts]
         encode(self.encoding, texts[: self.inputs], texts, part / "bpe", self.workers)
 
     def bin(self, part: Path) -> None:
+        """Binarize the encoded sentences and the labels."""
         texts, log, splits = self.out / "bpe", self.out / "preprocess.log", list(self.splits)
         for folder in (*self.parts, "label"):
             (part / "bin" / folder).mkdir()

@@ -71,6 +71,7 @@ def archive_of(source: Path | None, out: Path) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command prepare_sentiment_zh.sh."""
     options = Options(source=file_or_folder)
     options.add_argument("--labeled", type=part, default=0.01)
     args = options.parse_args(arguments)

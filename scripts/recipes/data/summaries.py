@@ -37,9 +37,11 @@ class Summaries(Translation):
 
     @property
     def steps(self) -> list[Step]:
+        """The steps from text to binarized data."""
         return [Step("bpe", self.bpe), Step("bin", self.bin)]
 
     def learn(self, folder: str | Path, codes: Path) -> None:
+        """Learn pieces from the texts in a folder, or copy the files of GPT-2's, to the folder `codes`."""
         if self.gpt2:
             self.gpt2.learn((), codes, self.workers)
             self.gpt2.lines(codes)  # exits if they are not GPT-2's, which a worker could not say in one line
@@ -47,9 +49,11 @@ class Summaries(Translation):
             super().learn(folder, codes)
 
     def apply(self, codes: Path, folder: str | Path, target: Path) -> None:
+        """Write the pieces of the texts in a folder to the folder `target`."""
         map_files(partial(encoder, self.prepared, codes), self.texts(folder), target, self.workers)
 
     def bin(self, part: Path) -> None:
+        """Binarize the pieces, with BART's dictionary if it is given."""
         known = None
         if self.gpt2:
             known = part / ".dictionaries"
@@ -90,6 +94,7 @@ def look_for_known(raw: Path, drop: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command prepare_cnn_dm.sh or prepare_summarization.sh."""
     options = Options("--train-lines", source=folder)
     options.add_argument("corpus", choices=("cnn_dm", "own"))
     options.add_argument("--bart", type=folder)

@@ -57,6 +57,7 @@ class Talks:
             sys.exit(f"--both-ways needs one dictionary, and {self.pair} has two")
 
     def prepare(self) -> None:
+        """Run all steps, and print what to run next."""
         args, year = self.args, self.release.name.lower()
         steps = [Step("text", self.text), Step("tokens", self.tokens), Step("raw tok", self.splits)]
         steps += self.shared.steps[1:]
@@ -88,6 +89,7 @@ class Talks:
             join(name, prefixes, self.langs, part / "text")
 
     def tokens(self, part: Path) -> None:
+        """Make tokens of the text; their case is kept."""
         rules = replace(rules_of(self.settings), lowercase=False)  # `splits` lower-cases what is clean
         moses.tokenize(self.shared.texts("text"), part / "tokens", self.args.workers, rules, self.args.moses)
 

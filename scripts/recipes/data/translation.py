@@ -28,6 +28,7 @@ class Translation:
 
     @property
     def steps(self) -> list[Step]:
+        """The steps from text to binarized data."""
         return [Step("tok", self.tok), Step("bpe", self.bpe), *self.binarized]
 
     @property

@@ -78,6 +78,7 @@ def digest(source: Path, corpus: str, limit: int | None) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command prepare_wikitext2.sh or prepare_wikitext103.sh."""
     options = Options("--train-lines", source=file_or_folder)
     options.add_argument("corpus", choices=list(TOKENS))
     args = options.parse_args(arguments)

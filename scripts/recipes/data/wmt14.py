@@ -44,6 +44,7 @@ class Wmt14:
         self.shared = Translation(self.out, self.langs, args.bpe, args.workers)
 
     def prepare(self) -> None:
+        """Run all steps, and print what to run next."""
         codes = Step("codes", lambda part: self.shared.learn("tokens", part / "codes"))
         steps = [Step("text", self.text), Step("tokens", self.tokens), codes, Step("raw tok bpe", self.splits)]
         steps += self.shared.binarized
@@ -93,4 +94,5 @@ class Wmt14:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command prepare_wmt14.sh."""
     Wmt14(arguments).prepare()

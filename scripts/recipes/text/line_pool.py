@@ -36,16 +36,19 @@ def join_parent(parent: int) -> None:
 
 
 def _start_worker(parent: int, factory: Factory) -> None:
+    """Prepare this worker process: make the function that it calls."""
     global _work
     join_parent(parent)
     _work = factory()
 
 
 def _lines(chunk: list[bytes]) -> list[str]:
+    """Return lines of bytes as text, without the newlines."""
     return [line.decode().removesuffix("\n") for line in chunk]
 
 
 def _run(chunk: list[bytes]) -> Any:
+    """Return what this worker's function returns for a chunk of lines."""
     return _work(_lines(chunk))
 
 
@@ -80,12 +83,14 @@ class LinePool(ExitStack):
 
     @cached_property
     def _pool(self) -> ProcessPoolExecutor:
+        """The worker processes, which start when they are first needed."""
         pool = start_workers(self._workers, initializer=_start_worker, initargs=(os.getpid(), self._factory))
         self.callback(pool.shutdown, cancel_futures=True)
         return pool
 
     @cached_property
     def _work_here(self) -> Work:
+        """The function, for a text that this process works on itself."""
         return self._factory()
 
     def results(self, source: Path, description: str) -> Iterator[Any]:
@@ -110,6 +115,7 @@ class LinePool(ExitStack):
 
 
 def _first_of(pending: deque[tuple[int, Future[Any]]], bar: Any) -> Any:
+    """Wait for the first of the pending chunks, remove it, and return its result."""
     size, future = pending.popleft()
     result = future.result()
     bar.update(size)
@@ -132,6 +138,7 @@ def map_files(factory: Factory, sources: Iterable[Path], out_dir: Path, workers:
 
 
 def _count(separator: str | None, lines: list[str]) -> Counter[str]:
+    """Return how often each word occurs in lines."""
     return Counter(word for line in lines for word in line.split(separator) if word)
 
 

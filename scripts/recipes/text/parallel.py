@@ -93,6 +93,7 @@ class Sides(ExitStack):
         self.count = 0
 
     def write(self, pair: Iterable[str]) -> None:
+        """Write a line to each side."""
         self.count += 1
         for file, line in zip(self._files, pair, strict=True):
             file.write(f"{line}\n")

@@ -196,6 +196,7 @@ def handle_signals() -> None:
 
 
 def main() -> None:
+    """Run the command train.sh."""
     handle_signals()
     if all(name in os.environ for name in TORCHRUN):  # torchrun, if it is killed, leaves its processes running
         children.end_with(os.getppid())
