@@ -10,7 +10,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from recipes.data.glue import TASKS, Source
+from recipes.data.glue import TASKS
+from recipes.data.glue_source import Source
 from recipes.data.sentences import Sentences
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, matthews_corrcoef
@@ -36,7 +37,7 @@ def options(task: str, *words: str) -> Namespace:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_reads_what_prepare_glue_writes(name: str, setup: ModuleType, tmp_path: Path) -> None:
-    task, source = TASKS[name], Source(name, write_glue(tmp_path / "published", name), tmp_path)
+    task, source = TASKS[name], Source(name, TASKS[name], write_glue(tmp_path / "published", name), tmp_path)
     (tmp_path / "raw").mkdir()
     splits = {split: lambda split=split: source.rows(split) for split in source.files}
     Sentences(tmp_path, splits, task.labels, None, 1, len(task.sentences), task.keep_empty).raw(tmp_path)

@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 from recipes import cli
-from recipes.data import sentences, summaries, translation, wikitext
+from recipes.data import sentences, translation, wikitext
 from support.places import BIN, SCRIPTS
 from support.preprocess import fairseq_in_a_fork
 from support.waiting import HANG, wait_until
@@ -62,7 +62,7 @@ def run(script: str, *options: object, plain: bool = False, fairseq: bool = Fals
         stack.enter_context(_as_before())
         stack.enter_context(mock.patch.object(sys, "argv", [script]))
         if not fairseq:
-            for module in (sentences, summaries, translation, wikitext):
+            for module in (sentences, translation, wikitext):
                 stack.enter_context(mock.patch.object(module, "binarize"))
         stack.enter_context(redirect_stdout(stdout))
         stack.enter_context(redirect_stderr(stderr))

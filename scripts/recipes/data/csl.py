@@ -12,7 +12,7 @@ from recipes.cli import ROOT
 from recipes.data.options import Options, folder, tell_next
 from recipes.data.pipeline import Step, prepare
 from recipes.data.prepared import CHARACTERS, Prepared
-from recipes.data.summaries import LANGS, NAMES, Summaries
+from recipes.data.summarization import LANGS, NAMES, Summaries
 from recipes.files import sha256
 from recipes.text.parallel import BLANK, BOM, Sides
 from recipes.text.parallel import text_of as decoded

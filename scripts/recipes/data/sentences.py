@@ -4,7 +4,7 @@ import math
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,19 +153,3 @@ def prepare_sentences(
     """
     settings = Prepared(script, {**options, **sentences.encoding.options}, list(sentences.splits)[2:])
     prepare(sentences.out, settings, sentences.steps, digests, source_is_given=bool(args.source))
-
-
-def table_rows(lines: Iterable[bytes], file: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield the place and the fields of each line of a table whose fields are separated by tabs. Quotes are text.
-
-    Exit with the place of a line that is not UTF-8 or holds a NUL byte. A byte order mark is left out.
-    """
-    for number, line in enumerate(lines, start=1):
-        where = f"{file}: line {number}"
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            sys.exit(f"{where} is not UTF-8 (byte {line[error.start]:#04x} at position {error.start + 1})")
-        if "\0" in text:
-            sys.exit(f"{where} holds a NUL byte: is it UTF-8?")
-        yield where, text.rstrip("\r\n").split("\t")

@@ -10,7 +10,8 @@ from recipes.data.archives import find_archive
 from recipes.data.encodings import Characters
 from recipes.data.given import Given, in_folder
 from recipes.data.options import Options, file_or_folder, tell_next
-from recipes.data.sentences import UNLABELED, Classes, Row, Sentences, prepare_sentences, table_rows
+from recipes.data.sentences import UNLABELED, Classes, Row, Sentences, prepare_sentences
+from recipes.data.tables import table_rows
 from recipes.files import sha256
 
 ARCHIVE = "sentiment.zip"

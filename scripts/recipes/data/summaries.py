@@ -1,68 +1,21 @@
 """Texts and their summaries, NAME.source and NAME.target: CNN/DailyMail as fairseq's recipe makes it, or others."""
 
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from recipes.cli import ROOT, need, positive
-from recipes.data.encodings import DICTIONARY, Gpt2
+from recipes.data.encodings import Gpt2
 from recipes.data.options import Options, folder, tell_next
 from recipes.data.parallel_files import find_sources, prepare_files
-from recipes.data.pipeline import Step
-from recipes.data.preparation import encoder
 from recipes.data.prepared import SENTENCEPIECE, Prepared
-from recipes.data.translation import Translation
-from recipes.text.binarize import binarize
-from recipes.text.line_pool import count_lines, map_files
+from recipes.data.summarization import LANGS, NAMES, Summaries
+from recipes.text.line_pool import count_lines
 from recipes.text.parallel import Sides, pairs, side
 
-LANGS = ("source", "target")
-NAMES = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
 CNN_DM = {"train": 287_226, "valid": 13_368, "test": 11_490}  # articles, as the paper says
-
-
-@dataclass(frozen=True)
-class Summaries(Translation):
-    """The steps of texts and summaries: pieces of the text itself, by one model and one dictionary for both sides.
-
-    The settings say which pieces: SentencePiece's, characters, or GPT-2's, whose files and dictionary are given.
-    """
-
-    gpt2: Gpt2 | None = None
-
-    @property
-    def steps(self) -> list[Step]:
-        """The steps from text to binarized data."""
-        return [Step("bpe", self.bpe), Step("bin", self.bin)]
-
-    def learn(self, folder: str | Path, codes: Path) -> None:
-        """Learn pieces from the texts in a folder, or copy the files of GPT-2's, to the folder `codes`."""
-        if self.gpt2:
-            self.gpt2.learn((), codes, self.workers)
-            self.gpt2.lines(codes)  # exits if they are not GPT-2's, which a worker could not say in one line
-        elif self.prepared.subwords == SENTENCEPIECE:
-            super().learn(folder, codes)
-
-    def apply(self, codes: Path, folder: str | Path, target: Path) -> None:
-        """Write the pieces of the texts in a folder to the folder `target`."""
-        map_files(partial(encoder, self.prepared, codes), self.texts(folder), target, self.workers)
-
-    def bin(self, part: Path) -> None:
-        """Binarize the pieces, with BART's dictionary if it is given."""
-        known = None
-        if self.gpt2:
-            known = part / ".dictionaries"
-            known.mkdir()
-            for lang in self.langs:
-                shutil.copyfile(self.out / "bpe" / DICTIONARY, known / f"dict.{lang}.txt")
-        splits = ["train", "valid", *self.prepared.testsets]
-        log, texts = self.out / "preprocess.log", self.out / "bpe"
-        binarize(texts, part / "bin", self.langs, splits, joint=True, workers=self.workers, log=log, known=known)
 
 
 def look_for_known(raw: Path, drop: bool) -> None:
