@@ -30,6 +30,7 @@ from unittest.mock import patch
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+# The benchmarks run from a checkout, as python benchmarks/NAME.py, which puts only this folder on the path.
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from recipes import children, cli  # noqa: E402

@@ -16,7 +16,7 @@ from rdrop_fairseq.checks import (
     weights_of_passes,
 )
 from rdrop_fairseq.divergence import DIVERGENCES
-from rdrop_fairseq.terms import Function, Options, Terms, binary_cross_entropy, cross_entropy, general
+from rdrop_fairseq.terms import Function, LossOptions, LossTerms, binary_cross_entropy, cross_entropy, general
 from rdrop_fairseq.watch import warn_if_no_effect
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "mse")
@@ -105,7 +105,7 @@ def rdrop_loss(
     if loss is None and not callable(divergence):
         loss = "cross_entropy"
     weights = weights_of_passes(pass_weights, len(split))
-    options = Options(alpha, divergence, label_smoothing, ignore_index, weight, weights)
+    options = LossOptions(alpha, divergence, label_smoothing, ignore_index, weight, weights)
     if loss == "cross_entropy":
         terms = cross_entropy(split, target, options)
     elif loss == "binary_cross_entropy":
@@ -117,7 +117,7 @@ def rdrop_loss(
     return _reduce(terms, alpha, reduction, split)
 
 
-def _reduce(terms: Terms, alpha: float, reduction: str, outputs: Tensor) -> Tensor:
+def _reduce(terms: LossTerms, alpha: float, reduction: str, outputs: Tensor) -> Tensor:
     """Return the loss from its terms."""
     both = ((terms.task, terms.task_size, 1.0), (terms.divergence, terms.divergence_size, alpha))
     found = [(term, size, factor) for term, size, factor in both if term is not None]

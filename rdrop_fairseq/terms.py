@@ -15,7 +15,7 @@ from rdrop_fairseq.divergence import divergence as divergence_of
 Function = Callable[[Tensor, Tensor], Tensor]
 
 
-class Terms(NamedTuple):
+class LossTerms(NamedTuple):
     """The two terms of the loss at each position (or element) of one pass, and by what a mean divides their sums."""
 
     task: Tensor | None  # summed over the passes; None without a target
@@ -24,7 +24,7 @@ class Terms(NamedTuple):
     divergence_size: Tensor | int
 
 
-class Options(NamedTuple):
+class LossOptions(NamedTuple):
     """The arguments of ``rdrop_loss`` that its kinds of loss share, with its defaults."""
 
     alpha: float  # only whether it is 0 matters to the terms
@@ -36,7 +36,7 @@ class Options(NamedTuple):
     check: bool = True  # whether to look for wrong values; fairseq does that itself
 
 
-def cross_entropy(outputs: Tensor, target: Tensor | None, options: Options) -> Terms:
+def cross_entropy(outputs: Tensor, target: Tensor | None, options: LossOptions) -> LossTerms:
     """Return the terms at each position, of logits ``[M, N, ..., C]``."""
     if outputs.dim() < 3 or not outputs.size(-1):
         raise ValueError(f"outputs of shape {list(outputs.shape[1:])} in each pass: must be [N, ..., C] with C > 0")
@@ -69,10 +69,10 @@ def cross_entropy(outputs: Tensor, target: Tensor | None, options: Options) -> T
     elif target is not None:
         probs = target.to(lprobs.dtype) * (1 - options.label_smoothing) + options.label_smoothing / classes
         task = -(lprobs * (probs if options.weight is None else probs * options.weight)).sum(-1)
-    return Terms(_sum_of_passes(task, options), _between(outputs, lprobs, ignored, options), size, count)
+    return LossTerms(_sum_of_passes(task, options), _between(outputs, lprobs, ignored, options), size, count)
 
 
-def _at_target(lprobs: Tensor, target: Tensor, options: Options) -> Tensor:
+def _at_target(lprobs: Tensor, target: Tensor, options: LossOptions) -> Tensor:
     """Return the label-smoothed cross-entropy ``[M, N, ...]`` of log-probabilities ``[M, N, ..., C]``."""
     weight = None if options.weight is None else options.weight.to(lprobs.dtype)
     words = target.expand(lprobs.shape[:-1]).flatten()
@@ -85,7 +85,7 @@ def _at_target(lprobs: Tensor, target: Tensor, options: Options) -> Tensor:
     return (1 - epsilon) * nll + epsilon / lprobs.size(-1) * uniform
 
 
-def binary_cross_entropy(outputs: Tensor, target: Tensor | None, options: Options) -> Terms:
+def binary_cross_entropy(outputs: Tensor, target: Tensor | None, options: LossOptions) -> LossTerms:
     """Return the terms at each element, of logits ``[M, N, ...]``."""
     ignored = None
     if target is not None:
@@ -104,10 +104,10 @@ def binary_cross_entropy(outputs: Tensor, target: Tensor | None, options: Option
         task = F.binary_cross_entropy_with_logits(logits, probs.expand_as(logits), options.weight, reduction="none")
         task = task.masked_fill(ignored, 0) if ignored is not None else task
     lprobs = torch.stack([F.logsigmoid(logits), F.logsigmoid(-logits)], -1)
-    return Terms(_sum_of_passes(task, options), _between(outputs, lprobs, ignored, options), count, count)
+    return LossTerms(_sum_of_passes(task, options), _between(outputs, lprobs, ignored, options), count, count)
 
 
-def general(outputs: Tensor, target: Tensor | None, options: Options, is_mse: bool) -> Terms:
+def general(outputs: Tensor, target: Tensor | None, options: LossOptions, is_mse: bool) -> LossTerms:
     """Return the terms by a function of two tensors, of outputs ``[M, N, ...]``: that of the caller, or ``mse``."""
     if options.label_smoothing:
         raise ValueError(f"label_smoothing {options.label_smoothing}: must be 0 for this loss")
@@ -131,7 +131,7 @@ def general(outputs: Tensor, target: Tensor | None, options: Options, is_mse: bo
         task = task if options.weight is None else task * options.weight
     found = _over_pairs(between, outputs) if options.alpha else None
     sizes = [1 if term is None else term[0].numel() for term in (task, None if found is None else found[None])]
-    return Terms(_sum_of_passes(task, options), found, *sizes)
+    return LossTerms(_sum_of_passes(task, options), found, *sizes)
 
 
 def _squared(one: Tensor, other: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def _squared(one: Tensor, other: Tensor) -> Tensor:
     return (one.to(dtype) - other.to(dtype)).square()
 
 
-def _between(outputs: Tensor, lprobs: Tensor, ignored: Tensor | None, options: Options) -> Tensor | None:
+def _between(outputs: Tensor, lprobs: Tensor, ignored: Tensor | None, options: LossOptions) -> Tensor | None:
     """Return the divergence ``[N, ...]`` between the passes; it is 0 where the target is ignored."""
     if not options.alpha:
         return None
@@ -160,7 +160,7 @@ def _over_pairs(function: Function, outputs: Tensor) -> Tensor:
     return torch.stack(pairs).mean(0)
 
 
-def _sum_of_passes(task: Tensor | None, options: Options) -> Tensor | None:
+def _sum_of_passes(task: Tensor | None, options: LossOptions) -> Tensor | None:
     """Return the weighted sum over the first dimension."""
     if task is None or set(options.pass_weights) == {1.0}:
         return None if task is None else task.sum(0)

@@ -12,7 +12,7 @@ from rdrop_fairseq.compat.task_and_criterion import OffersUnlabeled, TellsNumUpd
 from rdrop_fairseq.cutoff import REPLACEMENTS, SIDES, UNITS, Cutoff
 from rdrop_fairseq.divergence import DIVERGENCES
 
-LOSSES = ("auto", "fused", "plain")
+LOSS_WAYS = ("auto", "fused", "plain")
 
 # Tasks of fairseq whose targets are not the next word, and what they are. The tasks derived from one have the same.
 NOT_FOR_TASKS = {

@@ -12,7 +12,7 @@ from torch import Tensor
 from rdrop_fairseq.compat.task_and_criterion import IGNORED
 from rdrop_fairseq.criterions.rdrop_config import RDropConfig, alpha_field, check
 from rdrop_fairseq.criterions.rdrop_criterion import RDropCriterion, Terms
-from rdrop_fairseq.terms import Options, cross_entropy, general
+from rdrop_fairseq.terms import LossOptions, cross_entropy, general
 
 REPORTS = ("report_mcc", "report_acc_and_f1", "report_pearson_and_spearman")  # the parent's flags; the last for numbers
 
@@ -104,7 +104,9 @@ class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriteri
         Returns:
             Two tensors ``[B]`` in nats; or ``[B * numbers]``, in the square of the unit of the target.
         """
-        options = Options(alpha=1.0, divergence=self.divergence, check=False)  # fairseq's trainer looks for NaN itself
+        options = LossOptions(
+            alpha=1.0, divergence=self.divergence, check=False
+        )  # fairseq's trainer looks for NaN itself
         if self.regression_target:
             found = general(outputs.flatten(1), target.float(), options, is_mse=True)
         else:  # a sentence without a label has a divergence, so its class is made up, and the loss of that left out

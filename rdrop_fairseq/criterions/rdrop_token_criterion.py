@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rdrop_fairseq.compat.embeddings import NoEmbeddingError, check_embeddings, cut_embeddings, dictionaries_of
 from rdrop_fairseq.compat.output_projection import NoOutputProjectionError, has_adaptive_softmax, output_projection
 from rdrop_fairseq.criterions.rdrop_config import (
-    LOSSES,
+    LOSS_WAYS,
     RDropTokenConfig,
     check,
     check_task,
@@ -55,7 +55,7 @@ class RDropTokenCriterion(RDropCriterion):
         """Also take the flags of losses over tokens; raise ``ValueError`` too if the targets are not the next word."""
         check_task(cfg, task)
         super().configure_rdrop(cfg, task)
-        check(cfg.rdrop_loss in LOSSES, cfg, "rdrop_loss", f"one of {', '.join(LOSSES)}")
+        check(cfg.rdrop_loss in LOSS_WAYS, cfg, "rdrop_loss", f"one of {', '.join(LOSS_WAYS)}")
         self.loss_kind = cfg.rdrop_loss
         self.pass_weights = weights_from(cfg)
         check(0 < cfg.rdrop_fraction <= 1, cfg, "rdrop_fraction", "a number in (0, 1]")

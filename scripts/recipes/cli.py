@@ -62,6 +62,15 @@ def penalty(text: str) -> float:
     return value
 
 
+def a_path(text: str) -> Path:
+    """Return the path that a text says."""
+    if not text:
+        raise argparse.ArgumentTypeError("needs a value")
+    if "\n" in text:
+        raise argparse.ArgumentTypeError(f"a path must not hold a line break, as '{text}' does")
+    return Path(text)
+
+
 def cores() -> int:
     """Return on how many cores this process may run, as taskset or a batch system has set it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

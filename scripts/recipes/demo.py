@@ -16,7 +16,7 @@ from recipes import children, cli
 from recipes.cli import ROOT
 from recipes.files import read_lines
 from recipes.training import launch
-from recipes.training.job import Options
+from recipes.training.job import JobOptions
 from recipes.training.new_run import name_of
 from recipes.training.run_folder import RunFolder
 
@@ -60,7 +60,7 @@ def _train(config: Path, run: RunFolder, seed: int, parent: int, say: Callable[[
     children.end_with(parent)
     with open(os.devnull, "w", encoding="utf-8") as nothing, redirect_stdout(nothing):
         try:
-            launch.train(config, run, seed, [], Options())
+            launch.train(config, run, seed, [], JobOptions())
         except (SystemExit, OSError) as problem:
             say(str(problem))
 

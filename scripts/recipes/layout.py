@@ -6,9 +6,9 @@ from pathlib import Path
 SETTINGS = "settings.json"
 # Before there was settings.json, the same stood in two files: lines "NAME: VALUE", and a name on each line.
 FORMER_SETTINGS, FORMER_TESTSETS = "settings", "testsets"
-SENTENCEPIECE = "bpe/sentencepiece.model"
-GPT2 = ("bpe/encoder.json", "bpe/vocab.bpe", "bpe/dict.txt")
-ABOUT = (SETTINGS, FORMER_SETTINGS, FORMER_TESTSETS, "bpe/codes*", SENTENCEPIECE, *GPT2)
+SENTENCEPIECE_FILE = "bpe/sentencepiece.model"
+GPT2_FILES = ("bpe/encoder.json", "bpe/vocab.bpe", "bpe/dict.txt")
+ABOUT = (SETTINGS, FORMER_SETTINGS, FORMER_TESTSETS, "bpe/codes*", SENTENCEPIECE_FILE, *GPT2_FILES)
 DICTIONARIES = "dict.*.txt"  # in bin
 
 

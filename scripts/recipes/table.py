@@ -1,5 +1,16 @@
 """Write tables in Markdown."""
 
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+
+def spread(values: Sequence[float], decimals: int = 2) -> str:
+    """Return a text with the mean and the standard deviation, with the value if there is one, or "-"."""
+    if not values:
+        return "-"
+    text = f"{mean(values):.{decimals}f}"
+    return f"{text} ± {stdev(values):.{decimals}f}" if len(values) > 1 else text
+
 
 def markdown_table(rows: list[list[str]]) -> str:
     """Return a Markdown table. The first row is the header. The cells are padded, so that the text is easy to read."""

@@ -241,6 +241,7 @@ class Stage:
         keep_parallel_models()
         sys.argv = [entry.replace("_cli.", "-"), *argv]
         if self.name == PROGRAMS:
+            # A program as a user starts it does not find the tests' modules, which the server has on its path.
             sys.path[:] = [path for path in sys.path if path not in PATHS]
         else:
             sys.modules["support.quick_config"].install()

@@ -9,18 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from recipes.cli import ROOT, Parser, cores, positive
+from recipes.cli import ROOT, Parser, a_path, cores, positive
 
 TOKENIZER = Path("scripts/tokenizer/tokenizer.perl")  # in a checkout of Moses
-
-
-def a_path(text: str) -> Path:
-    """Return the path that a text says."""
-    if not text:
-        raise argparse.ArgumentTypeError("needs a value")
-    if "\n" in text:
-        raise argparse.ArgumentTypeError(f"a path must not hold a line break, as '{text}' does")
-    return Path(text)
 
 
 def out_path(text: str) -> Path:

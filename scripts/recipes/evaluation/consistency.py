@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
@@ -27,8 +27,7 @@ from recipes.evaluation.safe_checkpoint import failure_in_one_line
 from recipes.evaluation.score import multi_bleu
 from recipes.figure import draw_figure
 from recipes.files import own_folder, progress, write_whole
-from recipes.table import markdown_table
-from recipes.training.launch import a_path
+from recipes.table import markdown_table, spread
 from recipes.training.run_folder import RunFolder
 
 MAX_TOKENS = 1024  # of a batch
@@ -167,7 +166,7 @@ def table(runs: list[dict[str, Any]]) -> str:
         rows += [[name, run["seed"], *(f"{run['numbers'][key]:.3f}" for key in keys)] for run in members]
         if len(members) > 1:
             of = [[run["numbers"][key] for run in members] for key in keys]
-            rows.append([f"**{name}**", "mean ± std", *(f"{mean(values):.3f} ± {stdev(values):.3f}" for values in of)])
+            rows.append([f"**{name}**", "mean ± std", *(spread(values, 3) for values in of)])
     return markdown_table(rows)
 
 
@@ -216,7 +215,7 @@ def main() -> None:
     parser.add_argument("--passes", type=several, default=10, metavar="K")
     parser.add_argument("--beam", type=cli.positive)
     parser.add_argument("--no-bleu", action="store_true")
-    parser.add_argument("--out", type=a_path, metavar="DIR")
+    parser.add_argument("--out", type=cli.a_path, metavar="DIR")
     args = parser.parse_args()
     cli.check_each_once(args.runs)
     folders = [RunFolder(path) for path in args.runs]

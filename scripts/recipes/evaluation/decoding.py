@@ -34,6 +34,8 @@ SETTINGS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("match_source_len", "unnormalized", "sampling"), (False, True)),
 }
 MAX_TOKENS = 4096  # of a batch; a longer line is a batch of its own
+# fairseq would read embeddings from these files when it builds a model, though its checkpoint holds them.
+WITHOUT_EMBEDDINGS = dict.fromkeys(("embed_path", "encoder_embed_path", "decoder_embed_path"))
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,7 @@ def generate(run: Run, checkpoint: Checkpoint, subset: str, how: dict[str, Any],
         "target-lang": run.target,
         "gen-subset": subset,
         "path": checkpoint.fairseq_path,
-        # fairseq would read embeddings from these files when it builds the model, though the checkpoint holds them.
-        "model-overrides": '{"embed_path": None, "encoder_embed_path": None, "decoder_embed_path": None}',
+        "model-overrides": str(WITHOUT_EMBEDDINGS).replace("'", '"'),  # hydra takes no single quotes
         "post-process": run.post_process or False,
         "truncate-source": run.cuts_source,
         "max-source-positions": checkpoint.positions[0],

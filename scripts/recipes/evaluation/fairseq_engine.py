@@ -6,10 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from recipes.evaluation.checkpoint_choice import Checkpoint, failure_in_one_line
-from recipes.evaluation.decoding import MAX_TOKENS, Hypothesis, Run
-
-# fairseq would read embeddings from these files when it builds a model, though its checkpoint holds them.
-WITHOUT_EMBEDDINGS = dict.fromkeys(("embed_path", "encoder_embed_path", "decoder_embed_path"))
+from recipes.evaluation.decoding import MAX_TOKENS, WITHOUT_EMBEDDINGS, Hypothesis, Run
 
 
 class FairseqEngine:

@@ -1,6 +1,5 @@
 """Binarized data that fairseq-preprocess made of text that no prepare script knows: its test sets and references."""
 
-import re
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any
 from recipes.data.preparation import text_of, tokens_of
 from recipes.data.prepared import Prepared
 from recipes.evaluation.safe_checkpoint import failure_in_one_line
-
-ENTITY = re.compile("&(?:amp|apos|quot|lt|gt|#91|#93|#124);")  # as Moses writes & ' " < > [ ] |
-PIECE = "▁"  # how a word begins in SentencePiece
+from recipes.text.looks import ENTITY
+from recipes.text.pieces import SPACE
 
 
 class PlainData:
@@ -26,7 +24,7 @@ class PlainData:
         """Read the target dictionary. Without a `post_process`, its entries show the kind of the subwords."""
         self.folder, self.source, self.target = folder, source, target
         symbols = set(self.dictionary.symbols)
-        pieces = sum(symbol.startswith(PIECE) for symbol in symbols) > len(symbols) / 20
+        pieces = sum(symbol.startswith(SPACE) for symbol in symbols) > len(symbols) / 20
         self.post_process = post_process or ("sentencepiece" if pieces else "subword_nmt")
         self.prepared = Prepared(
             script="",

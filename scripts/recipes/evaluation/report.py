@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from recipes import cli
@@ -12,7 +11,7 @@ from recipes.evaluation.curves import best_update, plot, read_log, seconds
 from recipes.evaluation.measures import OF_SENTENCES, OF_SUMMARIES, ON_VALIDATION
 from recipes.evaluation.score import read_scores
 from recipes.files import read_lines, write_whole
-from recipes.table import markdown_table
+from recipes.table import markdown_table, spread
 from recipes.training.run_folder import RunFolder
 
 SCORES = {
@@ -86,7 +85,7 @@ def table(runs: list[dict[str, Any]]) -> str:
             rows.append([config, run["seed"], *(f"{row[name]:.{decimals.get(name, 2)}f}" for name in names)])
         if len(members) > 1:
             values = [[row[name] for row in numbers] for name in names]
-            rows.append(["**" + config + "**", "mean ± std", *(f"{mean(v):.2f} ± {stdev(v):.2f}" for v in values)])
+            rows.append(["**" + config + "**", "mean ± std", *map(spread, values)])
     return markdown_table(rows)
 
 

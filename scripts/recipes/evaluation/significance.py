@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from itertools import combinations, product
 from pathlib import Path
-from statistics import mean, stdev, variance
+from statistics import mean, variance
 from typing import Any
 
 import numpy
@@ -27,7 +27,7 @@ from recipes.evaluation.score import (
     token_metric,
 )
 from recipes.files import read_lines
-from recipes.table import markdown_table
+from recipes.table import markdown_table, spread
 from recipes.training.run_folder import RunFolder
 
 SCORES = {
@@ -111,11 +111,6 @@ def cohens_d(a: list[float], b: list[float]) -> float:
     """Return Cohen's d, mean(b) - mean(a) divided by the pooled standard deviation, for two samples of one size."""
     pooled = math.sqrt((variance(a) + variance(b)) / 2)
     return (mean(b) - mean(a)) / pooled if pooled else math.nan
-
-
-def spread(values: list[float]) -> str:
-    """Return a text with the mean and the standard deviation, or with the value if there is only one."""
-    return f"{mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
 def score_rows(test: str, groups: list[list[Evaluation]], pairs: Pairs) -> list[list[str]]:

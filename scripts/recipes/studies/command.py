@@ -16,7 +16,6 @@ from recipes.studies.figures import draw
 from recipes.studies.outcome import compare, note_on_tests, read_results, table_of_scores, table_of_times
 from recipes.studies.plan import Training, plan
 from recipes.studies.study import Study, find_study
-from recipes.training.launch import a_path
 from recipes.training.settings import setting
 
 
@@ -43,8 +42,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=seeds, default=[1, 2, 3])
     parser.add_argument("--seeds-of", type=seeds_of, action="append", default=[], metavar="ENTRY=SEEDS")
     parser.add_argument("--jobs", type=cli.positive)
-    parser.add_argument("--runs", type=a_path)
-    parser.add_argument("--out", type=a_path)
+    parser.add_argument("--runs", type=cli.a_path)
+    parser.add_argument("--out", type=cli.a_path)
     args = parser.parse_intermixed_args()
     for word in args.overrides:
         if "=" not in word:

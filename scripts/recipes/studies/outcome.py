@@ -12,7 +12,7 @@ from recipes.studies.conditions import Conditions, conditions_of
 from recipes.studies.differences import LEVEL, p_value, test_of
 from recipes.studies.plan import Training
 from recipes.studies.study import Study
-from recipes.table import markdown_table
+from recipes.table import markdown_table, spread
 
 
 @dataclass(frozen=True)
@@ -239,11 +239,3 @@ def table_of_times(study: Study, results: list[Result]) -> str:
 def in_minutes(minutes: float | None) -> str:
     """Return a time as a text, "-" for none."""
     return "-" if minutes is None else f"{minutes:.1f}"
-
-
-def spread(values: list[float]) -> str:
-    """Return a text with mean and standard deviation, with the value if there is one, or "-"."""
-    if not values:
-        return "-"
-    text = f"{mean(values):.2f}"
-    return f"{text} ± {stdev(values):.2f}" if len(values) > 1 else text

@@ -10,7 +10,7 @@ from recipes.text import segment
 from recipes.text.line_pool import LinePool
 
 # What Moses' tokenizer.perl writes for & | < > ' " [ ], and these as it finds them. An & may stand in either text.
-_ENTITY = re.compile("&(?:amp|apos|quot|lt|gt|#91|#93|#124);")
+ENTITY = re.compile("&(?:amp|apos|quot|lt|gt|#91|#93|#124);")
 _UNESCAPED = re.compile("[|<>'\"\\[\\]]")
 # A sign or an English ending that stands by itself behind a word.
 _SPLIT_OFF = re.compile(r"(?<=\w) (?:[.,。，、]|'(?:s|t|m|d|re|ve|ll))(?= |$)")
@@ -48,7 +48,7 @@ def _count(lines: list[str]) -> tuple[Counter[str], int]:
     """Return the counts of `Look` for lines, and the index of the first that looks tokenized or escaped, -1 if none."""
     counts, first = Counter({"lines": len(lines)}), -1
     for number, line in enumerate(lines):
-        escaped = bool(_ENTITY.search(line))
+        escaped = bool(ENTITY.search(line))
         made = escaped or bool(_SPLIT_OFF.search(line))
         if made and first < 0:
             first = number

@@ -12,7 +12,7 @@ TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  #
 
 
 @dataclass(frozen=True)
-class Options:
+class JobOptions:
     """What the command line says of the processes. None means that it says nothing."""
 
     gpus: int | None = None
@@ -66,7 +66,7 @@ class Job:
         return [f"distributed_training.{text}" for text in settings] + (["common.cpu=true"] if self.cpu else [])
 
 
-def find_job(options: Options, env: Mapping[str, str], gpus_here: int, cpu: bool, batch: Batch) -> Job:
+def find_job(options: JobOptions, env: Mapping[str, str], gpus_here: int, cpu: bool, batch: Batch) -> Job:
     """Return the job that torchrun, SLURM (both in the environment) or the options ask for. Exit if it cannot be.
 
     Args:
@@ -76,7 +76,7 @@ def find_job(options: Options, env: Mapping[str, str], gpus_here: int, cpu: bool
     batch.check()
     tasks, slurm_nodes = (number_in(env, f"SLURM_STEP_NUM_{name}", 1) for name in ("TASKS", "NODES"))
     launcher = "torchrun" if all(name in env for name in TORCHRUN) else "srun" if tasks > slurm_nodes else None
-    if launcher and options != Options():
+    if launcher and options != JobOptions():
         sys.exit(f"{launcher} started this as one of its processes: leave out --gpus, --cpu-processes and --nodes")
     if not launcher and tasks > 1:  # one task a machine
         options = replace(options, nodes=tasks, node_rank=number_in(env, "SLURM_NODEID"))

@@ -22,7 +22,7 @@ from recipes.cli import ROOT
 from recipes.training import ranks
 from recipes.training.batch import Batch, find_batch, size_key
 from recipes.training.checkpoints import note_finished
-from recipes.training.job import TORCHRUN, Job, Options, find_job
+from recipes.training.job import TORCHRUN, Job, JobOptions, find_job
 from recipes.training.new_run import check_data, name_of, open_folder, run_config
 from recipes.training.run_folder import RunFolder
 from recipes.training.settings import read, refuse_missing_start, setting
@@ -37,8 +37,8 @@ def parse() -> argparse.Namespace:
     parser = cli.Parser()
     parser.add_argument("words", nargs="*", metavar="CONFIG key=value")
     parser.add_argument("--seed", type=cli.natural, default=1)
-    parser.add_argument("--out", type=a_path)
-    parser.add_argument("--from", dest="source", type=a_path)
+    parser.add_argument("--out", type=cli.a_path)
+    parser.add_argument("--from", dest="source", type=cli.a_path)
     parser.add_argument("--gpus", type=cli.positive)
     parser.add_argument("--cpu-processes", type=cli.positive)
     parser.add_argument("--nodes", type=cli.positive)
@@ -60,13 +60,6 @@ def parse() -> argparse.Namespace:
         known = sorted(str(path) for path in paths if path.parts[1] != "studies")  # those are for study.sh
         sys.exit(f"there is no config {args.config}; there are: {' '.join(known)}")
     return args
-
-
-def a_path(text: str) -> Path:
-    """Return the path that the command line says."""
-    if not text:
-        raise argparse.ArgumentTypeError("needs a value")
-    return Path(text)
 
 
 def default_folder(config: Path, seed: int) -> RunFolder:
@@ -140,7 +133,7 @@ def announce(run: RunFolder, job: Job, batch: Batch, unused: int, arguments: lis
 
 
 def train(
-    config: Path, run: RunFolder, seed: int, overrides: list[str], options: Options, source: Path | None = None
+    config: Path, run: RunFolder, seed: int, overrides: list[str], options: JobOptions, source: Path | None = None
 ) -> None:
     """Train a run to its end, from the parameters of the model `source` if that is given. Exit if it fails."""
     goes_on = bool(run.saved())
@@ -201,6 +194,6 @@ def main() -> None:
     if all(name in os.environ for name in TORCHRUN):  # torchrun, if it is killed, leaves its processes running
         children.end_with(os.getppid())
     args = parse()
-    options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
+    options = JobOptions(**{field.name: getattr(args, field.name) for field in fields(JobOptions)})
     run = RunFolder(args.out) if args.out else default_folder(args.config, args.seed)
     train(args.config, run, args.seed, args.overrides, options, args.source and args.source.resolve())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from recipes.cli import ROOT
 from recipes.training import launch, new_run
-from recipes.training.job import Job, Options
+from recipes.training.job import Job, JobOptions
 from recipes.training.run_folder import RunFolder
 from support.toy_run import SCRIPTS, refused, run, settings
 from support.waiting import HANG, is_gone, wait_until
@@ -31,7 +31,7 @@ def message(refuses, *arguments):
 
 
 def train(config, folder, *overrides, **options):
-    launch.train(config, RunFolder(folder), 1, list(overrides), Options(**options))
+    launch.train(config, RunFolder(folder), 1, list(overrides), JobOptions(**options))
 
 
 def test_options_and_settings_stand_in_any_order(configs, monkeypatch):

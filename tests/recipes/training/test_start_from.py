@@ -8,7 +8,7 @@ import pytest
 import torch
 from recipes.evaluation import curves
 from recipes.training import launch
-from recipes.training.job import Options
+from recipes.training.job import JobOptions
 from recipes.training.run_folder import RunFolder
 from support import command_line, toy_run
 
@@ -37,7 +37,7 @@ def model_of(path: Path) -> dict[str, torch.Tensor]:
 
 def refusal(config: Path, folder: Path, source: Path, *overrides: str) -> str:
     with pytest.raises(SystemExit) as caught:
-        launch.train(config, RunFolder(folder), 1, list(overrides), Options(), source)
+        launch.train(config, RunFolder(folder), 1, list(overrides), JobOptions(), source)
     assert isinstance(caught.value.code, str) and "\n" not in caught.value.code
     return caught.value.code
 
