@@ -54,6 +54,7 @@ class LoggingTrainer(Trainer):
     """A Trainer that logs the KL divergence between the passes."""
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add to the logs the KL divergence of the last batch."""
         if "loss" in logs:
             logs["kl_loss"] = self.accelerator.unwrap_model(self.model).kl_loss.item()
         super().log(logs, *args, **kwargs)

@@ -114,9 +114,11 @@ def _coders(model: Any) -> dict[str, Any]:
 
 
 def _sides(cutoff: Cutoff) -> Collection[str]:
+    """Return the sides that are cut."""
     return tuple(_CODERS) if cutoff.side == "both" else (cutoff.side,)
 
 
 def _kept(dictionary: Dictionary, cutoff: Cutoff) -> set[int]:
+    """Return the tokens that are never cut."""
     kept = {dictionary.bos(), dictionary.eos(), dictionary.pad()}
     return kept | {dictionary.unk()} if cutoff.replacement == "unk" else kept

@@ -76,6 +76,7 @@ class Translator:
         return parts
 
     def _cut(self, line: Line, text: str, subwords: str) -> Iterator[str]:
+        """Yield the subwords of a text, cut in halves until each part fits the model. Exit if a part cannot be cut."""
         count = len(subwords.split())
         if count < self.engine.longest:  # the end of sentence is one more
             if count:

@@ -21,12 +21,14 @@ class Pool:
         self._pool = start_workers(processes)
 
     def apply_async(self, function: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any]) -> SimpleNamespace:
+        """Call a function in a worker. `get` of the result waits for it, and raises if the worker was killed."""
         return SimpleNamespace(get=self._pool.submit(function, *args, **kwds).result)
 
     def close(self) -> None:
         """Do nothing: `join` closes it."""
 
     def join(self) -> None:
+        """Wait until all workers have ended."""
         self._pool.shutdown()
 
 

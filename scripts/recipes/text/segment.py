@@ -37,6 +37,7 @@ def base(lang: str) -> str:
 
 
 def _jieba() -> Cut:
+    """Return jieba's function from a line of Chinese to its words."""
     import jieba
 
     jieba.setLogLevel(logging.WARNING)
@@ -45,6 +46,7 @@ def _jieba() -> Cut:
 
 
 def _mecab() -> Cut:
+    """Return MeCab's function from a line of Japanese to its words."""
     import ipadic
     import MeCab
 
