@@ -1,18 +1,23 @@
-"""GLUE from files to scores, at a tiny size: RoBERTa's weights, a small encoder, a study; and what is refused."""
+"""Sentences from files to scores, at a tiny size: RoBERTa's weights, each recipe, a study; and what is refused."""
 
 import json
 import re
 from argparse import Namespace
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 import pytest
 import torch
 from omegaconf import OmegaConf
 from recipes.evaluation import curves, report, sentence_prediction, significance
+from recipes.evaluation.measures import OF_SENTENCES
 from recipes.training import start_from
 from recipes.training.run_folder import RunFolder
 from support import command_line
+from support.chinese import write_sentiment, write_tnews
 from support.glue import write_glue, write_roberta
 from support.in_process import printed, refused
 from support.places import ROOT
@@ -35,8 +40,8 @@ def made(folder: Path, task: str, *options: object) -> list[str]:
     return [*TINY, f"task.data={folder}/data/bin"]
 
 
-def trained(config: str, folder: Path, *options: object) -> Path:
-    result = command_line.run("support.forked_training", ROOT / config, "--out", folder, *options, succeeds=False)
+def trained(config: Path, folder: Path, *options: object) -> Path:
+    result = command_line.run("support.forked_training", config, "--out", folder, *options, succeeds=False)
     assert (result.status, result.stderr) == (0, ""), result.stdout[-3000:] + result.stderr
     assert f"Next: scripts/evaluate_glue.sh {folder}" in result.stdout
     return folder
@@ -80,7 +85,7 @@ def test_roberta_is_fine_tuned_from_its_weights_and_scored(tmp_path):
     settings = made(tmp_path, "RTE", "--roberta", write_roberta(tmp_path / "roberta"), "--workers", "1")
     weights = write_pretrained(tmp_path / "roberta/model.pt", settings)
     start = (*settings, "--from", tmp_path / "roberta/model.pt", "optimization.max_update=2")
-    run = trained("configs/glue/rte.yaml", tmp_path / "run", *start, "optimization.lr=[0.0]")
+    run = trained(ROOT / "configs/glue/rte.yaml", tmp_path / "run", *start, "optimization.lr=[0.0]")
     of_run = torch.load(run / "checkpoints/checkpoint_best.pt", weights_only=True)["model"]
     assert len(weights) > 20 and all(torch.equal(of_run[name], value) for name, value in weights.items())
     assert [line[66:] for line in lines(run / "dictionaries.txt")] == ["input0/dict.txt", "label/dict.txt"]
@@ -104,6 +109,99 @@ def test_roberta_is_fine_tuned_from_its_weights_and_scored(tmp_path):
         start_from.find_start(tmp_path / "roberta/model.pt", cfg, RunFolder(tmp_path / "other"))
     (tmp_path / "data/bin/label/dict.txt").write_text("entailment 1\nnot_entailment 1\n")
     assert "is not the dictionary that" in refused(sentence_prediction.main, run)
+
+
+class Recipe(NamedTuple):
+    """How the data of a config is made, and what is scored.
+
+    Attributes:
+        words: writes the stand-in to a folder, and returns the prepare script and its arguments.
+        sets: how many rows each set with labels has.
+        f1: whether F1 is a score, beside the accuracy.
+    """
+
+    words: Callable[[Path], list[object]]
+    sets: dict[str, int]
+    f1: bool = False
+
+
+def glue_words(task: str, folder: Path) -> list[object]:
+    source = write_glue(folder / "source", task)
+    if task == "MNLI":  # one row less than in the other dev set
+        other = source / "dev_mismatched.tsv"
+        other.write_text("".join(other.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
+    return [PREPARE, task, "--roberta", write_roberta(folder / "roberta"), "--from", source]
+
+
+def clue_words(task: str, labels: tuple[str, ...], folder: Path) -> list[object]:
+    return ["prepare_clue.sh", task, "--from", write_tnews(folder / "source", labels)]
+
+
+def sentiment_words(folder: Path) -> list[object]:
+    return ["prepare_sentiment_zh.sh", "--labeled", 3, "--from", write_sentiment(folder / "source")]
+
+
+def of_glue(task: str, f1: bool = False, **more: int) -> Recipe:
+    return Recipe(partial(glue_words, task), {"valid": 6, **more}, f1)
+
+
+IFLYTEK = Recipe(partial(clue_words, "iflytek", ("0", "118", "7")), {"valid": 4})
+TNEWS = Recipe(partial(clue_words, "tnews", ("100", "116", "104")), {"valid": 4})
+SENTIMENT = Recipe(sentiment_words, {"valid": 4, "test": 4})
+RECIPES = {
+    "glue/mrpc": of_glue("MRPC", f1=True),
+    "glue/qnli": of_glue("QNLI"),
+    "glue/qqp": of_glue("QQP", f1=True),
+    "glue/sst2": of_glue("SST-2"),
+    "glue/mnli": of_glue("MNLI", mismatched=5),
+    "iflytek/baseline": IFLYTEK,
+    "iflytek/rdrop": IFLYTEK,
+    "tnews/baseline": TNEWS,
+    "tnews/rdrop": TNEWS,
+    "sentiment_zh/baseline": SENTIMENT,
+    "sentiment_zh/rdrop": SENTIMENT,
+    "sentiment_zh/semi": SENTIMENT,
+}
+
+
+@pytest.fixture(scope="module")
+def data_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable], Path]:
+    """Prepare the data of a recipe, once for all of its configs; return its folder."""
+
+    @cache
+    def make(words: Callable[[Path], list[object]]) -> Path:
+        folder = tmp_path_factory.mktemp("recipe")
+        prepared(*words(folder), "--out", folder / "data", "--workers", 1, plain=True, fairseq=True)
+        return folder / "data"
+
+    return make
+
+
+@pytest.mark.parametrize("config", RECIPES)
+def test_each_recipe_ends_with_its_scores(config, data_of, tmp_path):
+    """From the stand-in of the published files, by the scripts; two updates, and scores that are counted here again."""
+    words, sets, f1 = RECIPES[config]
+    data, semi, rdrop = data_of(words), config.endswith("semi"), not config.endswith("baseline")
+    settings = [*TINY, f"task.data={data}/bin", "optimization.max_update=2", "optimization.lr=[0.02]"]
+    settings += ["task.rdrop_upsample_labeled=2"] * semi  # not 100: each batch has reviews without a label
+    run = trained(ROOT / f"configs/{config}.yaml", tmp_path / "run", *settings)
+    last = curves.read_log(run / "train.log")["train"][2]
+    assert (last.get("kl_loss", 0) > 0, last.get("unlabeled_kl_loss", 0) > 0) == (rdrop, semi), last
+    text = printed(sentence_prediction.main, run)
+    assert {path.stem for path in (run / "evaluation/best").glob("*.json")} == {*sets}
+    for name, rows in sets.items():
+        predicted = lines(run / f"evaluation/best/{name}.predictions")
+        pairs = list(zip(predicted, labels := lines(data / f"raw/{name}.label"), strict=True))
+        expected = {"accuracy": 100 * sum(one == other for one, other in pairs) / rows}
+        if f1:
+            expected["f1"] = 200 * pairs.count(("1", "1")) / (predicted.count("1") + labels.count("1"))
+        found = scored(run, name)
+        assert (found["sentences"], found["updates"]) == (rows, 2)
+        assert {key: found[key] for key in OF_SENTENCES if key in found} == pytest.approx(expected)
+        assert f"{name}: accuracy {expected['accuracy']:.2f}" in text
+    assert {key: logged(run, key) for key in ("accuracy", "f1")[: 1 + f1]} == pytest.approx(
+        {key: scored(run)[key] for key in ("accuracy", "f1")[: 1 + f1]}, abs=0.06
+    )
 
 
 def test_a_study_over_seeds_compares_the_baseline_and_rdrop(tmp_path):
@@ -152,7 +250,7 @@ def test_groups_of_such_runs_are_compared_over_seeds(tmp_path):
 
 def test_numbers_are_learned_and_scored_by_their_correlation(tmp_path):
     settings = made(tmp_path, "STS-B", "--bpe", "40", "--workers", "1")
-    run = trained("configs/glue_small/stsb.yaml", tmp_path / "run", *settings, "optimization.max_update=4")
+    run = trained(ROOT / "configs/glue_small/stsb.yaml", tmp_path / "run", *settings, "optimization.max_update=4")
     assert "pearson" in printed(sentence_prediction.main, run).lower()
     assert scored(run).keys() >= {"pearson", "spearman"} and "accuracy" not in scored(run)
     predicted, labels = (list(map(float, lines(file))) for file in (run / "evaluation/best/valid.predictions",
