@@ -69,7 +69,10 @@ def test_ends_with_a_table_of_baseline_and_rdrop(
         assert (kl_loss[0] > 0) == (alpha > 0)
 
 
-@pytest.mark.parametrize(("task", "score"), [("STS-B", "Pearson's"), ("cola", "Matthews'")])
+SCORES = {"STS-B": "Pearson's correlation", "cola": "Matthews' correlation", "MRPC": "accuracy", "MNLI": "accuracy"}
+
+
+@pytest.mark.parametrize(("task", "score"), SCORES.items())
 def test_other_scores(
     task: str,
     score: str,
@@ -78,11 +81,11 @@ def test_other_scores(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Numbers and single sentences train too, with an evaluation at the end of each epoch and of the training."""
+    """Numbers, single sentences and three classes train too; each epoch, and the training, ends with an evaluation."""
     _, *words = words_of(task.replace("-", "").lower())
     example.main([task, *words, "--seeds", "2", "--out", str(tmp_path)])
     out = capsys.readouterr().out
-    assert f"dev set, {score} correlation in percent, over the seeds 2:" in out
+    assert f"dev set, {score} in percent, over the seeds 2:" in out
     assert out.count("'eval_score'") == 2 * 4  # 40 rows are 5 batches
     without, with_rdrop = (line.split() for line in out.splitlines()[-3:-1])
     assert (without[0], without[2], without[4], float(without[5])) == ("0", "-", "-", 0)

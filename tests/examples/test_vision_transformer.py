@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from support.examples import load_example
 from support.fixed_dropout import fix_dropout
-from support.images import TINY, randomize, write_folders
+from support.images import TINY, randomize, write_cifar100, write_folders
 from torch import Tensor
 
 from rdrop_fairseq import RDrop, rdrop_loss
@@ -51,6 +51,21 @@ def test_ends_with_a_table_of_baseline_and_rdrop(
     for _, loss, accuracy, highest, _ in (without, with_rdrop):
         assert loss < math.log(3)  # of a model that has learned nothing
         assert 1 / 3 < accuracy <= highest <= 1
+
+
+def test_trains_on_cifar_100(
+    example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From files in the published form: random pixels, of eight of the 100 classes."""
+    write_cifar100(tmp_path / "data", 8, 8, monkeypatch)
+    example.main(["--data", str(tmp_path / "data"), *TINY, "--out", str(tmp_path / "runs")])
+    without, with_rdrop = ([float(word) for word in line.split()] for line in capsys.readouterr().out.splitlines()[-2:])
+    assert (without[0], without[4], with_rdrop[0]) == (0, 0, 0.6) and with_rdrop[4] > 0
+    for alpha, loss, accuracy, highest, _ in (without, with_rdrop):
+        assert loss < math.log(100)  # of a model that has learned nothing
+        assert accuracy <= highest and 8 * accuracy in range(9)
+        saved = torch.load(tmp_path / f"runs/alpha{alpha:g}_seed1.pt")
+        assert (saved["updates"], saved["model"]["head.weight"].shape[0]) == (9, 100)
 
 
 def test_a_run_that_was_ended_goes_on_as_if_it_was_not(

@@ -1,4 +1,4 @@
-"""From texts to scores of summaries, the scripts one after the other; a tiny BART stands in for bart.large."""
+"""From texts to scores of summaries, the scripts one after the other: of BART, and from nothing."""
 
 import argparse
 import json
@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from recipes.evaluation import export, summarization, translate
+from recipes.evaluation import curves, export, summarization, translate
 from recipes.files import read_lines
 from recipes.training.start_from import new_model
 from support import command_line
 from support.in_process import call, printed, refused
 from support.places import ROOT
 from support.prepare import prepared
-from support.summaries import write_bart, write_summaries
+from support.summaries import write_bart, write_csl, write_summaries
 
 import rdrop_fairseq.tasks  # noqa: F401  (registers the task, and makes fairseq's checkpoints loadable)
 
@@ -106,3 +106,28 @@ def test_other_texts_are_summarized_by_translate_sh(run_folder, tmp_path):
     result = call(translate.main, run_folder, text, "--beam", 1)
     assert (result.status, result.stdout.count("\n")) == (0, 1)
     assert result.stderr == "command: text: line 1 is longer than the model's 1,024 positions: its end is cut\n"
+
+
+def test_titles_of_chinese_abstracts_are_scored_by_characters(tmp_path):
+    """From a stand-in of CSL to scores, of which one is counted here again."""
+    rows = [("针对 Deep  Learning 的方法", "深度学习"), ("提出了一种算法", "学习算法"), ("结果表明", "学习 GAN")]
+    source = write_csl(tmp_path / "source", dict.fromkeys(("train", "dev", "test"), rows))
+    prepared("prepare_csl.sh", "--from", source, "--out", tmp_path / "data", "--workers", 1, plain=True, fairseq=True)
+    sizes = [size.replace("coder_", "coder.") for size in SMALL]  # this config nests them
+    rate = ["optimization.max_update=12", "optimization.lr=[0.05]", "lr_scheduler.warmup_updates=1"]
+    overrides = [*sizes, *ON_CPU, *rate, "dataset.validate_interval=100", f"task.data={tmp_path}/data/bin"]
+    run = tmp_path / "run"
+    config = ROOT / "configs/csl/rdrop.yaml"
+    result = command_line.run("support.forked_training", config, "--out", run, "--cpu-processes", 1, *overrides)
+    assert f"Next: scripts/evaluate_summarization.sh {run}" in result.stdout
+    assert curves.read_log(run / "train.log")["train"][12]["kl_loss"] > 0
+    printed(summarization.main, run)
+    folder = run / "evaluation/best"
+    found = json.loads((folder / "test.json").read_text())
+    made, titles = (read_lines(folder / f"test.txt{end}") for end in ("", ".ref0"))
+    assert titles == read_lines(tmp_path / "data/raw/test.target")
+    # F1 of the sets of characters, in lower case and without spaces.
+    sets = [[{*"".join(text.lower().split())} for text in texts] for texts in (made, titles)]
+    ones = [2 * len(one & other) / (len(one) + len(other)) for one, other in zip(*sets, strict=True)]
+    assert found["rouge1"] == pytest.approx(100 * sum(ones) / 3, abs=0.01) and found["rouge1"] > 0
+    assert "tok:char" in found["rouge_signature"] and found["character_bleu"] > 0

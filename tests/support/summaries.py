@@ -36,10 +36,10 @@ ABSTRACTS = {
 }
 
 
-def write_csl(folder: Path) -> Path:
+def write_csl(folder: Path, abstracts: dict[str, list[tuple[str, str]]] = ABSTRACTS) -> Path:
     """Write csl_title_train.json, csl_title_dev.json and csl_title_test.json, of lines with "title" and "abst"."""
     folder.mkdir(parents=True)
-    for name, rows in ABSTRACTS.items():
+    for name, rows in abstracts.items():
         lines = [
             json.dumps({"id": number, "title": title, "abst": text}, ensure_ascii=False)
             for number, (text, title) in enumerate(rows)

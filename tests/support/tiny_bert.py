@@ -18,6 +18,8 @@ LENGTH = 32  # positions
 # What the animal of a row's second sentence says about its label.
 LABELS = {
     "rte": {"cat": "entailment", "dog": "not_entailment"},
+    "mrpc": {"cat": "1", "dog": "0"},
+    "mnli": {"cat": "entailment", "dog": "neutral", "bird": "contradiction"},
     "cola": {"cat": "1", "dog": "0"},
     "stsb": {"cat": "5.000", "dog": "0", "bird": "2.5"},
 }

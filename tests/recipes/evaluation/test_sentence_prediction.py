@@ -145,21 +145,16 @@ def of_glue(task: str, f1: bool = False, **more: int) -> Recipe:
     return Recipe(partial(glue_words, task), {"valid": 6, **more}, f1)
 
 
-IFLYTEK = Recipe(partial(clue_words, "iflytek", ("0", "118", "7")), {"valid": 4})
-TNEWS = Recipe(partial(clue_words, "tnews", ("100", "116", "104")), {"valid": 4})
 SENTIMENT = Recipe(sentiment_words, {"valid": 4, "test": 4})
-RECIPES = {
+RECIPES = {  # the rest of these folders differs in the criterion alone
     "glue/mrpc": of_glue("MRPC", f1=True),
     "glue/qnli": of_glue("QNLI"),
     "glue/qqp": of_glue("QQP", f1=True),
     "glue/sst2": of_glue("SST-2"),
     "glue/mnli": of_glue("MNLI", mismatched=5),
-    "iflytek/baseline": IFLYTEK,
-    "iflytek/rdrop": IFLYTEK,
-    "tnews/baseline": TNEWS,
-    "tnews/rdrop": TNEWS,
+    "iflytek/rdrop": Recipe(partial(clue_words, "iflytek", ("0", "118", "7")), {"valid": 4}),
+    "tnews/rdrop": Recipe(partial(clue_words, "tnews", ("100", "116", "104")), {"valid": 4}),
     "sentiment_zh/baseline": SENTIMENT,
-    "sentiment_zh/rdrop": SENTIMENT,
     "sentiment_zh/semi": SENTIMENT,
 }
 
@@ -179,29 +174,31 @@ def data_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable], Pa
 
 @pytest.mark.parametrize("config", RECIPES)
 def test_each_recipe_ends_with_its_scores(config, data_of, tmp_path):
-    """From the stand-in of the published files, by the scripts; two updates, and scores that are counted here again."""
+    """From the stand-in of the published files, by the scripts; the scores are counted here again."""
     words, sets, f1 = RECIPES[config]
     data, semi, rdrop = data_of(words), config.endswith("semi"), not config.endswith("baseline")
-    settings = [*TINY, f"task.data={data}/bin", "optimization.max_update=2", "optimization.lr=[0.02]"]
-    settings += ["task.rdrop_upsample_labeled=2"] * semi  # not 100: each batch has reviews without a label
+    updates = 12 if f1 else 2  # 12 teach a model to say both classes
+    settings = [*TINY, f"task.data={data}/bin", "dataset.batch_size=12", f"optimization.max_update={updates}"]
+    settings += ["optimization.lr=[0.03]", "dataset.validate_interval=100", "checkpoint.save_interval=100"]
+    settings += ["task.rdrop_upsample_labeled=1"] * semi  # not 100: each batch has reviews without a label
     run = trained(ROOT / f"configs/{config}.yaml", tmp_path / "run", *settings)
-    last = curves.read_log(run / "train.log")["train"][2]
+    last = curves.read_log(run / "train.log")["train"][updates]
     assert (last.get("kl_loss", 0) > 0, last.get("unlabeled_kl_loss", 0) > 0) == (rdrop, semi), last
     text = printed(sentence_prediction.main, run)
     assert {path.stem for path in (run / "evaluation/best").glob("*.json")} == {*sets}
     for name, rows in sets.items():
-        predicted = lines(run / f"evaluation/best/{name}.predictions")
-        pairs = list(zip(predicted, labels := lines(data / f"raw/{name}.label"), strict=True))
+        predicted, labels = (lines(file) for file in (run / f"evaluation/best/{name}.predictions",
+                                                      data / f"raw/{name}.label"))  # fmt: skip
+        pairs = list(zip(predicted, labels, strict=True))
         expected = {"accuracy": 100 * sum(one == other for one, other in pairs) / rows}
         if f1:
             expected["f1"] = 200 * pairs.count(("1", "1")) / (predicted.count("1") + labels.count("1"))
         found = scored(run, name)
-        assert (found["sentences"], found["updates"]) == (rows, 2)
         assert {key: found[key] for key in OF_SENTENCES if key in found} == pytest.approx(expected)
+        assert (found["sentences"], found["updates"]) == (rows, updates)
         assert f"{name}: accuracy {expected['accuracy']:.2f}" in text
-    assert {key: logged(run, key) for key in ("accuracy", "f1")[: 1 + f1]} == pytest.approx(
-        {key: scored(run)[key] for key in ("accuracy", "f1")[: 1 + f1]}, abs=0.06
-    )
+        if name == "valid":
+            assert {key: logged(run, key) for key in expected} == pytest.approx(expected, abs=0.06)
 
 
 def test_a_study_over_seeds_compares_the_baseline_and_rdrop(tmp_path):
