@@ -1,5 +1,6 @@
 """Load a program of examples/ as a module, without running it."""
 
+import gc
 import importlib.util
 from types import ModuleType
 
@@ -18,4 +19,5 @@ def load_example(name: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    gc.freeze()  # what it imported: the Trainer lets the garbage collector go through all else at each end
     return module
