@@ -111,9 +111,8 @@ def main(words: Sequence[str] | None = None) -> None:
     except OSError as error:  # such as an image that cannot be read; that of a process of the loader has many lines
         sys.exit((str(error) or repr(error)).splitlines()[-1])
     print("\nalpha  test loss  test accuracy  highest  KL in training")
-    for alpha, result in results.items():
-        loss, accuracy, kl_loss, highest = result.values()
-        print(f"{alpha:5g}  {loss:9.4f}  {accuracy:13.4f}  {highest:7.4f}  {kl_loss:14.4f}")
+    for alpha, of in results.items():
+        print(f"{alpha:5g}  {of['loss']:9.4f}  {of['accuracy']:13.4f}  {of['highest']:7.4f}  {of['kl_loss']:14.4f}")
 
 
 if __name__ == "__main__":
