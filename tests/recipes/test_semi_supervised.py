@@ -10,13 +10,9 @@ from support import command_line
 from support.in_process import printed
 from support.places import ROOT
 from support.prepare import lines, prepared
+from support.toy_run import SMALL
 
 SETS = {"train": 12, "valid": 3, "test": 4, "test_pseudo": 6}
-SMALL = [
-    f"model.{side}.{size}"
-    for side in ("encoder", "decoder")
-    for size in ("embed_dim=16", "ffn_embed_dim=16", "layers=1", "attention_heads=2")
-]
 
 
 def write_pairs(folder: Path) -> Path:

@@ -15,20 +15,17 @@ from support.in_process import call, printed, refused
 from support.places import ROOT
 from support.prepare import prepared
 from support.summaries import write_bart, write_csl, write_summaries
+from support.toy_run import SMALL
 
 import rdrop_fairseq.tasks  # noqa: F401  (registers the task, and makes fairseq's checkpoints loadable)
 
-SMALL = [
-    f"model.{side}_{size}"
-    for side in ("encoder", "decoder")
-    for size in ("embed_dim=16", "ffn_embed_dim=16", "layers=1", "attention_heads=2")
-]
+SMALL_BART = [size.replace("coder.", "coder_") for size in SMALL]
 ON_CPU = ["common.fp16=false", "dataset.num_workers=0"]
 
 
 def write_model(folder: Path, data: Path, config: Path) -> Path:
     """Write model.pt as BART is published: a row more for <mask>, and settings of another task in a Namespace."""
-    cfg = OmegaConf.merge(OmegaConf.load(config), OmegaConf.from_dotlist([*SMALL, f"task.data={data}"]))
+    cfg = OmegaConf.merge(OmegaConf.load(config), OmegaConf.from_dotlist([*SMALL_BART, f"task.data={data}"]))
     torch.manual_seed(1)
     state = dict(new_model(cfg).state_dict())
     for name, value in state.items():
@@ -65,7 +62,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     # Positions for all summaries, but not for the texts: these are cut.
     cut = ["task.max_source_positions=20", "model.max_source_positions=1024"]
-    overrides = [*SMALL, *ON_CPU, *sizes, *cut, f"task.data={folder}/data/bin"]
+    overrides = [*SMALL_BART, *ON_CPU, *sizes, *cut, f"task.data={folder}/data/bin"]
     arguments = (config, "--from", model, "--out", folder / "run", "--cpu-processes", 1, *overrides)
     result = command_line.run("support.forked_training", *arguments)
     assert f"Starting from {model}" in result.stdout
@@ -113,9 +110,8 @@ def test_titles_of_chinese_abstracts_are_scored_by_characters(tmp_path):
     rows = [("针对 Deep  Learning 的方法", "深度学习"), ("提出了一种算法", "学习算法"), ("结果表明", "学习 GAN")]
     source = write_csl(tmp_path / "source", dict.fromkeys(("train", "dev", "test"), rows))
     prepared("prepare_csl.sh", "--from", source, "--out", tmp_path / "data", "--workers", 1, plain=True, fairseq=True)
-    sizes = [size.replace("coder_", "coder.") for size in SMALL]  # this config nests them
     rate = ["optimization.max_update=5", "optimization.lr=[0.1]", "lr_scheduler.warmup_updates=1"]
-    overrides = [*sizes, *ON_CPU, *rate, "dataset.validate_interval=100", f"task.data={tmp_path}/data/bin"]
+    overrides = [*SMALL, *ON_CPU, *rate, "dataset.validate_interval=100", f"task.data={tmp_path}/data/bin"]
     run = tmp_path / "run"
     config = ROOT / "configs/csl/rdrop.yaml"
     result = command_line.run("support.forked_training", config, "--out", run, "--cpu-processes", 1, *overrides)

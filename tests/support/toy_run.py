@@ -35,6 +35,12 @@ model:
   encoder: {{embed_dim: 16, ffn_embed_dim: 16, layers: 1, attention_heads: 2}}
   decoder: {{embed_dim: 16, ffn_embed_dim: 16, layers: 1, attention_heads: 2}}
 """
+# Overrides that shrink the model of any config of translation.
+SMALL = [
+    f"model.{side}.{size}"
+    for side in ("encoder", "decoder")
+    for size in ("embed_dim=16", "ffn_embed_dim=16", "layers=1", "attention_heads=2")
+]
 
 
 def settings() -> dict:
