@@ -111,8 +111,8 @@ def main(words: Sequence[str] | None = None) -> None:
     except OSError as error:  # such as an image that cannot be read; that of a process of the loader has many lines
         sys.exit((str(error) or repr(error)).splitlines()[-1])
     print("\nalpha  test loss  test accuracy  highest  KL in training")
-    for alpha, of in results.items():
-        print(f"{alpha:5g}  {of['loss']:9.4f}  {of['accuracy']:13.4f}  {of['highest']:7.4f}  {of['kl_loss']:14.4f}")
+    for alpha, got in results.items():
+        print(f"{alpha:5g}  {got['loss']:9.4f}  {got['accuracy']:13.4f}  {got['highest']:7.4f}  {got['kl_loss']:14.4f}")
 
 
 if __name__ == "__main__":

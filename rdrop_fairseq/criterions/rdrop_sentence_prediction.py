@@ -104,9 +104,8 @@ class RDropSentencePredictionCriterion(RDropCriterion, SentencePredictionCriteri
         Returns:
             Two tensors ``[B]`` in nats; or ``[B * numbers]``, in the square of the unit of the target.
         """
-        options = LossOptions(
-            alpha=1.0, divergence=self.divergence, check=False
-        )  # fairseq's trainer looks for NaN itself
+        # fairseq's trainer looks for NaN itself.
+        options = LossOptions(alpha=1.0, divergence=self.divergence, check=False)
         if self.regression_target:
             found = general(outputs.flatten(1), target.float(), options, is_mse=True)
         else:  # a sentence without a label has a divergence, so its class is made up, and the loss of that left out

@@ -18,8 +18,10 @@ def out_path(text: str) -> Path:
     """Return the absolute path of an output folder that fairseq and hydra take for a path in training."""
     path = Path(os.path.abspath(a_path(text)))
     below = str(path).removeprefix(f"{ROOT}/")  # a config names what is in the repository by a relative path
-    if ":" in below or "${" in below:
-        raise argparse.ArgumentTypeError(f"training cannot take a path that holds a colon or ${{, as '{text}' does")
+    if any(sign in below for sign in (":", "${", " #")):
+        raise argparse.ArgumentTypeError(
+            f"training cannot take a path that holds a colon, ${{ or ' #', as '{text}' does"
+        )
     return path
 
 

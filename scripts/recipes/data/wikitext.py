@@ -109,3 +109,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     prepare(out, settings, [Step("raw", make_raw), Step("bin", make_bin)], digests, source_is_given=bool(source))
     tell_next(out, name, f"configs/{name}_gpt/rdrop.yaml")
+    print(f"or the same with configs/{name}_adaptive/rdrop.yaml")

@@ -44,7 +44,8 @@ def choose(folder: Path, count: int, kind: str | None) -> list[Path]:
     """
     if not folder.is_dir():
         sys.exit(f"there is no folder {folder}")
-    found = {name: checkpoint_utils().checkpoint_paths(str(folder), pattern) for name, (pattern, _, _) in SAVED.items()}
+    utils = checkpoint_utils()
+    found = {name: utils.checkpoint_paths(str(folder), pattern) for name, (pattern, _, _) in SAVED.items()}
     kind = kind or ("epoch" if found["epoch"] and not found["update"] else "update")
     paths = [Path(path) for path in found[kind]]  # the highest number first
     if len(paths) < count:
@@ -64,8 +65,9 @@ def load(path: Path) -> dict[str, Any]:
     """Return a checkpoint of fairseq. Exit if the file is cut short, is something else, or is unsafe to load."""
     if not zipfile.is_zipfile(path):
         sys.exit(f"{path} is cut short, or no checkpoint")
+    utils = checkpoint_utils()
     try:
-        state = checkpoint_utils().load_checkpoint_to_cpu(str(path))
+        state = utils.load_checkpoint_to_cpu(str(path))
         model, extra = state["model"], state["extra_state"]
     except Exception as error:  # PyTorch, pickle and fairseq raise many kinds if the content is not what they expect
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"

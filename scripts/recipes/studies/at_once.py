@@ -23,7 +23,10 @@ PATIENCE = 15  # seconds that a process which is told to end has until it is kil
 
 def command_of(script: str) -> list[str]:
     """Return what the last line of a script starts: its module in recipes, and the packages that this needs."""
-    return read_lines(ROOT / script)[-1].partition('/start.sh" ')[2].partition(" -- ")[0].split()
+    words = read_lines(ROOT / script)[-1].partition('/start.sh" ')[2].partition(" -- ")[0].split()
+    if not words:
+        raise ValueError(f"the last line of {script} starts no module")
+    return words
 
 
 def slots_of(jobs: int | None, cpu: bool) -> list[str | None]:

@@ -83,7 +83,7 @@ class Record:
         self.next = time.monotonic() + FIRST
 
     def add(self, seconds: float, runs: int, on_device: int) -> None:
-        """Note that it trained for some seconds beside other runs, and write it down from time to time."""
+        """Note that it trained for some seconds, as one of `runs` at work; write that down from time to time."""
         found = self.found
         self.found = found.and_then(Conditions(found.device, found.threads, seconds, runs, on_device))
         if time.monotonic() > self.next:

@@ -78,9 +78,7 @@ class RunFolder:
         self.prepared = path / "prepared"  # what translating needs of the data
         self.start = path / "start.pt"  # the parameters that the run started with, if --from named a model
         self.started_from = path / "started_from.txt"  # the checksum and the path of that model's checkpoint
-        self.conditions = (
-            path / "conditions.json"
-        )  # in a study: how many runs were at work beside it, and on which device
+        self.conditions = path / "conditions.json"  # in a study: the device, and how many runs were at work on it
         self.finished = path / "finished.yaml"  # the limits of the training with which it has ended
 
     def __str__(self) -> str:

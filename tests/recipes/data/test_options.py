@@ -96,9 +96,10 @@ def test_paths_may_start_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (args.source, args.out) == (Path("-in"), tmp_path / "-x")
 
 
-@pytest.mark.parametrize("name", ["a:b", "a${b}"])
+@pytest.mark.parametrize("name", ["a:b", "a${b}", "a #b"])
 def test_folders_that_training_cannot_take(name: str, tmp_path: Path) -> None:
-    message = f"argument --out: training cannot take a path that holds a colon or ${{, as '{tmp_path}/{name}/out' does"
+    path = f"{tmp_path}/{name}/out"
+    message = f"argument --out: training cannot take a path that holds a colon, ${{ or ' #', as '{path}' does"
     assert message in refusal("--out", f"{tmp_path}/{name}/out")
 
 
