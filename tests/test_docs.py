@@ -75,7 +75,7 @@ def folder(tmp_path: Path) -> Path:
         write_program(tmp_path / "programs" / name, STAND_IN)
     for name in ("srun", "python"):
         write_program(tmp_path / "programs" / name, RUNS_REST)
-    for name in ("TEXT", "TATOEBA", "CLUE", "ROBERTA", "SCITLDR", "CNN_DM", "BART", "CSL"):
+    for name in ("TEXT", "TATOEBA", "CLUE", "GLUE", "ROBERTA", "SCITLDR", "CNN_DM", "BART", "CSL"):
         (tmp_path / name).mkdir()
     for split, lines in (("train", 12), ("valid", 3), ("test", 3)):
         for ending in ("de", "en", "txt"):
