@@ -6,7 +6,6 @@ from typing import Any
 
 import omegaconf
 import torch
-from fairseq.dataclass import FairseqDataclass
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.grammar_parser import parse
@@ -18,16 +17,19 @@ _parsed = functools.cache(parse)
 
 def structured(obj: Any, parent: object = None, flags: dict[str, bool] | None = None) -> DictConfig:
     """Return what OmegaConf.structured returns: of a dataclass, or of its defaults, a copy of what was made before."""
-    if isinstance(obj, FairseqDataclass) and parent is None and flags is None and typed(obj) == typed(type(obj)()):
-        obj = type(obj)
-    if isinstance(obj, type) and parent is None and flags is None:
-        return copy.deepcopy(_made(obj))
+    kind = obj if isinstance(obj, type) else type(obj)
+    if parent is None and flags is None and (obj is kind or holds_defaults(obj)):
+        return copy.deepcopy(_made(kind))
     return make(obj, parent, flags)
 
 
-def typed(obj: object) -> list[tuple[str, type, object]]:
-    """Return the attributes of an object, so that 1 is not True."""
-    return [(name, type(value), value) for name, value in vars(obj).items()]
+def holds_defaults(obj: Any) -> bool:
+    """Return whether an object is as its class makes it without arguments, in the types of its attributes too."""
+    try:
+        one, other = ({name: (type(at), at) for name, at in vars(each).items()} for each in (obj, type(obj)()))
+    except TypeError:  # the class needs arguments, or has no attributes
+        return False
+    return one == other
 
 
 def spare() -> None:
