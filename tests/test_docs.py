@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -125,10 +126,13 @@ def main_of(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> Cal
     """Return the main function behind a script, which will read these words as its arguments."""
     if (command := command_behind(ROOT / name)) is None:
         return None
-    monkeypatch.setattr("sys.argv", [name, *command[1], *words])
     if name.startswith("examples/"):
         import_what_is_there()
-    return importlib.import_module(command[0]).main
+    main = importlib.import_module(command[0]).main
+    if name.startswith("scripts/"):
+        return partial(main, [*command[1], *words])
+    monkeypatch.setattr("sys.argv", [name, *words])
+    return main
 
 
 def check_script(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ PACKAGES = {  # of modules
 }
 MOST = 2**31 - 1  # of an integer
 T = TypeVar("T")
+_command = ""  # the name of the command that runs
 STEEPEST = 50  # of a length penalty: a length to this power is still a number
 
 
@@ -88,11 +89,17 @@ def check_each_once(folders: Sequence[Path]) -> None:
             sys.exit(f"{one} and {other} are one run: give each run once")
 
 
-def run(main: Callable[[], object]) -> None:
+def run(main: Callable[[list[str]], object], name: str, arguments: Sequence[object]) -> None:
     """Run a command. ^C, an end from outside, a full disk or a refusal prints one line, "COMMAND: ...", to stderr.
 
     The handlers of the signals raise SystemExit, so what is half-made is removed first.
+
+    Args:
+        main: the function that takes the arguments.
+        name: what the user has typed, without a folder. Every line on stderr begins with it.
     """
+    global _command
+    _command = name
 
     def stop(*_: object) -> NoReturn:
         sys.exit("interrupted")
@@ -103,7 +110,7 @@ def run(main: Callable[[], object]) -> None:
     try:
         if sys.stdout is None:
             sys.exit("the standard output is closed")
-        main()
+        main([*map(str, arguments)])
     except (OSError, BrokenProcessPool) as error:
         refuse(error)
     except SystemExit as end:
@@ -115,7 +122,7 @@ def run(main: Callable[[], object]) -> None:
 def warn(message: object) -> None:
     """Print "COMMAND: message" as one line on stderr."""
     text = str(message).replace("\n", "\\n")
-    sys.stderr.write(f"{Path(sys.argv[0]).name}: {text}\n")
+    sys.stderr.write(f"{_command}: {text}\n")
 
 
 def refuse(message: object, status: int = 1) -> NoReturn:

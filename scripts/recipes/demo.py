@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NoReturn
@@ -107,11 +107,11 @@ def stop(*_: object) -> NoReturn:
     cli.refuse("interrupted; the same command goes on where it was", 130)
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command demo.sh."""
     parser = cli.Parser()
     parser.add_argument("--seed", type=cli.natural, default=1)
-    seed = parser.parse_args().seed
+    seed = parser.parse_args(arguments).seed
     for number in launch.SIGNALS:
         signal.signal(number, stop)
     # Both trainings run at once, each with half of the cores.

@@ -51,15 +51,11 @@ def start(script, command, modules, arguments=None):
         sys.stdout.write(header_of(script))
         sys.exit()
     find_python(modules)
-    # From here on this process is the command, so sys.argv is made its command line. The modules read their arguments
-    # there, and cli.warn reads the name with which every error line begins. If the arguments were passed on to each
-    # main function instead, the name would have to be set here all the same.
-    sys.argv = [os.path.basename(script)] + arguments
     sys.path[0] = SCRIPTS
     sys.path.append(ROOT)
     from recipes import cli
 
-    cli.run(importlib.import_module("recipes." + command).main)
+    cli.run(importlib.import_module("recipes." + command).main, os.path.basename(script), arguments)
 
 
 if __name__ == "__main__":

@@ -55,8 +55,7 @@ def test_the_cores_are_those_on_which_the_process_may_run(monkeypatch: pytest.Mo
 def test_a_closed_output_is_refused_before_any_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["translate.sh"])
     monkeypatch.setattr("sys.stdout", None)
     with pytest.raises(SystemExit, match="1"):
-        cli.run(lambda: pytest.fail("it ran"))
+        cli.run(lambda _: pytest.fail("it ran"), "translate.sh", [])
     assert capsys.readouterr().err == "translate.sh: the standard output is closed\n"

@@ -101,10 +101,8 @@ def train(config, run, *_):
     time.sleep(1000)
 launch.train = train
 demo.run_script = lambda *_: None
-folder = sys.argv.pop(1)
-launch.default_folder = lambda *_: RunFolder(Path(folder))
-sys.argv[0] = "demo.sh"
-cli.run(demo.main)
+launch.default_folder = lambda *_: RunFolder(Path(sys.argv[1]))
+cli.run(demo.main, "demo.sh", [])
 """
 
 

@@ -31,16 +31,15 @@ class Script(forked_training.Fork):
         _python, _, _, parent, module, script, name, *rest = words
         assert module == "recipes.start"
         children.end_with(int(parent))
-        sys.argv = [Path(script).name, *rest[rest.index("--") + 1 :]]
+        arguments = rest[rest.index("--") + 1 :]
         if name == "training.launch":
-            forked_training.cli_main()
+            forked_training.train(arguments)
         else:
-            cli.run(importlib.import_module(f"recipes.{name}").main)
+            cli.run(importlib.import_module(f"recipes.{name}").main, Path(script).name, arguments)
 
 
 def cli_main():
-    sys.argv[0] = "study.sh"
     gc.freeze()
     needed = {name: getattr(subprocess, name) for name in ("DEVNULL", "TimeoutExpired")}
     at_once.subprocess = SimpleNamespace(Popen=Script, **needed)
-    cli.run(command.main)
+    cli.run(command.main, "study.sh", sys.argv[1:])

@@ -99,8 +99,7 @@ class Started(Fork):
         """Run what the command line names."""
         os.setsid()
         if argv[0] == str(SCRIPTS / "train.sh"):
-            sys.argv = argv
-            cli_main()
+            train(argv[1:])
         elif argv[2] == "-m":
             sys.argv = argv[3:]
             importlib.import_module(argv[3]).cli_main()
@@ -111,13 +110,17 @@ class Started(Fork):
 
 
 def cli_main():
-    sys.argv[0] = "train.sh"
+    train(sys.argv[1:])
+
+
+def train(arguments):
+    """Run train.sh."""
     if PATCH in os.environ:
         exec(Path(os.environ[PATCH]).read_text(), {})
     gc.freeze()
     needed = {name: getattr(subprocess, name) for name in ("DEVNULL", "PIPE", "TimeoutExpired")}
     ranks.subprocess = SimpleNamespace(Popen=Rank, **needed)
-    cli.run(launch.main)
+    cli.run(launch.main, "train.sh", arguments)
 
 
 def torchrun_main():

@@ -12,19 +12,18 @@ from support import quick_config
 from support.command_line import Result
 
 
-def call(main: Callable[[], object], *options: object) -> Result:
+def call(main: Callable[[list[str]], object], *options: object) -> Result:
     """Run a command's main as its script does, with the options; return its status and what it printed."""
     quick_config.install()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     out, err, status = io.StringIO(), io.StringIO(), 0
     with (
-        mock.patch.object(sys, "argv", ["command", *map(str, options)]),
         mock.patch.object(sys, "unraisablehook", sys.unraisablehook),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
         try:
-            cli.run(main)
+            cli.run(main, "command", options)
         except SystemExit as end:
             status = end.code or 0
         finally:
@@ -33,14 +32,14 @@ def call(main: Callable[[], object], *options: object) -> Result:
     return Result(status, out.getvalue(), err.getvalue())
 
 
-def printed(main: Callable[[], object], *options: object) -> str:
+def printed(main: Callable[[list[str]], object], *options: object) -> str:
     """Call a command, check that it succeeds and writes nothing to stderr, and return what it printed."""
     result = call(main, *options)
     assert (result.status, result.stderr) == (0, ""), result
     return result.stdout
 
 
-def refused(main: Callable[[], object], *options: object) -> str:
+def refused(main: Callable[[list[str]], object], *options: object) -> str:
     """Call a command, check that it fails with one line on stderr, and return that line without "COMMAND: "."""
     result = call(main, *options)
     assert result.status == 1, result

@@ -1,6 +1,5 @@
 """How the tests run the prepare scripts: in this process or as a shell would, to the end, refused, up to a moment."""
 
-import functools
 import importlib
 import io
 import os
@@ -56,11 +55,9 @@ def run(script: str, *options: object, plain: bool = False, fairseq: bool = Fals
         limit: size in KiB that no file may outgrow. It stands in for a full disk.
     """
     stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-    main = functools.partial(main_of(script), words(script, options, plain))
     status = 0
     with ExitStack() as stack:
         stack.enter_context(_as_before())
-        stack.enter_context(mock.patch.object(sys, "argv", [script]))
         if not fairseq:
             for module in (sentences, translation, wikitext):
                 stack.enter_context(mock.patch.object(module, "binarize"))
@@ -69,7 +66,7 @@ def run(script: str, *options: object, plain: bool = False, fairseq: bool = Fals
         if limit is not None:
             stack.enter_context(_no_file_above(limit))
         try:
-            cli.run(main)
+            cli.run(main_of(script), script, words(script, options, plain))
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 0
     texts = [stream.buffer.getvalue().decode() for stream in (stdout, stderr)]  # type: ignore[attr-defined]

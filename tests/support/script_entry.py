@@ -7,8 +7,7 @@ from support.places import BENCHMARKS, SCRIPTS
 
 
 def cli_main() -> None:
-    del sys.argv[0]
     # The fork runs without pytest, whose setting pythonpath does this elsewhere.
     sys.path += [str(SCRIPTS), str(BENCHMARKS)]
-    tool = importlib.import_module(sys.argv[0])
-    importlib.import_module("recipes.cli").run(tool.main)
+    _, name, *arguments = sys.argv
+    importlib.import_module("recipes.cli").run(importlib.import_module(name).main, name, arguments)

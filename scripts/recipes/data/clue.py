@@ -32,7 +32,7 @@ def rows_of(given: Given, name: str) -> Iterator[Row]:
         yield Row(where, found["label"], (found["sentence"],))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_clue.sh."""
     options = Options(source=file_or_folder)
     options.add_argument("task", choices=list(LABELS), metavar="TASK")

@@ -65,7 +65,7 @@ def field(row: object, names: Sequence[str], where: str) -> str:
     return one_space(value.replace("\0", " "))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_csl.sh."""
     args = Options("--train-lines", source=folder).parse_args(arguments)
     if not args.source:

@@ -16,7 +16,7 @@ MERGES = 1000
 CORPUS = "1345f7e1efa86223f4c3da057226d4dc0a2e13aa9c4bb504d8814bf3a2dbd834"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_demo.sh."""
 
     def copy(part: Path) -> None:

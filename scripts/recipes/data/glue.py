@@ -48,7 +48,7 @@ def task_of(text: str) -> str:
     return name
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_glue.sh."""
     options = Options(source=file_or_folder)
     options.add_argument("task", type=task_of, metavar="TASK")

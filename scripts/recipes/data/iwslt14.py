@@ -21,6 +21,6 @@ IWSLT14 = Release(
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_iwslt14.sh."""
     Talks(IWSLT14, arguments).prepare()

@@ -21,6 +21,6 @@ IWSLT17 = Release(
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_iwslt17.sh."""
     Talks(IWSLT17, arguments).prepare()

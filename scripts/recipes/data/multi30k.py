@@ -33,7 +33,7 @@ CHECKSUMS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_multi30k.sh."""
     options = Options("--train-lines", source=folder, bpe=10_000, both_ways=True)
     options.add_argument("--pair", choices=PAIRS, default="de-en")

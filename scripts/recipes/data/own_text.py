@@ -32,7 +32,7 @@ def names_of_tests(source: Path, langs: Sequence[str]) -> list[str]:
     return names
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_text.sh."""
     options = Options("--train-lines", "--moses", source=folder, bpe=10_000, both_ways=True)
     options.add_argument("--subwords", choices=("subword-nmt", "sentencepiece"), default="subword-nmt")

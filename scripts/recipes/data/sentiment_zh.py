@@ -71,7 +71,7 @@ def archive_of(source: Path | None, out: Path) -> Path:
     return path
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_sentiment_zh.sh."""
     options = Options(source=file_or_folder)
     options.add_argument("--labeled", type=part, default=0.01)

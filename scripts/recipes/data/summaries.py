@@ -46,7 +46,7 @@ def look_for_known(raw: Path, drop: bool) -> None:
         print(f"train: {found} texts also stand in valid or test; {what}")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_cnn_dm.sh or prepare_summarization.sh."""
     options = Options("--train-lines", source=folder)
     options.add_argument("corpus", choices=("cnn_dm", "own"))

@@ -38,7 +38,7 @@ class Release:
 class Talks:
     """The steps for one pair of a release; both directions share them."""
 
-    def __init__(self, release: Release, arguments: Sequence[str] | None) -> None:
+    def __init__(self, release: Release, arguments: Sequence[str]) -> None:
         pairs = " ".join(f"{lang}-en en-{lang}" for lang in release.addresses)
         options = Options("--moses", source=file_or_folder, pairs=pairs, bpe=10_000, both_ways=True)
         options.add_argument("--cased", action="store_true")

@@ -77,7 +77,7 @@ def digest(source: Path, corpus: str, limit: int | None) -> str:
     return found.hexdigest()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_wikitext2.sh or prepare_wikitext103.sh."""
     options = Options("--train-lines", source=file_or_folder)
     options.add_argument("corpus", choices=list(TOKENS))

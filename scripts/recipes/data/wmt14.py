@@ -35,7 +35,7 @@ LONGEST = 250  # subwords of a line
 class Wmt14:
     """The steps for one pair."""
 
-    def __init__(self, arguments: Sequence[str] | None) -> None:
+    def __init__(self, arguments: Sequence[str]) -> None:
         options = Options("--moses", source=folder, pairs="en-de en-fr", bpe=32_000)
         self.args = args = options.parse_args(arguments)
         self.langs = source, self.target = tuple(args.pair.split("-"))
@@ -93,6 +93,6 @@ class Wmt14:
         shutil.copy(self.out / "codes/codes", part / "bpe")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command prepare_wmt14.sh."""
     Wmt14(arguments).prepare()

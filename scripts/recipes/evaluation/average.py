@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -113,7 +114,7 @@ def save(checkpoint: dict[str, Any], path: Path) -> None:
         torch.save(checkpoint, file)
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command average_checkpoints.py."""
     parser = cli.Parser()
     parser.add_argument("checkpoints", type=Path, metavar="CHECKPOINTS")
@@ -122,7 +123,7 @@ def main() -> None:
     which.add_argument("--last", type=cli.positive, metavar="N")
     which.add_argument("--best", type=cli.positive, metavar="N")
     parser.add_argument("--by", choices=["update", "epoch"])
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.best and args.by:
         parser.error("--by goes with --last")
     out = Path(os.path.realpath(args.out))  # if OUT is a link, the file that it points to is replaced

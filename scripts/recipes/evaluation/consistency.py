@@ -9,7 +9,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -208,7 +208,7 @@ def several(text: str) -> int:
     return number
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command consistency.py."""
     parser = cli.Parser()
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--beam", type=cli.positive)
     parser.add_argument("--no-bleu", action="store_true")
     parser.add_argument("--out", type=cli.a_path, metavar="DIR")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     cli.check_each_once(args.runs)
     folders = [RunFolder(path) for path in args.runs]
     for folder in folders:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,27 +84,27 @@ def source_lines(run: decoding.Run, subset: str, longest: int) -> list[str]:
     return []
 
 
-def read_arguments() -> argparse.Namespace:
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the arguments. Exit if one is wrong, before anything takes time."""
-    arguments = ModelParser(rest=True)
-    arguments.add_argument("--to", choices=["ctranslate2"], default="ctranslate2")
-    arguments.add_argument("--quantization", default=DEFAULT)
-    arguments.add_argument("--check", type=cli.natural, default=LINES)
-    args = arguments.parse_args()
+    parser = ModelParser(rest=True)
+    parser.add_argument("--to", choices=["ctranslate2"], default="ctranslate2")
+    parser.add_argument("--quantization", default=DEFAULT)
+    parser.add_argument("--check", type=cli.natural, default=LINES)
+    args = parser.parse_args(arguments)
     if len(args.rest) != 1:
-        arguments.error(f"one OUT is needed, not {len(args.rest)}")
+        parser.error(f"one OUT is needed, not {len(args.rest)}")
     args.folder = Path(args.rest[0]).resolve()
     cli.need(["ctranslate2"])
     if args.quantization not in quantizations():
-        arguments.error(f"--quantization must be one of {', '.join(quantizations())}, not '{args.quantization}'")
+        parser.error(f"--quantization must be one of {', '.join(quantizations())}, not '{args.quantization}'")
     if args.folder.exists():
         sys.exit(f"{args.folder} exists: choose another OUT, or remove it")
     return args
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command export.sh."""
-    args = read_arguments()
+    args = read_arguments(arguments)
     run = decoding.read_run(args.run, of_data=False)
     with chosen_checkpoint(args) as checkpoint, whole_folder(args.folder) as part:
         lines = source_lines(run, "valid", checkpoint.positions[0])[: args.check] if args.check else []

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +114,12 @@ def evaluate(model: Any, task: Any, sample: int, window: int, split: str) -> dic
     return {**numbers, **counted, "tokens_per_sample": sample, "context_window": window}
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command evaluate_lm.sh."""
-    arguments = ModelParser(out=True)
-    arguments.add_argument("--tokens-per-sample", type=cli.positive, metavar="N")
-    arguments.add_argument("--context-window", type=cli.natural, metavar="N")
-    args = arguments.parse_args()
+    parser = ModelParser(out=True)
+    parser.add_argument("--tokens-per-sample", type=cli.positive, metavar="N")
+    parser.add_argument("--context-window", type=cli.natural, metavar="N")
+    args = parser.parse_args(arguments)
     run, asked = args.run, {"tokens": args.tokens_per_sample, "window": args.context_window}
     data, cpu = run.data, run.setting("common.cpu", bool)
     if run.kind != "language_model":

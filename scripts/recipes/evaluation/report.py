@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,13 @@ def table(runs: list[dict[str, Any]]) -> str:
     return markdown_table(rows)
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command report.py."""
     parser = cli.Parser()
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--evaluation", default="best", metavar="NAME")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     cli.check_each_once(args.runs)
     folders = [RunFolder(path) for path in args.runs]
     runs = [read_run(folder, args.evaluation) for folder in folders]

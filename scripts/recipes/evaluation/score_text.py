@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from recipes.cli import Parser, need
@@ -33,14 +34,14 @@ def language_of(name: str) -> str:
     return ending if re.fullmatch("[a-z]{2}", ending) else "en"
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command score.sh."""
     parser = Parser()
     parser.add_argument("hypotheses", metavar="HYPOTHESES")
     parser.add_argument("references", nargs="+", metavar="REFERENCE")
     parser.add_argument("--lang")
     parser.add_argument("--lowercase", action="store_true")
-    args = parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args(arguments)
     lang = language_of(args.references[0]) if args.lang is None else args.lang
     if not re.fullmatch(r"[A-Za-z]{2,3}([_-]\w+)*", lang):
         parser.error(f"--lang: must be a language as in 'de', not '{lang}'")

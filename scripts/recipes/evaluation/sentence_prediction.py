@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,9 @@ def evaluate(run: RunFolder, checkpoint: Any, part: Path) -> None:
               f"({len(rows):,} rows)")  # fmt: skip
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command evaluate_glue.sh."""
-    args = ModelParser(out=True).parse_args()
+    args = ModelParser(out=True).parse_args(arguments)
     run = args.run
     if run.kind != "sentence_prediction":
         sys.exit(f"{run} predicts nothing about sentences: its task is {run.task or 'not named'}")

@@ -3,7 +3,7 @@
 import glob
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 from pathlib import Path
 from statistics import mean, variance
@@ -174,14 +174,14 @@ def print_pairs(test: str, pairs: Pairs) -> None:
         print(f"{SCORES[key]}: " + "; ".join(signed))
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command compare_runs.py."""
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
     parser = cli.Parser()
     parser.add_argument("--evaluation", default="best", metavar="NAME")
     parser.add_argument("runs", type=Path, nargs="+", metavar="A")
-    args = parser.parse_args(sys.argv[1:cut])
-    others = [Path(run) for run in sys.argv[cut + 1 :]]
+    args = parser.parse_args(arguments[:cut])
+    others = [Path(run) for run in arguments[cut + 1 :]]
     if not others:
         parser.error("no runs to compare with: give them after --")
     cli.check_each_once(args.runs + others)

@@ -1,5 +1,6 @@
 """Summarize the test sets of a run and score the summaries: the command scripts/evaluate_summarization.sh."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,14 @@ def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out
     print(f"Summaries and scores are in {out}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command evaluate_summarization.sh."""
-    arguments = ModelParser(several=True, out=True)
-    arguments.add_argument("--beam", type=cli.positive)
-    arguments.add_argument("--lenpen", type=cli.penalty)
+    parser = ModelParser(several=True, out=True)
+    parser.add_argument("--beam", type=cli.positive)
+    parser.add_argument("--lenpen", type=cli.penalty)
     for name in ("--max-len-b", "--min-len", "--no-repeat-ngram-size"):
-        arguments.add_argument(name, type=cli.natural)
-    args = arguments.parse_args()
+        parser.add_argument(name, type=cli.natural)
+    args = parser.parse_args(arguments)
     run = decoding.read_run(*args.runs)
     run = replace(run, generation={**PUBLISHED, **run.generation})
     names = ("beam", "lenpen", "max_len_b", "min_len", "no_repeat_ngram_size")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ def sweep(
     return found
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command sweep_decoding.sh."""
-    arguments = ModelParser(several=True, out=True)
-    arguments.add_argument("--beams", type=cli.list_of(cli.positive), default=[4, 5, 6])
-    arguments.add_argument("--lenpens", type=cli.list_of(cli.penalty), default=[0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
-    args = arguments.parse_args()
+    parser = ModelParser(several=True, out=True)
+    parser.add_argument("--beams", type=cli.list_of(cli.positive), default=[4, 5, 6])
+    parser.add_argument("--lenpens", type=cli.list_of(cli.penalty), default=[0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
+    args = parser.parse_args(arguments)
     run = read_run(*args.runs)
     if run.generation.get("unnormalized"):
         sys.exit(f"{args.run.train_yaml} sets generation.unnormalized: length penalties have no effect on this run")

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -167,17 +167,17 @@ def quiet_end() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command translate.sh."""
-    arguments = ModelParser(several=True, rest=True)
-    arguments.add_argument("--interactive", action="store_true")
-    arguments.add_argument("--nbest", type=cli.positive, default=1)
-    arguments.add_argument("--scores", action="store_true")
-    arguments.add_argument("--beam", type=cli.positive)
-    arguments.add_argument("--lenpen", type=cli.penalty)
-    args = arguments.parse_args()
+    parser = ModelParser(several=True, rest=True)
+    parser.add_argument("--interactive", action="store_true")
+    parser.add_argument("--nbest", type=cli.positive, default=1)
+    parser.add_argument("--scores", action="store_true")
+    parser.add_argument("--beam", type=cli.positive)
+    parser.add_argument("--lenpen", type=cli.penalty)
+    args = parser.parse_args(arguments)
     if args.interactive and args.rest:
-        arguments.error(f"--interactive reads no file: leave out {args.rest[0]}")
+        parser.error(f"--interactive reads no file: leave out {args.rest[0]}")
     files = [a_file(name) for name in args.rest] or [STDIN]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")

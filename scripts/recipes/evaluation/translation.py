@@ -1,5 +1,6 @@
 """Decode the test sets of a translation run and score them: the command scripts/evaluate_translation.sh."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ def evaluate(run: decoding.Run, checkpoint: Checkpoint, how: dict[str, Any], out
     print(f"Hypotheses and scores are in {out}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command evaluate_translation.sh."""
-    arguments = ModelParser(several=True, out=True)
-    arguments.add_argument("--beam", type=cli.positive)
-    arguments.add_argument("--lenpen", type=cli.penalty)
-    args = arguments.parse_args()
+    parser = ModelParser(several=True, out=True)
+    parser.add_argument("--beam", type=cli.positive)
+    parser.add_argument("--lenpen", type=cli.penalty)
+    args = parser.parse_args(arguments)
     run = decoding.read_run(*args.runs)
     changes = {"beam": args.beam, "lenpen": args.lenpen}
     how = decoding.decoding_of(run, **changes)

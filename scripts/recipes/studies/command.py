@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def seeds_of(text: str) -> tuple[str, list[int]]:
     return name, seeds(numbers)
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the arguments of study.sh."""
     parser = cli.Parser()
     parser.add_argument("study", metavar="NAME")
@@ -44,7 +45,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=cli.positive)
     parser.add_argument("--runs", type=cli.a_path)
     parser.add_argument("--out", type=cli.a_path)
-    args = parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args(arguments)
     for word in args.overrides:
         if "=" not in word:
             parser.error(f"{word} is no key=value")
@@ -83,9 +84,9 @@ def near(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command study.sh."""
-    args = parse()
+    args = parse(arguments)
     study = find_study(args.study)
     data = place_of(args.config.resolve())
     out = args.out or near(ROOT / "results/studies" / data / study.name)

@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
@@ -32,7 +33,7 @@ AGAIN = "the same command goes on from the last checkpoint"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the arguments of train.sh: config, overrides, and its options."""
     parser = cli.Parser()
     parser.add_argument("words", nargs="*", metavar="CONFIG key=value")
@@ -44,7 +45,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--nodes", type=cli.positive)
     parser.add_argument("--node-rank", type=cli.natural)
     parser.add_argument("--master")
-    args = parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args(arguments)
     args.config, args.overrides = None, []
     for word in args.words:
         if "=" in word and (args.config or not Path(word).is_file()):
@@ -188,12 +189,12 @@ def handle_signals() -> None:
             signal.signal(number, stop)
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the command train.sh."""
     handle_signals()
     if all(name in os.environ for name in TORCHRUN):  # torchrun, if it is killed, leaves its processes running
         children.end_with(os.getppid())
-    args = parse()
+    args = parse(arguments)
     options = JobOptions(**{field.name: getattr(args, field.name) for field in fields(JobOptions)})
     run = RunFolder(args.out) if args.out else default_folder(args.config, args.seed)
     train(args.config, run, args.seed, args.overrides, options, args.source and args.source.resolve())

@@ -133,7 +133,7 @@ from recipes.text.binarize import binarize
 folder = Path(sys.argv[1])
 splits = ["train", "valid"]
 options = {"joint": True, "workers": 1, "log": folder / "log"}
-cli.run(lambda: binarize(folder / "texts", folder / "bin", ("de", "en"), splits, **options))
+cli.run(lambda _: binarize(folder / "texts", folder / "bin", ("de", "en"), splits, **options), "command", [])
 """
 
 
@@ -152,7 +152,7 @@ def test_fairseq_ends_with_its_parent(folder: Path, tmp_path: Path, number: sign
         wait_until(lambda: all(map(is_gone, running)))
     else:
         assert all(map(is_gone, running))
-        assert stderr == "-c: interrupted\n"
+        assert stderr == "command: interrupted\n"
         assert sorted(path.name for path in (folder / "bin").iterdir()) == ["dict.de.txt"]
 
 

@@ -17,9 +17,8 @@ from support.toy_run import SCRIPTS, refused, run, settings
 from support.waiting import HANG, is_gone, wait_until
 
 
-def parsed(monkeypatch, *words):
-    monkeypatch.setattr("sys.argv", ["train.sh", *map(str, words)])
-    return launch.parse()
+def parsed(*words):
+    return launch.parse([*map(str, words)])
 
 
 def message(refuses, *arguments):
@@ -34,14 +33,14 @@ def train(config, folder, *overrides, **options):
     launch.train(config, RunFolder(folder), 1, list(overrides), JobOptions(**options))
 
 
-def test_options_and_settings_stand_in_any_order(configs, monkeypatch):
+def test_options_and_settings_stand_in_any_order(configs):
     config = configs / "rdrop.yaml"
-    args = parsed(monkeypatch, "a=1", "--gpus", 2, config, "b=[2, 3]", "--seed=7", "--out", "a run", "c.d=e=f")
+    args = parsed("a=1", "--gpus", 2, config, "b=[2, 3]", "--seed=7", "--out", "a run", "c.d=e=f")
     assert (args.config, args.overrides) == (config, ["a=1", "b=[2, 3]", "c.d=e=f"])
     assert (args.gpus, args.seed, args.out) == (2, 7, Path("a run"))
     assert (args.cpu_processes, args.nodes, args.node_rank, args.master) == (None,) * 4
     odd = config.rename(configs / "a=b.yaml")
-    args = parsed(monkeypatch, odd, odd)
+    args = parsed(odd, odd)
     assert (args.config, args.overrides, args.seed, args.out) == (odd, [str(odd)], 1, None)
 
 
@@ -65,9 +64,9 @@ def test_options_and_settings_stand_in_any_order(configs, monkeypatch):
         (["CONFIG", "CONFIG"], "two configs"),
     ],
 )
-def test_options_that_are_refused(configs, monkeypatch, options, words):
+def test_options_that_are_refused(configs, options, words):
     names = {"CONFIG": configs / "rdrop.yaml"}
-    assert words in message(parsed, monkeypatch, *(names.get(option, option) for option in options))
+    assert words in message(parsed, *(names.get(option, option) for option in options))
 
 
 def test_the_folder_of_a_run_has_the_names_of_config_and_seed(configs, monkeypatch):
