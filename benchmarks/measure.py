@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from recipes import children, cli  # noqa: E402
+from recipes.files import whole_file, write_whole  # noqa: E402
 from recipes.quiet import quiet  # noqa: E402
 from recipes.versions import versions  # noqa: E402
 
@@ -202,9 +203,9 @@ def write(out: Path, name: str, text: str, facts: Facts, draw: Callable[[Facts],
     text = f"`{command}`\n\n{text}\n```\n{versions()}```\n"
     print(text)
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.md").write_text(text, encoding="utf-8")
+    write_whole(out / f"{name}.md", text)
     record = {"command": command, "versions": versions().splitlines(), **facts}
-    (out / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_whole(out / f"{name}.json", json.dumps(record, indent=1) + "\n")
     if draw:
         write_picture(out / f"{name}.json", draw)
     say(f"Written: {out}/{name}.md, .json{', .png' if draw else ''}")
@@ -214,7 +215,8 @@ def write(out: Path, name: str, text: str, facts: Facts, draw: Callable[[Facts],
 def write_picture(file: Path, draw: Callable[[Facts], Any]) -> None:
     """Write the figure that a function draws of a JSON file into a PNG beside it."""
     figure = draw(json.loads(file.read_text(encoding="utf-8")))
-    figure.savefig(file.with_suffix(".png"), dpi=100)
+    with whole_file(file.with_suffix(".png")) as part:
+        figure.savefig(part, format="png", dpi=100)
 
 
 def main() -> None:
