@@ -146,14 +146,20 @@ def of_glue(task: str, f1: bool = False, **more: int) -> Recipe:
 
 
 SENTIMENT = Recipe(sentiment_words, {"valid": 4, "test": 4})
-RECIPES = {  # the baselines of IFLYTEK and TNEWS differ from these in the criterion alone
+IFLYTEK, TNEWS = (
+    Recipe(partial(clue_words, task, labels), {"valid": 4})
+    for task, labels in (("iflytek", ("0", "118", "7")), ("tnews", ("100", "116", "104")))
+)
+RECIPES = {
     "glue/mrpc": of_glue("MRPC", f1=True),
     "glue/qnli": of_glue("QNLI"),
     "glue/qqp": of_glue("QQP", f1=True),
     "glue/sst2": of_glue("SST-2"),
     "glue/mnli": of_glue("MNLI", mismatched=5),
-    "iflytek/rdrop": Recipe(partial(clue_words, "iflytek", ("0", "118", "7")), {"valid": 4}),
-    "tnews/rdrop": Recipe(partial(clue_words, "tnews", ("100", "116", "104")), {"valid": 4}),
+    "iflytek/baseline": IFLYTEK,
+    "iflytek/rdrop": IFLYTEK,
+    "tnews/baseline": TNEWS,
+    "tnews/rdrop": TNEWS,
     "sentiment_zh/baseline": SENTIMENT,
     "sentiment_zh/rdrop": SENTIMENT,
     "sentiment_zh/semi": SENTIMENT,
