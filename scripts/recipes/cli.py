@@ -20,8 +20,9 @@ PACKAGES = {  # of modules
 }
 MOST = 2**31 - 1  # of an integer
 T = TypeVar("T")
-_command = ""  # the name of the command that runs
 STEEPEST = 50  # of a length penalty: a length to this power is still a number
+
+_command = ""  # the name of the command that runs
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None = None) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
+        super().__init__(prog=_command or None, description=description, formatter_class=formatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         sys.exit(f"{message} (see --help)")
@@ -89,7 +90,7 @@ def check_each_once(folders: Sequence[Path]) -> None:
             sys.exit(f"{one} and {other} are one run: give each run once")
 
 
-def run(main: Callable[[list[str]], object], name: str, arguments: Sequence[object]) -> None:
+def run(main: Callable[[Sequence[str]], object], name: str, arguments: Sequence[str]) -> None:
     """Run a command. ^C, an end from outside, a full disk or a refusal prints one line, "COMMAND: ...", to stderr.
 
     The handlers of the signals raise SystemExit, so what is half-made is removed first.
@@ -110,7 +111,7 @@ def run(main: Callable[[list[str]], object], name: str, arguments: Sequence[obje
     try:
         if sys.stdout is None:
             sys.exit("the standard output is closed")
-        main([*map(str, arguments)])
+        main(arguments)
     except (OSError, BrokenProcessPool) as error:
         refuse(error)
     except SystemExit as end:

@@ -23,7 +23,7 @@ def call(main: Callable[[list[str]], object], *options: object) -> Result:
         redirect_stderr(err),
     ):
         try:
-            cli.run(main, "command", options)
+            cli.run(main, "command", [*map(str, options)])
         except SystemExit as end:
             status = end.code or 0
         finally:

@@ -1,4 +1,4 @@
-"""Runs that evaluation is tested on: one that has learned its toy text by heart, and the commands that score it."""
+"""Runs that evaluation is tested on: one that has learned its toy text by heart."""
 
 import hashlib
 import os
@@ -17,11 +17,6 @@ from support.toy_run import CONFIG
 from support.waiting import HANG
 
 GENERATION = {"beam": 3, "lenpen": 0.6, "max_len_a": 1.5, "max_len_b": 3}
-
-
-def tool(name: str, *options: object) -> command_line.Result:
-    """Run a command, such as "recipes.evaluation.report", in a process that has imported fairseq already."""
-    return command_line.run("support.script_entry", name, *options, succeeds=False)
 
 
 def train_run(folder: Path, config: dict) -> Path:

@@ -75,7 +75,7 @@ def run(script: str, *options: object, plain: bool = False, fairseq: bool = Fals
 
 @contextmanager
 def _as_before() -> Iterator[None]:
-    """Restore what `cli.run` changes in a process."""
+    """Restore the handlers and the hook that `cli.run` sets."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     hook = sys.unraisablehook
     try:

@@ -146,10 +146,8 @@ def of_glue(task: str, f1: bool = False, **more: int) -> Recipe:
 
 
 SENTIMENT = Recipe(sentiment_words, {"valid": 4, "test": 4})
-IFLYTEK, TNEWS = (
-    Recipe(partial(clue_words, task, labels), {"valid": 4})
-    for task, labels in (("iflytek", ("0", "118", "7")), ("tnews", ("100", "116", "104")))
-)
+IFLYTEK = Recipe(partial(clue_words, "iflytek", ("0", "118", "7")), {"valid": 4})
+TNEWS = Recipe(partial(clue_words, "tnews", ("100", "116", "104")), {"valid": 4})
 RECIPES = {
     "glue/mrpc": of_glue("MRPC", f1=True),
     "glue/qnli": of_glue("QNLI"),
