@@ -32,7 +32,7 @@ PICTURES = sorted((ROOT / "results").glob("p*/*.png"))
 
 @pytest.fixture(scope="module")
 def process():
-    """A process for all tests here. It is forked from this one, which has imported fairseq already."""
+    """Give a process for all tests here. It is forked from this one, which has imported fairseq already."""
     with ProcessPoolExecutor(1, get_context("fork"), gc.freeze) as pool:
         yield pool
 
@@ -56,7 +56,7 @@ def run(monkeypatch, capsys) -> Callable[..., str]:
 
 
 def facts(out: Path, name: str, printed: str) -> dict:
-    """The numbers that a benchmark left, once its table and plot are seen."""
+    """Return the numbers that a benchmark left, once its table and plot are seen."""
     assert (out / f"{name}.md").read_text() in printed
     assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     found = json.loads((out / f"{name}.json").read_text())

@@ -24,7 +24,7 @@ esac
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The repository without what is not installed, and such a Python."""
+    """Return the repository without what is not installed, and such a Python."""
     for name in ("setup.py", "pyproject.toml", "constraints.txt", "scripts/install.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)

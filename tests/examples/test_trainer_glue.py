@@ -45,7 +45,7 @@ def words_of(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 def trained(
     example: ModuleType, words_of: Callable[[str], list[str]], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The folder of the results of a whole call."""
+    """Return the folder of the results of a whole call."""
     out = tmp_path_factory.mktemp("trained")
     example.main([*words_of("rte"), "--seeds", "1", "2", "--out", str(out)])
     return out

@@ -33,7 +33,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(example: ModuleType, folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of checkpoints of a whole run."""
+    """Return the folder of checkpoints of a whole run."""
     out = tmp_path_factory.mktemp("trained")
     example.main(["--data", str(folders), *TINY, "--out", str(out)])
     return out

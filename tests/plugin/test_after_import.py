@@ -13,7 +13,7 @@ from rdrop_fairseq.after_import import after_import
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package that nobody has imported."""
+    """Give a package that nobody has imported."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     (tmp_path / "some_package").mkdir()

@@ -47,7 +47,7 @@ def test_as_often_as_the_probability_says(unit, probability):
 
 
 def runs(row):
-    """The lengths of the runs of positions that are cut."""
+    """Return the lengths of the runs of positions that are cut."""
     values, lengths = row.long().unique_consecutive(return_counts=True)
     return lengths[values == 1].tolist()
 

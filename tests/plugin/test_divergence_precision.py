@@ -13,7 +13,7 @@ from rdrop_fairseq.divergence import divergence
 
 
 def naive(lprobs, kind):
-    """The formulas as torch's kl_div computes them, in the input's own precision."""
+    """Return the formulas as torch's kl_div computes them, in the input's own precision."""
     lp, lq = lprobs
     forward = F.kl_div(lq, lp, log_target=True, reduction="none").sum(-1)
     reverse = F.kl_div(lp, lq, log_target=True, reduction="none").sum(-1)

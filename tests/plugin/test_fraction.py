@@ -11,7 +11,7 @@ SENTENCES, ALPHA = 4, 0.7
 
 
 def estimate(losses, divergences, drawn, weights, like):
-    """The estimate of the module's first lines, from the losses ``[M][B]`` and the divergences ``[B]``."""
+    """Return the estimate of the module's first lines, from the losses ``[M][B]`` and the divergences ``[B]``."""
     shares = shares_of(weights, like, ALPHA, len(drawn) / SENTENCES)
     total = 0.0
     for b in range(SENTENCES):

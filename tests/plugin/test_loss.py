@@ -149,7 +149,7 @@ def test_real_numbers(passes):
 
 
 def distance(reference, output):
-    """Some D of the general form, which is not symmetric."""
+    """Return some D of the general form, which is not symmetric."""
     return ((reference - output).abs() * (1 + reference.abs())).sum(-1)
 
 

@@ -85,7 +85,7 @@ def test_what_is_not_of_the_batch_is_shared():
 
 
 def hugging_face(layerdrop):
-    """A model that keeps its LayerDrop in its config."""
+    """Return a model that keeps its LayerDrop in its config."""
     model = Toy(nn.Linear(4, 4), nn.Dropout(0.5))
     model.config = type("Config", (), {"encoder_layerdrop": layerdrop})()
     return model

@@ -191,7 +191,7 @@ def test_the_model_is_the_published_one(path):
 
 
 def flat(config, prefix=""):
-    """The settings of a config by their whole names."""
+    """Return the settings of a config by their whole names."""
     settings = {}
     for key, value in config.items():
         settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

@@ -19,7 +19,7 @@ from support.waiting import HANG, is_gone, wait_until
 
 @pytest.fixture
 def runs(tmp_path):
-    """The folders of two runs."""
+    """Return the folders of two runs."""
     found = {name: RunFolder(tmp_path / name) for name in demo.CONFIGS}
     for folder in found.values():
         folder.path.mkdir()

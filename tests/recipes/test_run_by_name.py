@@ -38,7 +38,7 @@ def typed(script: Path, active: Path, *options: str) -> subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository's scripts and package without .venv. Its folder bare has a Python without modules."""
+    """Return a copy of the scripts and the package without .venv. Its folder bare has a Python without modules."""
     folder = tmp_path_factory.mktemp("copy") / "of it"
     for name in ("scripts", "rdrop_fairseq"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -48,7 +48,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def venv(copy: Path):
-    """The folder of the Python of the copy's .venv, which a test may write."""
+    """Give the folder of the Python of the copy's .venv, which a test may write."""
     yield copy / ".venv/bin"
     shutil.rmtree(copy / ".venv")
 

@@ -47,7 +47,7 @@ def write_model(folder: Path, data: Path, config: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of configs/cnn_dm_bart/rdrop.yaml for two updates, from a tiny BART; its data is in data beside it."""
+    """Return a run of configs/cnn_dm_bart/rdrop.yaml for two updates, from a tiny BART. Its data is beside it."""
     folder = tmp_path_factory.mktemp("cnn_dm")
     bart, source = write_bart(folder / "bart"), write_summaries(folder / "source", "val", train=8)
     options = ("--from", source, "--bart", bart, "--out", folder / "data", "--workers", 1)

@@ -7,7 +7,7 @@ REVIEWS = ("很好 ，喜欢！", "不好看。", "iPad 不错", "太差了")
 
 
 def review(split: str, row: int) -> tuple[str, str]:
-    """The text of a row, and its label."""
+    """Return the text of a row, and its label."""
     return f"{REVIEWS[row % 4]}{split[0]}{row}", str((row + 1) % 2)
 
 

@@ -87,7 +87,7 @@ class Result:
         return [log for log in self._json() if "valid_loss" in log][-1]
 
     def column(self, key: str) -> list[float]:
-        """The value of ``key`` at each update."""
+        """Return the value of ``key`` at each update."""
         return [update[key] for update in self.updates]
 
     def _json(self) -> list[dict[str, float]]:
@@ -129,7 +129,7 @@ def run_program(command: Sequence[object], cwd: Path, **env: str) -> Result:
 
 
 def train_argv(data: Path, *flags: object, user_dir: str | Path = USER_DIR, save_dir: Path | None = None) -> list[str]:
-    """The arguments of a tiny training that logs every update; later flags override earlier ones."""
+    """Return the arguments of a tiny training that logs every update; later flags override earlier ones."""
     argv = [data, "--user-dir", user_dir, *ONE_CPU, "--log-format", "json", "--log-interval", "1"]
     argv += ["--optimizer", "adam", "--lr", "0.01", "--batch-size", "8", "--required-batch-size-multiple", "1"]
     argv += ["--max-update", "4", "--no-epoch-checkpoints"]
@@ -162,7 +162,7 @@ def two_processes(init: str, argv: list[str]) -> Result:
 
 
 def parameters(folder: Path) -> dict[str, torch.Tensor]:
-    """The model in ``checkpoint_last.pt`` under ``folder``."""
+    """Return the model in ``checkpoint_last.pt`` under ``folder``."""
     import rdrop_fairseq  # noqa: F401  (makes fairseq's checkpoints loadable)
 
     return torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
@@ -201,7 +201,7 @@ def make_text(folder: Path, words: int = 18) -> Path:
 
 
 def free_port() -> int:
-    """A TCP port that nothing listens on."""
+    """Return a TCP port that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

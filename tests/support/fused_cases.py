@@ -16,7 +16,7 @@ PAD = 1
 
 
 def fused_loss(hidden, *args, ignore_index=-100, **options):
-    """The fused loss of hidden states ``[M, ..., D]`` as the criterions call it: fairseq's smoothing, and sums."""
+    """Return the fused loss of hidden states ``[M, ..., D]`` as the criterions call it: fairseq's smoothing, sums."""
     options = {"label_smoothing_impl": "fairseq", "reduction": "sum", "ignore_index": ignore_index} | options
     joined = hidden.flatten(0, 1) if hidden.dim() > 2 else tuple(hidden)
     return linear_rdrop_loss(joined, *args, passes=len(hidden), **options)
@@ -45,7 +45,7 @@ def leaves(passes=2, shape=(3, 5), width=7, vocab=11, bias=False, dtype=torch.fl
 
 
 def plain(hidden, weight, bias, target, alpha=5.0, epsilon=0.1, kind="symmetric", dtype=torch.float32):
-    """The loss as the plain path has it, in vectorised torch: all logits, one log-softmax."""
+    """Return the loss as the plain path has it, in vectorised torch: all logits, one log-softmax."""
     lprobs = F.linear(hidden, weight, bias).to(dtype).log_softmax(-1)
     nll_loss = -lprobs.gather(-1, target.expand(lprobs.shape[:-1]).unsqueeze(-1)).squeeze(-1)
     epsilon = epsilon if lprobs.size(-1) > 1 else 0.0
@@ -59,7 +59,7 @@ def grads(loss, *tensors):
 
 
 def float16_gradients(way, factor, hidden, weight, target, alpha, kind, autocast, epsilon=0.1):
-    """The gradients of ``factor`` times the loss, by float16 tensors or under autocast: "fused", "plain" or "exact"."""
+    """Return the gradients of ``factor`` times the loss, in float16 or under autocast: "fused", "plain" or "exact"."""
     dtype = torch.float64 if way == "exact" else torch.float32 if autocast else torch.float16
     leaf = [x.to(torch.float16).to(dtype).requires_grad_() for x in (hidden, weight)]
     with torch.autocast("cpu", dtype=torch.float16, enabled=autocast and way != "exact"):
@@ -71,7 +71,7 @@ def float16_gradients(way, factor, hidden, weight, target, alpha, kind, autocast
 
 
 def check_float16(tokens, vocab, alpha, kind, epsilon, words, largest, exponent, autocast, seed):
-    """The fused gradient in float16 is finite where it fits, and no further from float64's than the plain one."""
+    """Check that the fused gradient in float16 is finite where it fits, and as exact as the plain one, or more so."""
     factor = 2.0**exponent
     draw = torch.Generator().manual_seed(seed)
     hidden, weight = torch.randn(2, tokens, 8, generator=draw), torch.randn(vocab, 8, generator=draw)

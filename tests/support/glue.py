@@ -37,7 +37,7 @@ DEV = {"MNLI": ("dev_matched", "dev_mismatched")}
 
 
 def rows(task: str, split: str, count: int) -> list[tuple[str, str | None, str]]:
-    """The first sentence, the second one if the task has two, and the label of each row."""
+    """Return the first sentence, the second one if the task has two, and the label of each row."""
     pairs, labels = USED[task][1] is not None, LABELS[task]
     return [
         (f"{SENTENCES[i % 4]} {split}", SENTENCES[i // 2 % 4] if pairs else None, labels[i % len(labels)])
@@ -46,7 +46,7 @@ def rows(task: str, split: str, count: int) -> list[tuple[str, str | None, str]]
 
 
 def table(task: str, split: str, count: int) -> str:
-    """A file of a task, with its header if it has one."""
+    """Return a file of a task, with its header if it has one."""
     first, second, label = USED[task]
     columns = HEADERS.get(task, ["source", "label", "star", "sentence"])
     lines = ["\t".join(columns)] if task in HEADERS else []

@@ -28,12 +28,12 @@ RDROP_KEYS = {"kl_loss", "kl_count", "rdrop_alpha"}  # what a training step logs
 
 
 def of_logits(models, outputs, target, alpha, kind="symmetric", weights=None, **settings):
-    """The reference where the outputs are the logits ``[B, T, V]`` of each pass."""
+    """Return the reference where the outputs are the logits ``[B, T, V]`` of each pass."""
     return rdrop(torch.stack(outputs), target, alpha, settings.get("label_smoothing", 0.0), kind, PAD, weights)
 
 
 def of_adaptive(models, outputs, target, alpha, kind="symmetric", weights=None, rdrop_adaptive_divergence="published"):
-    """The reference where the outputs ``[B, T, D]`` of each pass go into the adaptive softmax of its model."""
+    """Return the reference where the outputs ``[B, T, D]`` of each pass go into the adaptive softmax of its model."""
     softmaxes = [model.decoder.adaptive_softmax for model in models]
     if rdrop_adaptive_divergence == "published":
         passes = [softmax(output, target) for softmax, output in zip(softmaxes, outputs, strict=True)]
@@ -109,7 +109,7 @@ def random_logits(*shape, seed=0):
 
 
 def build_model(task, arch="transformer", seed=1, **settings):
-    """A model of ``arch`` so small that a step takes milliseconds; with dropout 0.3 if ``settings`` say nothing.
+    """Return a model of ``arch`` so small that a step takes milliseconds; with dropout 0.3 if ``settings`` say nothing.
 
     With the name of a criterion in ``settings`` the task builds it, as in a training.
     """
@@ -145,7 +145,7 @@ def build_criterion(name, task, **settings):
 
 
 def make_sample(task, lengths=((5, 4), (4, 6), (2, 3)), seed=1):
-    """A batch of random sentences; ``lengths`` of (source, target), the end of sentence not counted.
+    """Return a batch of random sentences; ``lengths`` of (source, target), the end of sentence not counted.
 
     For a language model the targets alone; what it sees is shifted by one.
     """
@@ -184,7 +184,7 @@ def train(criterion, model, sample, seed=1):
 
 
 def reduced(criterion, logging_outputs):
-    """The metrics that fairseq shows for these logging outputs."""
+    """Return the metrics that fairseq shows for these logging outputs."""
     with metrics.aggregate(new_root=True) as shown:
         type(criterion).reduce_metrics(logging_outputs)
     return shown.get_smoothed_values()

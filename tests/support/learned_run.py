@@ -99,25 +99,25 @@ def copy_of(run_folder: Path, place: Path, name: str = "run") -> Path:
 
 @contextmanager
 def chosen(run_folder: Path) -> Iterator[checkpoint_choice.Checkpoint]:
-    """The best checkpoint of a run, as an evaluation takes it."""
+    """Give the best checkpoint of a run, as an evaluation takes it."""
     args = checkpoint_choice.ModelParser().parse_args([str(run_folder)])
     with checkpoint_choice.chosen_checkpoint(args) as checkpoint:
         yield checkpoint
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The files of a folder by name."""
+    """Return the files of a folder by name."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """The checksums of all files under a folder, by path."""
+    """Return the checksums of all files under a folder, by path."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def fairseq_hypotheses(run_folder: Path, subset: str, *flags: object) -> list[list[decoding.Hypothesis]]:
-    """What fairseq-generate, called with ``flags``, gives for a run of ``train_learned``."""
+    """Return what fairseq-generate, called with ``flags``, gives for a run of ``train_learned``."""
     data, generated = run_folder.parent / "data/bin", run_folder.parent / "generated"
     where = ["--path", run_folder / "checkpoints/checkpoint_best.pt", "--results-path", generated]
     how = ["--user-dir", command_line.USER_DIR, "--cpu", "--num-workers", 0, "--gen-subset", subset, "--remove-bpe"]

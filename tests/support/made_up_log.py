@@ -8,27 +8,27 @@ BEGIN_VALID = '[fairseq_cli.train][INFO] - begin validation on "valid" subset\n'
 
 
 def paused(seconds: float) -> str:
-    """The line of a log that train.sh writes after a pause."""
+    """Return the line of a log that train.sh writes after a pause."""
     return f"train.sh: paused for {seconds:.1f} seconds\n"
 
 
 def resumed(update: int) -> str:
-    """The line of a log that says where a start goes on."""
+    """Return the line of a log that says where a start goes on."""
     return f"[fairseq.trainer][INFO] - Loaded checkpoint c/checkpoint_last.pt (epoch 2 @ {update} updates)\n"
 
 
 def inner(update: int, seconds: float) -> str:
-    """The line of a log that sums up the updates since the one before."""
+    """Return the line of a log that sums up the updates since the one before."""
     return f'[train_inner][INFO] - {{"epoch": 1, "num_updates": "{update}", "train_wall": "{seconds}"}}\n'
 
 
 def epoch_end(update: int) -> str:
-    """The line of a log at the end of an epoch."""
+    """Return the line of a log at the end of an epoch."""
     return f'[train][INFO] - {{"epoch": 1, "train_num_updates": "{update}", "train_train_wall": "99"}}\n'
 
 
 def valid(update: int, loss: float, bleu: float, saved: bool = True) -> str:
-    """The lines of a log on a validation and, unless told otherwise, the checkpoint of it."""
+    """Return the lines of a log on a validation and, unless told otherwise, the checkpoint of it."""
     numbers = {"num_updates": update, "loss": loss, "ppl": 2**loss, "bleu": bleu}
     text = json.dumps({f"valid_{key}": f"{value:g}" for key, value in numbers.items()})
     line = f"[valid][INFO] - {text}\n"
@@ -42,7 +42,7 @@ LOG = FRESH + inner(5, 30) + valid(5, 3, 9) + inner(10, 60) + valid(10, 2, 7)
 
 
 def make_run(folder: Path, bleu: float, evaluation: str = "best", test: str = "made_up", **more: float) -> Path:
-    """A run folder as train.sh and evaluate_translation.sh leave it, as far as it is read."""
+    """Return a run folder as train.sh and evaluate_translation.sh leave it, as far as it is read."""
     out = folder / "evaluation" / evaluation
     out.mkdir(parents=True, exist_ok=True)
     (folder / "train.log").write_text(LOG)

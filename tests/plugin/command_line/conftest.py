@@ -27,7 +27,7 @@ def trained(data: Path) -> Callable[..., Result]:
 
 @pytest.fixture(scope="session")
 def run_folder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoints of an R-Drop run of six updates, and its log as ``log``."""
+    """Return the checkpoints of an R-Drop run of six updates, and its log as ``log``."""
     folder = tmp_path_factory.mktemp("run")
     result = train(data, *RDROP, *SCHEDULE, "--max-update", "6", save_dir=folder)
     (folder / "log").write_text(result.stdout)

@@ -99,7 +99,7 @@ def test_refused_before_the_training_in_one_line(sentences):
 
 @pytest.fixture(scope="module")
 def pairs(data, tmp_path_factory):
-    """The corpus, with its validation set as pairs without labels too."""
+    """Return the corpus, with its validation set as pairs without labels too."""
     folder = shutil.copytree(data, tmp_path_factory.mktemp("pairs") / "bin")
     for file in folder.glob("valid.*"):
         shutil.copyfile(file, folder / file.name.replace("valid", "mono"))

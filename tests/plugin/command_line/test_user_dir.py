@@ -25,7 +25,7 @@ from support.places import ROOT
 
 
 def documented_command(program: str, data: Path) -> list[str]:
-    """The first call of ``program`` in docs/translation.md, with ``data`` for DATA."""
+    """Return the first call of ``program`` in docs/translation.md, with ``data`` for DATA."""
     command = re.search(
         rf"^    {program} DATA (?:.*\\\n)*.*", (ROOT / "docs/translation.md").read_text(encoding="utf-8"), re.MULTILINE
     )

@@ -20,7 +20,7 @@ def task():
 
 
 def embedded(model, task, cutoff, rows, sample):
-    """What the encoder's and the decoder's embeddings gave within the context, and the tokens that they got."""
+    """Return what the encoder's and the decoder's embeddings gave within the context, and the tokens that they got."""
     seen = {}
     coders = {"source": model.encoder, "target": model.decoder}
     running = []

@@ -24,7 +24,7 @@ class Sentences(FairseqDataset):
 
 
 def processes(number, batch_size=2, kind=SharedEpochIterator):
-    """The iterators of this number of processes over the same batches."""
+    """Return the iterators of this number of processes over the same batches."""
     sentences = Sentences()
     batches = [list(range(i, i + batch_size)) for i in range(0, len(sentences), batch_size)]
     return [
@@ -34,7 +34,7 @@ def processes(number, batch_size=2, kind=SharedEpochIterator):
 
 
 def train(iterators, update_freq, updates=None):
-    """The sentences of each update, all processes together, until ``updates`` or the end of the epoch."""
+    """Return the sentences of each update, all processes together, until ``updates`` or the end of the epoch."""
     shares = [GroupedIterator(iterator.next_epoch_itr(), update_freq) for iterator in iterators]
     seen = []
     while shares[0].has_next() and len(seen) != updates:
@@ -90,7 +90,7 @@ class Shuffled(Sentences):
 
 
 def epochs(task, dataset, numbers, grows, **options):
-    """The batches of each epoch in the order in which a run takes them that starts in the first of ``numbers``.
+    """Return the batches of each epoch in the order in which a run takes them that starts in the first of ``numbers``.
 
     As fairseq's trainer asks for them; ``grows`` is --update-ordered-indices-seed.
     """

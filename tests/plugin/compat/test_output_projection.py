@@ -174,7 +174,7 @@ def steps_of_a_process():
 
 @pytest.fixture(scope="module")
 def steps_of_two_processes(tmp_path_factory):
-    """The folder of what two processes wrote."""
+    """Return the folder of what two processes wrote."""
     folder = tmp_path_factory.mktemp("steps")
     port = free_port()
     entry = f"{steps_of_a_process.__module__}:{steps_of_a_process.__name__}"

@@ -19,7 +19,7 @@ from support.helpers import (
     ids=lambda param: f"{param[0].name}-{param[1]}",
 )
 def setup(request):
-    """The case with its task, a batch, and makers of its models and criterions, with each way to compute the loss."""
+    """Return the case, its task, a batch, and makers of models and criterions, with each way to compute the loss."""
     case, loss = request.param
     task = build_task(case.task)
 
@@ -53,5 +53,5 @@ def float64(monkeypatch):
 
 @pytest.fixture(params=WAYS)
 def way(request):
-    """The settings of one way to compute the loss with adaptive softmax."""
+    """Return the settings of one way to compute the loss with adaptive softmax."""
     return WAYS[request.param]

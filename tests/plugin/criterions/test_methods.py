@@ -25,7 +25,7 @@ METHODS = {
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What was cut, in the order of the embeddings."""
+    """Return what was cut, in the order of the embeddings."""
     found, draw = [], embeddings.positions_to_cut
 
     def noted(*args):
@@ -37,7 +37,7 @@ def drawn(monkeypatch):
 
 
 def second_input(net_input, names, drawn):
-    """The input of pass 2, where what was cut is <unk>."""
+    """Return the input of pass 2, where what was cut is <unk>."""
     return net_input | {name: net_input[name].masked_fill(cut, UNK) for name, cut in zip(names, drawn, strict=True)}
 
 

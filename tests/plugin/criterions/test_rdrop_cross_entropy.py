@@ -31,7 +31,7 @@ def task():
 
 
 def batch_for(target):
-    """A language model's batch: ``net_input`` has no ``prev_output_tokens``."""
+    """Return a language model's batch: ``net_input`` has no ``prev_output_tokens``."""
     target = torch.tensor(target)
     lengths = target.ne(PAD).sum(1)
     net_input = {"src_tokens": target.roll(1, 1), "src_lengths": lengths}

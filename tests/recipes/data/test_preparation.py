@@ -10,7 +10,7 @@ from recipes.text import bpe
 
 
 def prepared(folder: Path, codes: str = "codes", **settings: object) -> Preparation:
-    """The preparation of a folder with BPE that has learned the words "well" and "known" alone."""
+    """Return the preparation of a folder with BPE that has learned the words "well" and "known" alone."""
     (folder / "bpe").mkdir(parents=True)
     (folder / "words").write_text("well known " * 9 + "\n")
     bpe.learn(folder / "bpe" / codes, 20, [folder / "words"], 1)

@@ -80,7 +80,7 @@ def options_of(script: str, source: Path) -> list[object]:
 
 @pytest.fixture(scope="module", autouse=True)
 def short_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The first lines of the demo's text, for speed."""
+    """Give the first lines of the demo's text, for speed."""
     text = tmp_path_factory.mktemp("demo_text")
     for file in demo.TEXT.iterdir():
         (text / file.name).write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:40]))

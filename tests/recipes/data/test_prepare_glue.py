@@ -12,7 +12,7 @@ SCRIPT = "prepare_glue.sh"
 
 
 def sides(task: str, split: str, count: int) -> dict[str, list[str]]:
-    """What raw/ should hold of a split."""
+    """Return what raw/ should hold of a split."""
     first, second, label = zip(*rows(task, split, count), strict=True)
     return {"label": list(label), "input0": list(first)} | ({"input1": list(second)} if second[0] else {})
 

@@ -35,7 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
 
 @pytest.fixture
 def published(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the published form of the source, whose checksums are known."""
+    """Return a folder with the published form of the source, whose checksums are known."""
     folder = tmp_path / "published"
     folder.mkdir()
     sums = {}
@@ -147,7 +147,7 @@ def test_a_checksum_is_known_for_every_file_of_every_pair() -> None:
 
 
 def sentences(folder: Path, split: str, lang: str) -> list[list[int]]:
-    """The words of a binarized text."""
+    """Return the words of a binarized text."""
     data = load_indexed_dataset(f"{folder}/{split}.de-en.{lang}", combine=False)
     return [data[i].tolist() for i in range(len(data))]
 

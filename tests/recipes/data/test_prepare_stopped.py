@@ -16,7 +16,7 @@ SCRIPT = "prepare_multi30k.sh"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training text that is long enough to catch each step at work."""
+    """Return a training text that is long enough to catch each step at work."""
     folder = write_multi30k(tmp_path_factory.mktemp("source"))
     for lang in ("de", "en"):
         train = folder / f"train.{lang}"
@@ -26,7 +26,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The result of an uninterrupted run, but for the last step."""
+    """Return the result of an uninterrupted run, but for the last step."""
     out = tmp_path_factory.mktemp("whole") / "out"
     prepared(SCRIPT, "--from", source, "--out", out)
     return out

@@ -18,7 +18,7 @@ def options(folder: Path) -> list[object]:
 
 @pytest.fixture
 def given(tmp_path: Path) -> Path:
-    """A folder with a source as of CNN/DailyMail, and a BART."""
+    """Return a folder with a source as of CNN/DailyMail, and a BART."""
     write_summaries(tmp_path / "source", "val", train=3)
     write_bart(tmp_path / "bart")
     return tmp_path

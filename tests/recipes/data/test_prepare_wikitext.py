@@ -21,7 +21,7 @@ refused, prepared = (functools.partial(one, WIKITEXT2) for one in (prepare.refus
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An archive of the texts, whose checksum is known."""
+    """Return an archive of the texts, whose checksum is known."""
     packed = pack_wikitext(tmp_path / "published" / ARCHIVE)
     digest = hashlib.sha256(packed.read_bytes()).hexdigest()
     monkeypatch.setattr(wikitext, "CHECKSUMS", {ARCHIVE: digest})

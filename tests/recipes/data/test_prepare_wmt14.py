@@ -22,7 +22,7 @@ def archives(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """En-De, run to the end: the archives, the result and what was printed."""
+    """Prepare En-De; return the archives, the result and what was printed."""
     folder = tmp_path_factory.mktemp("whole")
     archives = write_wmt(folder / "archives")
     return (

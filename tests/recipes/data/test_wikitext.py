@@ -11,7 +11,7 @@ CORPUS = "wikitext-2"
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """An empty folder."""
+    """Return an empty folder."""
     (tmp_path / "out").mkdir()
     return tmp_path / "out"
 

@@ -26,7 +26,7 @@ import rdrop_fairseq.tasks  # noqa: F401  (makes fairseq's checkpoints loadable)
 
 @pytest.fixture(scope="module")
 def bare(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A checkpoint of fairseq's, and binarized data beside which nothing says how it was prepared."""
+    """Return a checkpoint of fairseq's, and binarized data beside which nothing says how it was prepared."""
     folder = tmp_path_factory.mktemp("bare")
     data = shutil.copytree(learned.parent / "data/bin", folder / "binarized")
     (folder / "saved").mkdir()
@@ -36,7 +36,7 @@ def bare(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 @pytest.fixture(scope="module")
 def scored(bare: tuple[Path, Path]) -> str:
-    """What evaluate_translation.sh printed of the checkpoint."""
+    """Return what evaluate_translation.sh printed of the checkpoint."""
     return printed(translation.main, "--checkpoint", bare[0], "--data", bare[1])
 
 

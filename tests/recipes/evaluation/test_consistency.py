@@ -50,7 +50,7 @@ SAMPLES = [
 
 
 def by_loops(model, passes):
-    """The numbers of `measure`, token by token and word by word, with the draws in the same order."""
+    """Return the numbers of `measure`, token by token and word by word, with the draws in the same order."""
     sums = dict.fromkeys(("divergence", "one pass", "average", "without dropout", "average to without"), 0.0)
     count = 0
     for sample in SAMPLES:

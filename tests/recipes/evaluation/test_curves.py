@@ -8,7 +8,7 @@ from support.made_up_log import BEGIN_VALID, FRESH, LOG, epoch_end, inner, make_
 
 
 def columns(folder: Path, log: str, config: str = "") -> dict[str, float]:
-    """The numbers in the table of a run with this log."""
+    """Return the numbers in the table of a run with this log."""
     run = make_run(folder / "rdrop/seed1", 30.0)
     (run / "train.log").write_text(log)
     if config:

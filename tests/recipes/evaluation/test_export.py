@@ -24,7 +24,7 @@ from support.learned_run import chosen, copy_of
 
 @pytest.fixture(scope="module")
 def made(with_codes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An export whose run and data are gone, and what the command printed."""
+    """Return an export whose run and data are gone, and what the command printed."""
     place = tmp_path_factory.mktemp("made")
     run = copy_of(with_codes, place)
     said = printed(export.main, run, place / "out")
@@ -128,7 +128,7 @@ def test_a_checkpoint_with_data_that_no_prepare_script_made(learned, tmp_path):
 
 
 def with_model_settings(run_folder: Path, place: Path, **settings: object) -> Path:
-    """A copy of a run whose best checkpoint says other settings of its model; sections are merged."""
+    """Return a copy of a run whose best checkpoint says other settings of its model; sections are merged."""
     copy = copy_of(run_folder, place)
     checkpoint = copy / "checkpoints/checkpoint_best.pt"
     state = torch.load(checkpoint, weights_only=True)

@@ -60,7 +60,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["plain", "adaptive"])
 def run_folder(request: pytest.FixtureRequest, data: Path) -> Path:
-    """A run of train.sh, and one of fairseq-hydra-train."""
+    """Return a run of train.sh, and one of fairseq-hydra-train."""
     config = yaml.safe_load(CONFIG)
     config["task"]["data"] = str(data)
     config["criterion"] = {"_name": "rdrop_adaptive_loss" if request.param == "adaptive" else "rdrop_cross_entropy"}
@@ -249,7 +249,7 @@ def test_bad_input_is_one_line(run_folder, data, tmp_path):
 
 
 def with_data(run_folder: Path, data: Path, copy: Path) -> Path:
-    """A copy of the run whose data is elsewhere."""
+    """Return a copy of the run whose data is elsewhere."""
     shutil.copytree(run_folder, copy, ignore=shutil.ignore_patterns("evaluation", "tensorboard"))
     (copy / "train.yaml").write_text((run_folder / "train.yaml").read_text().replace(str(data), str(copy / "bin")))
     return copy

@@ -16,7 +16,7 @@ from support.unchanged import unchanged
 
 
 def refused(out: Path, *runs: Path) -> str:
-    """What report.py says, in one line, of runs that it refuses; nothing is written."""
+    """Return what report.py says, in one line, of runs that it refuses; nothing is written."""
     line = in_process.refused(report.main, "--out", out, *runs)
     assert not out.exists()
     return line

@@ -12,7 +12,7 @@ from support.toy_run import settings
 
 @pytest.fixture
 def texts(tmp_path):
-    """A translation and two references that differ from it in one word each."""
+    """Return a translation and two references that differ from it in one word each."""
     (tmp_path / "mine.txt").write_text("It's a well-known fact .\nA man rides a bike.\n")
     (tmp_path / "test.en").write_text("It's a well-known fact.\nA man rides a horse.\n")
     (tmp_path / "other.en").write_text("It's a well-known fact.\nA man rides a bike.\n")

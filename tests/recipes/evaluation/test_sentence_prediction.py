@@ -52,7 +52,7 @@ def scored(run: Path, name: str = "valid") -> dict:
 
 
 def logged(run: Path, key: str) -> float:
-    """What the validation logged for the checkpoint that is the best one."""
+    """Return what the validation logged for the checkpoint that is the best one."""
     log = curves.read_log(run / "train.log")
     return log["valid"][curves.best_update(log["saved"], True)][key]
 

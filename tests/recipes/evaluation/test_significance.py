@@ -21,7 +21,7 @@ REFERENCE = [" ".join(random.Random(number).choices(WORDS, k=8)) for number in r
 
 
 def translation(seed: int, errors: float) -> list[str]:
-    """The reference with about this part of its words replaced."""
+    """Return the reference with about this part of its words replaced."""
     rng = random.Random(seed)
     return [
         " ".join(rng.choice(WORDS) if rng.random() < errors else word for word in line.split(" ")) for line in REFERENCE
@@ -29,7 +29,7 @@ def translation(seed: int, errors: float) -> list[str]:
 
 
 def make_run(folder: Path, seed: int, lines: list[str], name: str = "test", reference=REFERENCE, **options) -> Path:
-    """A run folder as evaluate_translation.sh leaves it, as far as it is read."""
+    """Return a run folder as evaluate_translation.sh leaves it, as far as it is read."""
     out = folder / "evaluation/best"
     out.mkdir(parents=True, exist_ok=True)
     (folder / "train.yaml").write_text(f"common: {{seed: {seed}}}\n")
@@ -58,7 +58,7 @@ def compare(a: list[Path], b: list[Path], *options: object) -> str:
 
 
 def table(printed: str, first: str) -> list[dict[str, str]]:
-    """The rows of the first table whose header begins with this cell, by their column."""
+    """Return the rows of the first table whose header begins with this cell, by their column."""
     lines = printed.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first} "))
     rows = []
@@ -74,7 +74,7 @@ def bleus(group: list[Path], key: str = "tokenized_bleu") -> list[float]:
 
 @pytest.fixture(scope="module")
 def printed(runs) -> str:
-    """What is printed of them."""
+    """Return what is printed of them."""
     with unchanged(runs[0][0].parents[1]):
         return compare(*runs)
 
@@ -200,7 +200,7 @@ def test_exact_p_values_of_wilcoxon(differences, p):
 
 
 def refused(a: list[Path], b: list[Path]) -> str:
-    """What compare_runs.py says, in one line, of runs that it refuses."""
+    """Return what compare_runs.py says, in one line, of runs that it refuses."""
     return in_process.refused(significance.main, *a, "--", *b)
 
 

@@ -75,7 +75,7 @@ def summarized(run: Path, wrong: int) -> Path:
 
 @pytest.fixture
 def two(tmp_path: Path) -> list[Path]:
-    """A run with 10 wrong summaries of 20, and one with 2."""
+    """Return a run with 10 wrong summaries of 20, and one with 2."""
     runs = []
     for name, wrong in (("baseline", 10), ("rdrop", 2)):
         run = summarized(make_run(tmp_path / f"{name}/seed1", 30.0), wrong)

@@ -15,7 +15,7 @@ LENPENS = (-1.0, 0.0, 0.6, 1.0, 3.0)
 
 
 def decoded(run_folder: Path, subset: str, folder: Path, **changes: float) -> list[list[decoding.Hypothesis]]:
-    """What fairseq-generate gives for a text of the run, with changes to the run's settings."""
+    """Return what fairseq-generate gives for a text of the run, with changes to the run's settings."""
     read = decoding.read_run(RunFolder(run_folder))
     with chosen(run_folder) as checkpoint:
         return decoding.generate(read, checkpoint, subset, decoding.decoding_of(read) | changes, folder)

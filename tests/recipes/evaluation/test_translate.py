@@ -22,7 +22,7 @@ from support.waiting import wait_until
 
 @pytest.fixture(scope="module")
 def moved(with_codes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder with its copy of the preparation, elsewhere, and its data gone."""
+    """Return the run folder with its copy of the preparation, elsewhere, and its data gone."""
     folder = copy_of(with_codes, tmp_path_factory.mktemp("moved"))
     (folder / "prepared").mkdir()
     copy_of_preparation(folder.parent / "data/bin", folder / "prepared")
@@ -32,7 +32,7 @@ def moved(with_codes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def text(with_codes: Path) -> Path:
-    """The source side of a test set, as raw text."""
+    """Return the source side of a test set, as raw text."""
     return with_codes.parent / "data/raw/made_up.de"
 
 
@@ -118,7 +118,7 @@ def test_what_is_refused_before_anything_is_loaded(moved, text, tmp_path):
 
 @pytest.fixture
 def spoiled(moved: Path, tmp_path: Path) -> Path:
-    """A copy of the moved run that a test may spoil."""
+    """Return a copy of the moved run that a test may spoil."""
     return shutil.copytree(moved, tmp_path / "spoiled")
 
 

@@ -25,7 +25,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def scored(learned: Path) -> str:
-    """What evaluate_translation.sh printed of the run."""
+    """Return what evaluate_translation.sh printed of the run."""
     result = run("evaluate_translation.sh", learned)
     assert result.returncode == 0 and result.stderr == "", result.stdout + result.stderr
     return result.stdout
@@ -76,7 +76,7 @@ def test_averages_are_decoded_and_not_kept(learned):
 
 @pytest.fixture
 def evaluated(changed, monkeypatch):
-    """A function that scores given hypotheses of made_up as those of the run: (tokens, settings of the data, ...)."""
+    """Return a function that scores hypotheses of made_up as those of the run: (tokens, settings of the data, ...)."""
 
     def evaluate(
         tokens: list[str], raw: list[list[str]], tok: list[list[str]], settings: dict, lang: str = "en"
@@ -163,7 +163,7 @@ def test_several_references(evaluated, changed):
 
 
 def started(run_folder: Path, *options: object) -> command_line.Running:
-    """An evaluation that has begun to write."""
+    """Return an evaluation that has begun to write."""
     known = set(run_folder.glob("evaluation/.*.part/new"))
     entry = ("support.script_entry", "recipes.evaluation.translation")
     running = command_line.start(*entry, run_folder, *options)

@@ -23,7 +23,7 @@ class Upper:
 
 
 def translator(longest=10, nbest=1):
-    """A translator whose subwords are letters, and what it notes."""
+    """Return a translator whose subwords are letters, and what it notes."""
     notes = []
     encode = lambda lines: [" ".join(line.replace(" ", "_").strip("_")) for line in lines]  # noqa: E731
     decode = lambda lines: [line.replace("@@ ", "").replace(" ", "").replace("_", " ") for line in lines]  # noqa: E731

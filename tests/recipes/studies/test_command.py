@@ -32,7 +32,7 @@ SEEDS = ("--seeds", "1", "--seeds-of", "baseline=1,2")
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The config with R-Drop; its data and a study are beside it."""
+    """Return the config with R-Drop; its data and a study are beside it."""
     folder = toy_run.make_configs(tmp_path_factory.mktemp("toy"))
     write_study(folder / "toy.yaml", ENTRIES)
     return folder / "rdrop.yaml"
@@ -52,7 +52,7 @@ def ran(config: Path, *options: object, study: str = "toy") -> command_line.Resu
 
 @pytest.fixture(scope="module")
 def whole(config: Path) -> str:
-    """What a study has printed that went to its end."""
+    """Return what a study has printed that went to its end."""
     result = ran(config, *SEEDS, *QUICK)
     assert (result.status, result.stderr) == (0, ""), result.stdout + result.stderr
     return result.stdout

@@ -10,7 +10,7 @@ from scipy.stats import t
 
 
 def by_loops(a, b):
-    """The share of all divisions whose means differ at least as much as those of a and b."""
+    """Return the share of all divisions whose means differ at least as much as those of a and b."""
     both = [*a, *b]
     observed, extreme, total = abs(mean(a) - mean(b)), 0, 0
     for chosen in combinations(range(len(both)), len(a)):

@@ -25,7 +25,7 @@ SCORES = {"baseline": [30.0, 31.0, 32.0, 33.0], "rdrop": [34.0, 35.0, 36.0, 37.0
 
 
 def cells(text: str) -> list[list[str]]:
-    """The cells of the rows of a Markdown table."""
+    """Return the cells of the rows of a Markdown table."""
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
 
 
@@ -102,7 +102,7 @@ def test_what_was_reached_in_which_time(study, results):
 
 
 def curve(*points: tuple[float, float]) -> outcome.Result:
-    """A result whose curve has these seconds and BLEU."""
+    """Return a result whose curve has these seconds and BLEU."""
     found = [{"seconds": seconds, "bleu": bleu} for seconds, bleu in points]
     return outcome.Result(None, {}, found, found[0], [], {})
 

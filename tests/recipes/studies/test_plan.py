@@ -22,7 +22,7 @@ entries:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """The config with R-Drop."""
+    """Return the config with R-Drop."""
     toy_run.write_configs(tmp_path)
     return tmp_path / "rdrop.yaml"
 

@@ -16,7 +16,7 @@ IDS = [path.stem for path in STUDIES]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the dictionaries of a translation and of a language model."""
+    """Return a folder with the dictionaries of a translation and of a language model."""
     folder = tmp_path_factory.mktemp("data")
     for name in ("dict.de.txt", "dict.en.txt", "dict.txt"):
         (folder / name).write_text("a 5\nb 4\n")

@@ -24,7 +24,7 @@ TEXT = "a b c\nd a\n\nb b b a\né a b\n" * 5
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder whose path has a comma and a space, with texts of two languages and of one, and an empty folder."""
+    """Return a folder with texts of two languages and of one, and an empty folder. Its path has a comma and a space."""
     folder = tmp_path / "a, b"
     for name in ("texts", "bin"):
         (folder / name).mkdir(parents=True)
@@ -193,7 +193,7 @@ def test_fairseq_does_not_wait_for_a_worker_that_was_killed() -> None:
 
 @pytest.fixture
 def binarized(tmp_path: Path) -> tuple[Path, Path]:
-    """A text of three lines, and the prefix of what fairseq makes of it."""
+    """Return a text of three lines, and the prefix of what fairseq makes of it."""
     text, data = tmp_path / "text", tmp_path / "data"
     text.write_text("a b\nc\n\n")
     builder = indexed_dataset.make_builder(f"{data}.bin", impl="mmap", vocab_size=100)

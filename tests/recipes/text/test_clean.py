@@ -10,7 +10,7 @@ LANGS = ("de", "en")
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """An empty folder."""
+    """Return an empty folder."""
     (tmp_path / "out").mkdir()
     return tmp_path / "out"
 

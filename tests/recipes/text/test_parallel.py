@@ -12,7 +12,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """An empty folder."""
+    """Return an empty folder."""
     (tmp_path / "out").mkdir()
     return tmp_path / "out"
 

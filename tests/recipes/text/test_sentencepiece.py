@@ -12,7 +12,7 @@ LINES = ["Ein Hund läuft.", "Zwei Hunde laufen über die Wiese！", "これは\
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of 60 pieces, learned by two workers."""
+    """Return a model of 60 pieces, learned by two workers."""
     folder = tmp_path_factory.mktemp("pieces")
     for name, lines in (("train.de", LINES[:3]), ("train.en", LINES[3:])):
         (folder / name).write_text("".join(f"{line}\n" for line in lines * 40), encoding="utf-8")

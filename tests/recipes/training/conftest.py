@@ -8,7 +8,7 @@ from support import toy_run
 
 @pytest.fixture
 def configs(tmp_path: Path) -> Path:
-    """A folder with the configs baseline.yaml and rdrop.yaml."""
+    """Return a folder with the configs baseline.yaml and rdrop.yaml."""
     folder = tmp_path / "configs"
     folder.mkdir()
     return toy_run.write_configs(folder)

@@ -11,7 +11,7 @@ from support.forked_training import PATCH
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with configs whose data is prepared."""
+    """Return a folder with configs whose data is prepared."""
     return toy_run.make_configs(tmp_path_factory.mktemp("toy"))
 
 

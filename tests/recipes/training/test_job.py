@@ -21,7 +21,7 @@ TASK_A_NODE = SLURM | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_
 
 @pytest.fixture
 def scontrol(tmp_path, monkeypatch):
-    """A scontrol that knows the two machines of SLURM."""
+    """Put a scontrol on the path that knows the two machines of SLURM."""
     program = tmp_path / "scontrol"
     program.write_text('#!/bin/sh\n[ "$*" = "show hostnames node[1-2]" ] && printf "node1\\nnode2\\n"\n')
     program.chmod(0o755)

@@ -19,7 +19,7 @@ TRAIN = "support.forked_training"
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A config with its data, and runs/baseline, a run of 5 updates."""
+    """Return a config with its data, and runs/baseline, a run of 5 updates."""
     folder = toy_run.make_configs(tmp_path_factory.mktemp("toy"))
     trained(folder / "baseline.yaml", folder / "runs/baseline", "optimization.max_update=5")
     return folder / "rdrop.yaml"

@@ -35,7 +35,7 @@ def first(number: int, of: dict[int, dict[str, float]]) -> dict[int, dict[str, f
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A config of two GPUs, its data prepared."""
+    """Return a config of two GPUs, its data prepared."""
     folder = toy_run.make_configs(tmp_path_factory.mktemp("toy"))
     two = folder / "two.yaml"
     two.write_text((folder / "rdrop.yaml").read_text() + "distributed_training: {distributed_world_size: 2}\n")
@@ -44,7 +44,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(config: Path) -> tuple[Path, str]:
-    """The folder of an uninterrupted run of two processes, and what was printed."""
+    """Return the folder of an uninterrupted run of two processes, and what was printed."""
     folder = config.parent / "runs/two/seed3"
     return folder, trained(config, folder, "--cpu-processes", 2)
 
