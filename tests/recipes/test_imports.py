@@ -80,3 +80,15 @@ def test_preparing_needs_no_plugin():
 def test_the_plugin_imports_none_of_it():
     for file in sorted((ROOT / "rdrop_fairseq").rglob("*.py")):
         assert not any(name.split(".")[0] == "recipes" for name in imported(file)), file
+
+
+def test_no_function_sets_the_command_line_or_the_working_directory():
+    for file in (*MODULES, *sorted((ROOT / "rdrop_fairseq").rglob("*.py"))):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                assert not any(ast.unparse(target).startswith("sys.argv") for target in targets), (
+                    f"{file}: {node.lineno}"
+                )
+            elif isinstance(node, ast.Call):
+                assert ast.unparse(node.func) != "os.chdir", f"{file}: {node.lineno}"
