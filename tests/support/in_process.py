@@ -3,7 +3,7 @@
 import io
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from unittest import mock
 
@@ -12,7 +12,7 @@ from support import quick_config
 from support.command_line import Result
 
 
-def call(main: Callable[[list[str]], object], *options: object) -> Result:
+def call(main: Callable[[Sequence[str]], object], *options: object) -> Result:
     """Run a command's main as its script does, with the options; return its status and what it printed."""
     quick_config.install()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -32,14 +32,14 @@ def call(main: Callable[[list[str]], object], *options: object) -> Result:
     return Result(status, out.getvalue(), err.getvalue())
 
 
-def printed(main: Callable[[list[str]], object], *options: object) -> str:
+def printed(main: Callable[[Sequence[str]], object], *options: object) -> str:
     """Call a command, check that it succeeds and writes nothing to stderr, and return what it printed."""
     result = call(main, *options)
     assert (result.status, result.stderr) == (0, ""), result
     return result.stdout
 
 
-def refused(main: Callable[[list[str]], object], *options: object) -> str:
+def refused(main: Callable[[Sequence[str]], object], *options: object) -> str:
     """Call a command, check that it fails with one line on stderr, and return that line without "COMMAND: "."""
     result = call(main, *options)
     assert result.status == 1, result
