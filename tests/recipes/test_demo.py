@@ -1,123 +1,54 @@
-"""The demo: two trainings at once that end with it, what it says of failures, and what it prints."""
-
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+"""The demo: its two runs are those of a study, what it says of failures, and what it prints."""
 
 import pytest
 from recipes import demo
 from recipes.data.demo import TEXT
-from recipes.training import launch
+from recipes.studies import at_once
 from recipes.training.run_folder import RunFolder
-from support.places import SCRIPTS
-from support.toy_run import refused, run, settings
-from support.waiting import HANG, is_gone, wait_until
+from support import toy_run
+from support.toy_run import refused, run
 
 
 @pytest.fixture
 def runs(tmp_path):
     """Return the folders of two runs."""
-    found = {name: RunFolder(tmp_path / name) for name in demo.CONFIGS}
+    found = {name: RunFolder(tmp_path / name) for name in ("baseline", "rdrop")}
     for folder in found.values():
         folder.path.mkdir()
     return found
 
 
-def stand_in(monkeypatch, train):
-    """Let train(CONFIG'S NAME, RUN) stand in for launch.train, in this process and in those that it forks."""
-    monkeypatch.setattr(launch, "train", lambda config, run, seed, overrides, options: train(config.stem, run))
+@pytest.fixture
+def at_work(tmp_path, monkeypatch):
+    """Let the demo train toys below this folder. Return what is at work; `failed` says which of it fails, and why."""
+    found = {"trainings": [], "failed": {}}
+
+    def run_all(trainings, slots, tell):
+        tell("at work")
+        found.update(trainings=trainings, slots=slots)
+        return {one: found["failed"][one.entry.name] for one in trainings if one.entry.name in found["failed"]}
+
+    monkeypatch.setattr(demo, "CONFIG", toy_run.make_configs(tmp_path) / "rdrop.yaml")
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    monkeypatch.setattr(at_once, "run_all", run_all)
+    return found
 
 
-def log(run, update, bleu):
-    run.log.write_text(f'[x][INFO] - {{"valid_bleu": "{bleu}", "num_updates": "{update}"}}\n')
+def test_both_runs_train_at_once_in_the_folders_of_train_sh(at_work, tmp_path, capsys):
+    runs = demo.train(3)
+    assert {name: run.path for name, run in runs.items()} == {
+        name: tmp_path / "runs/demo" / name / "seed3" for name in ("baseline", "rdrop")
+    }
+    assert [training.run for training in at_work["trainings"]] == list(runs.values())
+    configs = [training.config for training in at_work["trainings"]]
+    assert configs == [tmp_path / "baseline.yaml", tmp_path / "rdrop.yaml"]
+    assert len(at_work["slots"]) == 2 and capsys.readouterr().out == "at work\n"
 
 
-def test_both_runs_train_at_once_and_their_progress_is_printed(runs, monkeypatch, capfd):
-    def train(name, run):
-        log(run, 250, "21.3")
-        sys.stdout.write("not shown\n")
-        wait_until(lambda: all(each.log.exists() for each in runs.values()))  # ends if the other trains too
-        time.sleep(0.5)
-
-    stand_in(monkeypatch, train)
-    monkeypatch.setattr(demo, "INTERVAL", 0.3)
-    demo.train(runs, 1)
-    line = "baseline: update 250, validation BLEU 21.3   rdrop: update 250, validation BLEU 21.3"
-    printed = capfd.readouterr()
-    assert printed.out.splitlines()[-1] == line and "not shown" not in printed.out
-    assert printed.err == ""
-
-
-def test_runs_without_a_log_have_no_progress_yet(runs, monkeypatch):
-    stand_in(monkeypatch, lambda name, run: None)
-    training = demo.Training(demo.CONFIGS["rdrop"], runs["rdrop"], 1)
-    assert training.progress() == "update , validation BLEU "
-    training.process.join()
-    assert not training.is_running()
-
-
-FAILS = {
-    "a reason": lambda: sys.exit("training failed: out of memory"),
-    "a missing file": lambda: Path("/nowhere/file").read_text(),
-    "a kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-}
-
-
-@pytest.mark.parametrize(
-    "kind, words",
-    [
-        ("a reason", "training failed: out of memory"),
-        ("a missing file", "[Errno 2] No such file or directory: '/nowhere/file'"),
-        ("a kill", "rdrop ended with status -9"),
-    ],
-)
-def test_a_failure_is_said_in_one_line(runs, monkeypatch, kind, words):
-    def train(name, run):
-        if name == "rdrop":
-            FAILS[kind]()
-        time.sleep(HANG)
-
-    stand_in(monkeypatch, train)
-    with pytest.raises(SystemExit, match=r".") as caught:
-        demo.train(runs, 1)
-    assert words in caught.value.code and "\n" not in caught.value.code
-    for process in demo.FORK.active_children():
-        process.terminate()
-        process.join()
-
-
-# The demo, with trainings that say their number and wait for ever
-PROGRAM = """
-import os, sys, time
-from pathlib import Path
-from recipes import cli, demo
-from recipes.training import launch
-from recipes.training.run_folder import RunFolder
-def train(config, run, *_):
-    (run.path / config.stem).write_text(str(os.getpid()))
-    time.sleep(1000)
-launch.train = train
-demo.run_script = lambda *_: None
-launch.default_folder = lambda *_: RunFolder(Path(sys.argv[1]))
-cli.run(demo.main, "demo.sh", [])
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_trainings_end_with_the_demo(number, tmp_path):
-    env = settings()["env"] | {"PYTHONPATH": str(SCRIPTS)}
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
-    files = [tmp_path / name for name in demo.CONFIGS]
-    wait_until(lambda: all(file.exists() and file.read_text() for file in files), lambda: process.poll() is None)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=HANG)
-    wait_until(lambda: all(is_gone(int(file.read_text())) for file in files))
-    if number != signal.SIGKILL:
-        assert (process.returncode, errors) == (130, "demo.sh: interrupted; the same command goes on where it was\n")
+def test_a_failure_is_said_in_one_line(at_work):
+    at_work["failed"] = {"rdrop": "training failed: out of memory"}
+    with pytest.raises(SystemExit, match=r"^rdrop seed 1: training failed: out of memory$"):
+        demo.train(1)
 
 
 def test_a_script_that_fails_ends_the_demo_with_its_status(tmp_path, monkeypatch):
