@@ -7,7 +7,7 @@ import signal
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
@@ -98,7 +98,6 @@ class LinePool(ExitStack):
 
         Only "\\n" ends a line, and not U+2028 for example. A few chunks are held at a time.
         """
-        pending: deque[tuple[int, Future[Any]]] = deque()
         with source.open("rb") as lines, progress(description, source.stat().st_size) as bar:
             chunks = iter(lambda: list(itertools.islice(lines, CHUNK_LINES)), [])
             first = list(itertools.islice(chunks, 2))
@@ -106,20 +105,16 @@ class LinePool(ExitStack):
                 yield self._work_here(_lines(first[0]))
                 bar.update(sum(map(len, first[0])))
                 return
-            for chunk in itertools.chain(first, chunks):
-                pending.append((sum(map(len, chunk)), self._pool.submit(_run, chunk)))
-                if len(pending) > 4 * self._workers:
-                    yield _first_of(pending, bar)
+            at_work = (
+                (sum(map(len, chunk)), self._pool.submit(_run, chunk)) for chunk in itertools.chain(first, chunks)
+            )
+            pending = deque(itertools.islice(at_work, 4 * self._workers))
             while pending:
-                yield _first_of(pending, bar)
-
-
-def _first_of(pending: deque[tuple[int, Future[Any]]], bar: Any) -> Any:
-    """Wait for the first of the pending chunks, remove it, and return its result."""
-    size, future = pending.popleft()
-    result = future.result()
-    bar.update(size)
-    return result
+                size, future = pending.popleft()
+                result = future.result()
+                pending.extend(itertools.islice(at_work, 1))
+                bar.update(size)
+                yield result
 
 
 def map_files(factory: Factory, sources: Iterable[Path], out_dir: Path, workers: int) -> None:
