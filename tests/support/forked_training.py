@@ -89,7 +89,7 @@ class Rank(Fork):
 
 
 class Started(Fork):
-    """One of torchrun's processes, which runs train.sh, a program in Python or a module of fairseq_cli."""
+    """One of torchrun's processes, which runs train.sh or a program in Python."""
 
     def __init__(self, args, env, stdout, stderr, start_new_session):
         assert (stdout, stderr, start_new_session) == (None, None, True)
@@ -100,9 +100,6 @@ class Started(Fork):
         os.setsid()
         if argv[0] == str(SCRIPTS / "train.sh"):
             train(argv[1:])
-        elif argv[2] == "-m":
-            sys.argv = argv[3:]
-            importlib.import_module(argv[3]).cli_main()
         else:
             assert argv[:2] == [sys.executable, "-u"]
             sys.argv = argv[2:]
@@ -124,6 +121,6 @@ def train(arguments):
 
 
 def torchrun_main():
-    """Run torchrun with train.sh, a program in Python or a module of fairseq_cli."""
+    """Run torchrun with train.sh or a program in Python."""
     subprocess_handler.Popen = Started
     torchrun.main()
