@@ -16,7 +16,7 @@ from recipes.training.run_folder import RunFolder
 DATA = ROOT / "data/demo"
 CONFIG = ROOT / "configs/demo/rdrop.yaml"
 STUDY = "rdrop_against_baseline"
-SENTENCE = "Die Lampe soll jetzt gebaut werden."
+SENTENCE = "Die Lampe soll jetzt gebaut werden."  # not in the demo's text, but its words are
 SENTENCES = 5  # of the test set that are printed with their translations
 
 
@@ -49,11 +49,6 @@ def print_translations(runs: dict[str, RunFolder]) -> None:
             print(f"{name:10} {line}")
 
 
-def own_sentence(run: RunFolder) -> str:
-    """Return the command that translates a sentence; it is one that the demo's text does not hold."""
-    return f'echo "{SENTENCE}" | scripts/translate.sh {name_of(run)}'
-
-
 def main(arguments: Sequence[str]) -> None:
     """Run the command demo.sh."""
     parser = cli.Parser()
@@ -67,4 +62,4 @@ def main(arguments: Sequence[str]) -> None:
     run_script("report.py", "--out", report, *map(name_of, runs.values()))
     print(f"\nThe curves are in {report}/curves.png. Remove runs/demo to run the demo again.")
     print("\nTo translate a sentence of your own, with words of the demo's text:")
-    print(f"    {own_sentence(runs['rdrop'])}")
+    print(f'    echo "{SENTENCE}" | scripts/translate.sh {name_of(runs["rdrop"])}')

@@ -84,11 +84,22 @@ def test_translations_are_printed_beside_source_and_reference(runs, tmp_path, mo
     assert len(lines) == 1 + 5 * 5
 
 
-def test_the_sentence_that_the_demo_proposes_is_new_and_of_known_words(runs):
+def test_the_sentence_that_the_demo_proposes_is_new_and_of_known_words():
     text = (TEXT / "train.de").read_text(encoding="utf-8")
     assert demo.SENTENCE not in text
     assert set(demo.SENTENCE.strip(".").split()) <= set(text.replace(".", " ").split())
-    assert demo.own_sentence(runs["rdrop"]).endswith(f" | scripts/translate.sh {runs['rdrop']}")
+
+
+def test_the_demo_prepares_trains_reports_and_says_how_to_translate(runs, monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr(demo, "run_script", lambda *words: called.append(words))
+    monkeypatch.setattr(demo, "train", lambda seed: called.append(seed) or runs)
+    monkeypatch.setattr(demo, "print_translations", called.append)
+    demo.main(["--seed", "3"])
+    report = ("report.py", "--out", "runs/demo/report3", str(runs["baseline"]), str(runs["rdrop"]))
+    assert called == [("prepare_demo.sh",), 3, runs, report]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f'    echo "{demo.SENTENCE}" | scripts/translate.sh {runs["rdrop"]}'
 
 
 def test_demo_sh_prints_its_header_as_help_and_refuses_in_one_line():
