@@ -2,7 +2,7 @@
 # Run a study: train and score all its entries with several seeds, and write a table and a figure.
 #
 # Usage: scripts/study.sh NAME CONFIG [--entries ENTRY,...] [--seeds N,...] [--seeds-of ENTRY=N,...] [--jobs N]
-#                         [--runs DIR] [--out DIR] [key=value ...]
+#                         [--runs DIR] [--out DIR] [--with FILE] [key=value ...]
 #
 #   NAME                   a study of configs/studies, e.g. alpha, or a file of your own like them, as PATH.yaml
 #   CONFIG                 the config with R-Drop that the study changes, e.g. configs/multi30k_deen/rdrop.yaml. The
@@ -16,6 +16,8 @@
 #                          with /<name of the config> in a folder without baseline.yaml)
 #   --out DIR              where table.md, study.json and figure.png go
 #                          (default: results/studies/<folder of the config>/NAME, likewise)
+#   --with FILE            the study.json of the same study from another machine or an earlier time: its runs count and are
+#                          not trained here. May be given several times; a run that was trained here counts first
 #   key=value              other values for the config of all entries, e.g. optimization.max_update=1000. Those of
 #                          criterion.rdrop_... are only for entries with R-Drop
 #

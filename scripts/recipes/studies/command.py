@@ -14,8 +14,9 @@ from recipes.files import write_whole
 from recipes.studies import at_once
 from recipes.studies.conditions import note_on_times
 from recipes.studies.figures import draw
-from recipes.studies.outcome import compare, note_on_tests, read_results, table_of_scores, table_of_times
+from recipes.studies.outcome import Result, compare, note_on_tests, read_results, table_of_scores, table_of_times
 from recipes.studies.plan import Training, plan
+from recipes.studies.recorded import read_recorded, still_to_train
 from recipes.studies.study import Study, find_study
 from recipes.training.settings import setting
 
@@ -45,6 +46,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--jobs", type=cli.positive)
     parser.add_argument("--runs", type=cli.a_path)
     parser.add_argument("--out", type=cli.a_path)
+    parser.add_argument("--with", dest="recorded", type=cli.a_path, action="append", default=[], metavar="FILE")
     args = parser.parse_intermixed_args(arguments)
     for word in args.overrides:
         if "=" not in word:
@@ -91,26 +93,35 @@ def main(arguments: Sequence[str]) -> None:
     data = place_of(args.config.resolve())
     out = args.out or near(ROOT / "results/studies" / data / study.name)
     chosen = seeds_by_entry(study, args)
+    recorded = read_recorded(args.recorded, study, args.config, args.overrides)
+    chosen = still_to_train(study, chosen, recorded)
     trainings = plan(study, args.config, chosen, args.overrides, args.runs or near(ROOT / "runs/studies" / data))
-    cpu = any(setting(training.recipe, "common.cpu") for training in trainings)
-    slots = at_once.slots_of(args.jobs, cpu)[: len(trainings)]
-    where = "on the CPU" if slots[0] is None else f"on GPU {', '.join(dict.fromkeys(map(str, slots)))}"
-    if slots[0] is None and any(setting(training.recipe, "common.fp16") for training in trainings):
-        sys.exit("common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true")
-    print(f"{study.title}: {len(trainings)} runs, {len(slots)} at once {where}", flush=True)
-    failed = at_once.run_all(trainings, slots, lambda line: print(line, flush=True))
-    report(study, args, [training for training in trainings if training not in failed], failed, out)
+    failed = run_all(study, trainings, args.jobs) if trainings else {}
+    found = read_results([training for training in trainings if training not in failed], failed)
+    order = list(study.entries)
+    results = (recorded | {(result.entry, result.seed): result for result in found}).values()
+    report(study, args, sorted(results, key=lambda run: (run.seed, order.index(run.entry))), failed, out)
     for training, problem in failed.items():
         cli.warn(f"{training}: {problem}")
     if failed:
         sys.exit(f"{len(failed)} of {len(trainings)} runs failed; the same command tries them again")
 
 
+def run_all(study: Study, trainings: Sequence[Training], jobs: int | None) -> dict[Training, str]:
+    """Train and score the runs, and print how far they are. Return why those failed that did."""
+    cpu = any(setting(training.recipe, "common.cpu") for training in trainings)
+    slots = at_once.slots_of(jobs, cpu)[: len(trainings)]
+    where = "on the CPU" if slots[0] is None else f"on GPU {', '.join(dict.fromkeys(map(str, slots)))}"
+    if slots[0] is None and any(setting(training.recipe, "common.fp16") for training in trainings):
+        sys.exit("common.fp16 needs a GPU, and none is used: add common.fp16=false common.cpu=true")
+    print(f"{study.title}: {len(trainings)} runs, {len(slots)} at once {where}", flush=True)
+    return at_once.run_all(trainings, slots, lambda line: print(line, flush=True))
+
+
 def report(
-    study: Study, args: argparse.Namespace, done: list[Training], failed: dict[Training, str], out: Path
+    study: Study, args: argparse.Namespace, results: list[Result], failed: dict[Training, str], out: Path
 ) -> None:
     """Write table.md, study.json and figure.png of the finished runs to a folder, and print the tables."""
-    results = read_results(done, failed)
     compared = compare(study, results)
     command = " ".join([str(args.config), *args.overrides])
     text = f"# {study.title}\n\nThe study `{study.name}` of `{command}`.\n\n{table_of_scores(study, compared)}"
@@ -118,7 +129,7 @@ def report(
     if failed:
         text += f"- Failed, and so left out: {', '.join(map(str, failed))}.\n"
     if study.equal_time or study.reach:
-        told = [(result.training.entry.name, result.training.seed, result.conditions) for result in results]
+        told = [(result.entry, result.seed, result.conditions) for result in results]
         text += f"\n## Time\n\n{table_of_times(study, results)}\n{note_on_times(told)}"
     out.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {
@@ -130,9 +141,9 @@ def report(
         "compared": compared,
         "runs": [
             {
-                "entry": result.training.entry.name,
-                "seed": result.training.seed,
-                "overrides": result.training.overrides,
+                "entry": result.entry,
+                "seed": result.seed,
+                "overrides": result.overrides,
                 "scores": result.scores,
                 "best": result.best,
                 "tests": result.tests,

@@ -76,13 +76,11 @@ def draw_seeds(figure: Any, study: Study, results: list[Result]) -> None:
     names = [name for name in study.entries if values_of(study, results, name)]
     score = score_of(study, results)
     for name, color in (dict(zip(names, COLORS * len(names), strict=False)) | {study.baseline: BASELINE}).items():
-        of = {
-            result.training.seed: result.scores[score] for result in of_entry(results, name) if score in result.scores
-        }
+        of = {result.seed: result.scores[score] for result in of_entry(results, name) if score in result.scores}
         if of:
             axis.plot(*zip(*sorted(of.items()), strict=True), "o-", color=color, label=name)
             axis.axhline(mean(of.values()), linestyle="--", color=color, alpha=0.5)
-    axis.set_xticks(sorted({result.training.seed for result in results}))
+    axis.set_xticks(sorted({result.seed for result in results}))
     axis.set(xlabel="seed", ylabel=score)
     axis.grid(alpha=0.3)
     axis.legend()
@@ -135,7 +133,8 @@ def draw_curves(figure: Any, study: Study, results: list[Result]) -> None:
     """Draw loss and score on validation over updates and minutes, as in the paper's figures 2, 3 and 7.
 
     The loss is the negative log-likelihood in bits. A dashed line is that of training with dropout; for R-Drop it is
-    the mean over the passes. Each line is the mean over the seeds, with the range of the seeds.
+    the mean over the passes. Each line is the mean over the seeds, with the range of the seeds. The losses are those of
+    the runs whose log is here.
     """
     axes = figure.subplots(2, 2)
     measure = results[0].measure
@@ -145,7 +144,7 @@ def draw_curves(figure: Any, study: Study, results: list[Result]) -> None:
         for name in names:
             found = of_entry(results, name)
             draw_line(axes[1][column], x, [curve_of(result, measure) for result in found], colors[name], label=name)
-            nll = [with_training(result) for result in found]
+            nll = [with_training(result.log, result.curve) for result in found if result.log]
             draw_line(axes[0][column], x, [of_valid for of_valid, _ in nll], colors[name], label=name)
             draw_line(axes[0][column], x, [of_train for _, of_train in nll], colors[name], "--")
         axes[0][column].set(xlabel=unit, ylabel="negative log-likelihood (bits)")
@@ -164,12 +163,12 @@ def curve_of(result: Result, key: str) -> Curve:
     return {at: (point["update"], point["seconds"], point[key]) for at, point in enumerate(result.curve)}
 
 
-def with_training(result: Result) -> tuple[Curve, Curve]:
+def with_training(path: Path, curve: list[dict[str, float]]) -> tuple[Curve, Curve]:
     """Return the negative log-likelihood in bits on validation, and that in training since the validation before."""
-    log = read_log(result.training.run.log)
+    log = read_log(path)
     of_valid, of_train = Curve(), Curve()
     before = 0
-    for at, (update, point) in enumerate(zip(sorted(log["valid"]), result.curve, strict=True)):
+    for at, (update, point) in enumerate(zip(sorted(log["valid"]), curve, strict=True)):
         place = point["update"], point["seconds"]
         if "nll_loss" in log["valid"][update]:
             of_valid[at] = (*place, log["valid"][update]["nll_loss"])
@@ -182,7 +181,7 @@ def with_training(result: Result) -> tuple[Curve, Curve]:
 
 def draw_line(axis: Any, x: str, curves: list[Curve], color: str, style: str = "-", label: str | None = None) -> None:
     """Draw the mean of the curves of several seeds at each validation that all have, and their range."""
-    shared = sorted(set.intersection(*map(set, curves)))
+    shared = sorted(set.intersection(*map(set, curves))) if curves else []
     if not shared:
         return
     side = 0 if x == "update" else 1

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -20,13 +21,19 @@ class Result:
     """What a finished run reached.
 
     Attributes:
+        entry: the name of its entry.
+        overrides: KEY=VALUE, as train.sh took them.
+        log: its log, None if that is not here.
         scores: by their names, the best one on validation first.
         curve: the validations, as report.py has them, with the time and the updates of the run that this one started
             from.
         conditions: those of each part of its training, with those of the run that this one started from.
     """
 
-    training: Training
+    entry: str
+    seed: int
+    overrides: list[str]
+    log: Path | None
     scores: dict[str, float]
     curve: list[dict[str, float]]
     best: dict[str, float]
@@ -89,13 +96,14 @@ def read_results(trainings: Iterable[Training], failed: dict[Training, str]) -> 
         for name, test in run["tests"].items():
             counted = [key for key in ON_TESTS if key in test][:1] + [key for key in OF_SUMMARIES if key in test]
             scores |= {f"{name} {(ON_TESTS | OF_SUMMARIES)[key]}": test[key] for key in counted}
-        found[training.run.path] = Result(training, scores, curve, best, run["versions"], run["tests"], conditions)
+        what = training.entry.name, training.seed, training.overrides, training.run.log
+        found[training.run.path] = Result(*what, scores, curve, best, run["versions"], run["tests"], conditions)
     return list(found.values())
 
 
 def of_entry(results: Iterable[Result], name: str) -> list[Result]:
     """Return the results of an entry."""
-    return [result for result in results if result.training.entry.name == name]
+    return [result for result in results if result.entry == name]
 
 
 def compare(study: Study, results: list[Result]) -> dict[str, dict[str, dict[str, Any]]]:

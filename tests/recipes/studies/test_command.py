@@ -95,6 +95,27 @@ def test_it_says_how_far_it_is_and_ends_with_tables_and_a_figure(config, whole):
     assert len(tuned["conditions"]) == 2  # with those of the baseline that it starts from
 
 
+def test_runs_of_another_machine_count_and_are_not_trained_here(config, whole, tmp_path):
+    out = config.parent / "out"
+    there = ("--with", out / "study.json", "--runs", tmp_path / "runs", "--out", tmp_path / "out")
+    result = ran(config, *SEEDS, *QUICK, *there)
+    assert (result.status, result.stderr) == (0, "") and not (tmp_path / "runs").exists()
+    assert result.stdout.startswith("# Toy\n")
+    for name in ("table.md", "study.json"):
+        assert (tmp_path / "out" / name).read_text() == (out / name).read_text()
+    assert (tmp_path / "out/figure.png").exists()
+    result = ran(config, "--seeds", "1,5", "--entries", "rdrop", *QUICK, *there, study="toy")
+    assert (result.status, result.stderr) == (0, "")
+    assert sorted(str(path.relative_to(tmp_path / "runs")) for path in (tmp_path / "runs").glob("*/*")) == [
+        "baseline/seed5",
+        "rdrop/seed5",
+    ]
+    found = json.loads((tmp_path / "out/study.json").read_text())["runs"]
+    assert [(run["seed"], run["entry"]) for run in found] == [
+        *((1, "baseline"), (1, "rdrop"), (1, "tuned"), (2, "baseline"), (5, "baseline"), (5, "rdrop"))
+    ]
+
+
 def test_finished_runs_stay_and_one_that_fails_is_named_while_the_others_stand(config, whole):
     entries = "baseline: {config: baseline}, broken: {set: {model.encoder.attention_heads: 3}}, next: {from: broken}"
     write_study(config.parent / "broken.yaml", f"entries: {{{entries}}}")

@@ -104,7 +104,7 @@ def test_what_was_reached_in_which_time(study, results):
 def curve(*points: tuple[float, float]) -> outcome.Result:
     """Return a result whose curve has these seconds and BLEU."""
     found = [{"seconds": seconds, "bleu": bleu} for seconds, bleu in points]
-    return outcome.Result(None, {}, found, found[0], [], {})
+    return outcome.Result("rdrop", 1, [], None, {}, found, found[0], [], {})
 
 
 def test_the_time_to_a_score_is_that_of_the_mean_over_the_seeds():
@@ -127,7 +127,7 @@ def test_the_report_names_failed_runs_and_leaves_them_out(study, tmp_path, capsy
     runs = trained(study, tmp_path, SCORES)
     lost = runs.pop()
     args = Namespace(config="rdrop.yaml", overrides=["optimization.max_update=10"])
-    command.report(study, args, runs, {lost: "out of memory"}, tmp_path / "out")
+    command.report(study, args, outcome.read_results(runs, {}), {lost: "out of memory"}, tmp_path / "out")
     printed = capsys.readouterr().out
     text = (tmp_path / "out/table.md").read_text()
     assert printed.startswith(text) and "Failed, and so left out: tuned seed 1." in text
