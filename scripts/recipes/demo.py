@@ -17,25 +17,27 @@ DATA = ROOT / "data/demo"
 CONFIG = ROOT / "configs/demo/rdrop.yaml"
 STUDY = "rdrop_against_baseline"
 SENTENCE = "Die Lampe soll jetzt gebaut werden."  # not in the demo's text, but its words are
+INTERVAL = 10  # seconds between two lines of progress
 SENTENCES = 5  # of the test set that are printed with their translations
 
 
 def train(seed: int) -> dict[str, RunFolder]:
-    """Train and score both runs at once, and return them by their names. Exit with the reason if one fails."""
+    """Train and score both runs at once, and return them by their names. Exit with the reasons if runs fail."""
     study = find_study(STUDY)
     trainings = plan(study, CONFIG, {name: [seed] for name in study.entries}, [], ROOT / "runs/demo")
     slots = at_once.slots_of(len(trainings), cpu=False)
-    failed = at_once.run_all(trainings, slots, lambda line: print(line, flush=True))
-    if failed:
-        sys.exit("; ".join(f"{training}: {problem}" for training, problem in failed.items()))
+    at_once.refuse_failed(trainings, at_once.run_all(trainings, slots, lambda line: print(line, flush=True), INTERVAL))
     return {training.entry.name: training.run for training in trainings}
 
 
 def run_script(name: str, *arguments: str) -> None:
     """Run a script of this folder in the repository. Exit with its status if it fails; it says why itself."""
-    status = subprocess.run([str(ROOT / "scripts" / name), *arguments], cwd=ROOT, check=False).returncode
-    if status:
-        sys.exit(status)
+    with subprocess.Popen([str(ROOT / "scripts" / name), *arguments], cwd=ROOT) as process:
+        try:
+            if process.wait():
+                sys.exit(process.returncode)
+        finally:
+            process.terminate()  # which does nothing if it has ended
 
 
 def print_translations(runs: dict[str, RunFolder]) -> None:

@@ -4,6 +4,7 @@ import pytest
 from recipes import demo
 from recipes.data.demo import TEXT
 from recipes.studies import at_once
+from recipes.training import launch
 from recipes.training.run_folder import RunFolder
 from support import toy_run
 from support.toy_run import refused, run
@@ -23,7 +24,7 @@ def at_work(tmp_path, monkeypatch):
     """Let the demo train toys below this folder. Return what is at work; `failed` says which of it fails, and why."""
     found = {"trainings": [], "failed": {}}
 
-    def run_all(trainings, slots, tell):
+    def run_all(trainings, slots, tell, interval):
         tell("at work")
         found.update(trainings=trainings, slots=slots)
         return {one: found["failed"][one.entry.name] for one in trainings if one.entry.name in found["failed"]}
@@ -34,21 +35,24 @@ def at_work(tmp_path, monkeypatch):
     return found
 
 
-def test_both_runs_train_at_once_in_the_folders_of_train_sh(at_work, tmp_path, capsys):
+def test_both_runs_train_at_once_in_the_folders_of_train_sh(at_work, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(launch, "ROOT", tmp_path)
     runs = demo.train(3)
     assert {name: run.path for name, run in runs.items()} == {
-        name: tmp_path / "runs/demo" / name / "seed3" for name in ("baseline", "rdrop")
+        name: launch.default_folder(tmp_path / f"demo/{name}.yaml", 3).path for name in ("baseline", "rdrop")
     }
+    assert [training.overrides for training in at_work["trainings"]] == [[], []]
     assert [training.run for training in at_work["trainings"]] == list(runs.values())
     configs = [training.config for training in at_work["trainings"]]
     assert configs == [tmp_path / "baseline.yaml", tmp_path / "rdrop.yaml"]
     assert len(at_work["slots"]) == 2 and capsys.readouterr().out == "at work\n"
 
 
-def test_a_failure_is_said_in_one_line(at_work):
+def test_a_failure_is_said_with_its_reason(at_work, capsys):
     at_work["failed"] = {"rdrop": "training failed: out of memory"}
-    with pytest.raises(SystemExit, match=r"^rdrop seed 1: training failed: out of memory$"):
+    with pytest.raises(SystemExit, match=r"^1 of 2 runs failed; the same command tries them again$"):
         demo.train(1)
+    assert capsys.readouterr().err.endswith(": rdrop seed 1: training failed: out of memory\n")
 
 
 def test_a_script_that_fails_ends_the_demo_with_its_status(tmp_path, monkeypatch):

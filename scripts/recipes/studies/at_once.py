@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 
 from recipes import children
-from recipes.cli import ROOT, cores
+from recipes.cli import ROOT, cores, warn
 from recipes.evaluation.score import read_scores
 from recipes.files import read_lines, sha256
 from recipes.studies.conditions import Record
@@ -123,13 +124,14 @@ class Work:
 
 
 def run_all(
-    trainings: Sequence[Training], slots: Sequence[str | None], tell: Callable[[str], None]
+    trainings: Sequence[Training], slots: Sequence[str | None], tell: Callable[[str], None], interval: float = INTERVAL
 ) -> dict[Training, str]:
     """Run all trainings and their evaluations. Return why those failed that did; the others go on.
 
     Args:
         slots: as many runs are at work at once, and where; see `slots_of`.
         tell: is called with each line of progress.
+        interval: seconds between two lines, beside those of runs that end.
     """
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // len(slots))))
     done = [training for training in trainings if training.is_finished() and is_scored(training.run)]
@@ -162,7 +164,7 @@ def run_all(
                 outcome = f"failed: {problem}" if problem else "is done"
                 tell(f"{work.training} {outcome}. {clock.state(done, failed)}")
                 work.errors.close()
-            if time.monotonic() > told + INTERVAL:
+            if time.monotonic() > told + interval:
                 told = time.monotonic()
                 tell(f"{clock.state(done, failed)} At work: {', '.join(map(str, works))}")
             time.sleep(0.1)
@@ -170,6 +172,14 @@ def run_all(
         for work in works:
             work.end()
     return failed
+
+
+def refuse_failed(trainings: Sequence[Training], failed: dict[Training, str]) -> None:
+    """Exit if runs have failed, after a line on stderr for each of them."""
+    for training, problem in failed.items():
+        warn(f"{training}: {problem}")
+    if failed:
+        sys.exit(f"{len(failed)} of {len(trainings)} runs failed; the same command tries them again")
 
 
 def starts_from(training: Training, others: Iterable[Training]) -> bool:

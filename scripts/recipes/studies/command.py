@@ -93,21 +93,22 @@ def main(arguments: Sequence[str]) -> None:
     data = place_of(args.config.resolve())
     out = args.out or near(ROOT / "results/studies" / data / study.name)
     chosen = seeds_by_entry(study, args)
-    recorded = read_recorded(args.recorded, study, args.config, args.overrides)
-    chosen = still_to_train(study, chosen, recorded)
-    trainings = plan(study, args.config, chosen, args.overrides, args.runs or near(ROOT / "runs/studies" / data))
-    failed = run_all(study, trainings, args.jobs) if trainings else {}
+    runs = args.runs or near(ROOT / "runs/studies" / data)
+    recorded = {
+        (entry, seed): result
+        for (entry, seed), result in read_recorded(args.recorded, study, args.config, args.overrides).items()
+        if chosen[entry] and not (runs / entry / f"seed{seed}").exists()
+    }
+    trainings = plan(study, args.config, still_to_train(study, chosen, recorded), args.overrides, runs)
+    failed = train(study, trainings, args.jobs) if trainings else {}
     found = read_results([training for training in trainings if training not in failed], failed)
     order = list(study.entries)
     results = (recorded | {(result.entry, result.seed): result for result in found}).values()
     report(study, args, sorted(results, key=lambda run: (run.seed, order.index(run.entry))), failed, out)
-    for training, problem in failed.items():
-        cli.warn(f"{training}: {problem}")
-    if failed:
-        sys.exit(f"{len(failed)} of {len(trainings)} runs failed; the same command tries them again")
+    at_once.refuse_failed(trainings, failed)
 
 
-def run_all(study: Study, trainings: Sequence[Training], jobs: int | None) -> dict[Training, str]:
+def train(study: Study, trainings: Sequence[Training], jobs: int | None) -> dict[Training, str]:
     """Train and score the runs, and print how far they are. Return why those failed that did."""
     cpu = any(setting(training.recipe, "common.cpu") for training in trainings)
     slots = at_once.slots_of(jobs, cpu)[: len(trainings)]
@@ -123,7 +124,7 @@ def report(
 ) -> None:
     """Write table.md, study.json and figure.png of the finished runs to a folder, and print the tables."""
     compared = compare(study, results)
-    command = " ".join([str(args.config), *args.overrides])
+    command = " ".join([str(args.config), *args.overrides, *(f"--with {file}" for file in args.recorded)])
     text = f"# {study.title}\n\nThe study `{study.name}` of `{command}`.\n\n{table_of_scores(study, compared)}"
     text += f"\n{note_on_tests(study, compared)}"
     if failed:
@@ -137,6 +138,7 @@ def report(
         "title": study.title,
         "config": str(args.config),
         "overrides": args.overrides,
+        "with": list(map(str, args.recorded)),
         "baseline": study.baseline,
         "compared": compared,
         "runs": [

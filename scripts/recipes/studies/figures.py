@@ -1,5 +1,6 @@
 """Draw the figure of a study: curves, bars, points over seeds or over a setting, or a heat map over two settings."""
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -133,7 +134,7 @@ def draw_curves(figure: Any, study: Study, results: list[Result]) -> None:
     """Draw loss and score on validation over updates and minutes, as in the paper's figures 2, 3 and 7.
 
     The loss is the negative log-likelihood in bits. A dashed line is that of training with dropout; for R-Drop it is
-    the mean over the passes. Each line is the mean over the seeds, with the range of the seeds. The losses are those of
+    the mean over the passes. Each line is the mean over the seeds, with the range of the seeds; a dashed one has only
     the runs whose log is here.
     """
     axes = figure.subplots(2, 2)
@@ -144,9 +145,9 @@ def draw_curves(figure: Any, study: Study, results: list[Result]) -> None:
         for name in names:
             found = of_entry(results, name)
             draw_line(axes[1][column], x, [curve_of(result, measure) for result in found], colors[name], label=name)
-            nll = [with_training(result.log, result.curve) for result in found if result.log]
-            draw_line(axes[0][column], x, [of_valid for of_valid, _ in nll], colors[name], label=name)
-            draw_line(axes[0][column], x, [of_train for _, of_train in nll], colors[name], "--")
+            draw_line(axes[0][column], x, [of_valid(result) for result in found], colors[name], label=name)
+            logs = [of_train(result.log, result.curve) for result in found if result.log]
+            draw_line(axes[0][column], x, logs, colors[name], "--")
         axes[0][column].set(xlabel=unit, ylabel="negative log-likelihood (bits)")
         axes[1][column].set(xlabel=unit, ylabel=f"validation {ON_VALIDATION[measure]}")
     for axis in axes.flat:
@@ -160,23 +161,24 @@ Curve = dict[int, tuple[float, float, float]]  # update, seconds and value by th
 
 def curve_of(result: Result, key: str) -> Curve:
     """Return a value of the validations of a run."""
-    return {at: (point["update"], point["seconds"], point[key]) for at, point in enumerate(result.curve)}
+    points = enumerate(result.curve)
+    return {at: (point["update"], point["seconds"], point[key]) for at, point in points if key in point}
 
 
-def with_training(path: Path, curve: list[dict[str, float]]) -> tuple[Curve, Curve]:
-    """Return the negative log-likelihood in bits on validation, and that in training since the validation before."""
-    log = read_log(path)
-    of_valid, of_train = Curve(), Curve()
-    before = 0
+def of_valid(result: Result) -> Curve:
+    """Return the negative log-likelihood in bits on validation."""
+    return {at: (update, seconds, math.log2(ppl)) for at, (update, seconds, ppl) in curve_of(result, "ppl").items()}
+
+
+def of_train(path: Path, curve: list[dict[str, float]]) -> Curve:
+    """Return the negative log-likelihood in bits in training, since the validation before, as a log says it."""
+    log, found, before = read_log(path), Curve(), 0
     for at, (update, point) in enumerate(zip(sorted(log["valid"]), curve, strict=True)):
-        place = point["update"], point["seconds"]
-        if "nll_loss" in log["valid"][update]:
-            of_valid[at] = (*place, log["valid"][update]["nll_loss"])
         inner = [of for done, of in log["train_inner"].items() if before < done <= update and "nll_loss" in of]
         if inner:
-            of_train[at] = (*place, mean(of["nll_loss"] for of in inner))
+            found[at] = (point["update"], point["seconds"], mean(of["nll_loss"] for of in inner))
         before = update
-    return of_valid, of_train
+    return found
 
 
 def draw_line(axis: Any, x: str, curves: list[Curve], color: str, style: str = "-", label: str | None = None) -> None:

@@ -1,15 +1,16 @@
-"""Take runs of a study from the study.json of another machine, or of an earlier time: they are not trained here."""
+"""Take runs of a study from the study.json of another machine, or of an earlier time."""
 
 import json
 import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from recipes.files import read_lines
 from recipes.studies.conditions import Conditions
 from recipes.studies.outcome import Result
 from recipes.studies.plan import config_of, overrides_of
-from recipes.studies.study import Study
+from recipes.studies.study import Study, is_number
 
 Run = tuple[str, int]  # entry and seed
 
@@ -26,32 +27,39 @@ def read_recorded(files: Iterable[Path], study: Study, given: Path, overrides: S
 def read_file(file: Path, study: Study, given: Path, overrides: Sequence[str]) -> list[Result]:
     """Return the runs that a study.json holds.
 
-    Exit if it is none, or if one of its runs is not trained as the study trains that entry now: with `given`, the
-    config that the study is about, and the overrides of the user.
+    Exit if the file is not one, if it is about another config than `given`, or if one of its runs has other settings
+    than the study, with the overrides of the user, gives that entry now.
     """
     if not file.is_file():
         sys.exit(f"there is no {file}")
     try:
-        found = [
-            Result(
-                **{key: run[key] for key in ("entry", "seed", "overrides", "scores", "curve", "best")},
-                **{key: run[key] for key in ("versions", "tests")},
-                conditions=[part and Conditions(**part) for part in run["conditions"]],
-                log=None,
-            )
-            for run in json.loads("\n".join(read_lines(file)))["runs"]
-        ]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        whole = json.loads("\n".join(read_lines(file)))
+        config, found = Path(whole["config"]), [result_of(run) for run in whole["runs"]]
+    except (ValueError, LookupError, TypeError, RecursionError, StopIteration):
         sys.exit(f"{file} is no study.json that study.sh wrote")
+    if config.parts[-2:] != given.resolve().parts[-2:][-len(config.parts) :]:
+        sys.exit(f"{file} is about {config}, and not about {given}")
+    wanted = {name: overrides_of(entry, config_of(entry, given), overrides) for name, entry in study.entries.items()}
     for result in found:
-        if result.entry not in study.entries:
+        if result.entry not in wanted:
             sys.exit(f"{file} has a run of {result.entry}, and the study has no such entry")
-        entry = study.entries[result.entry]
-        wanted = overrides_of(entry, config_of(entry, given), overrides)
-        if result.overrides != wanted:
-            told = (" ".join(of) or "the config alone" for of in (result.overrides, wanted))
-            sys.exit(f"{file}: {result.entry} seed {result.seed} was trained with {' and not with '.join(told)}")
+        differing = sorted({*result.overrides} ^ {*wanted[result.entry]})
+        if differing:
+            told = " ".join(differing)
+            sys.exit(f"{file}: {result.entry} seed {result.seed} does not have the settings of this study: {told}")
     return found
+
+
+def result_of(run: dict[str, Any]) -> Result:
+    """Return a run as study.json has it. Raise an error of some kind if something is missing or is of another kind."""
+    keys = ("entry", "seed", "overrides", "scores", "curve", "best", "versions", "tests")
+    conditions = [part and Conditions(**part) for part in run.get("conditions", [None])]
+    result = Result(**{key: run[key] for key in keys}, conditions=conditions, log=None)
+    numbers = [*result.scores.values(), *(point[key] for point in result.curve for key in ("update", "seconds"))]
+    numbers += [point[result.measure] for point in [*result.curve, result.best]]
+    if not (isinstance(result.entry, str) and result.curve and all(map(is_number, [result.seed, *numbers]))):
+        raise ValueError(f"no run: {run}")
+    return result
 
 
 def still_to_train(study: Study, seeds: Mapping[str, Sequence[int]], recorded: Container[Run]) -> dict[str, list[int]]:

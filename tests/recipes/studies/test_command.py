@@ -101,10 +101,13 @@ def test_runs_of_another_machine_count_and_are_not_trained_here(config, whole, t
     result = ran(config, *SEEDS, *QUICK, *there)
     assert (result.status, result.stderr) == (0, "") and not (tmp_path / "runs").exists()
     assert result.stdout.startswith("# Toy\n")
-    for name in ("table.md", "study.json"):
-        assert (tmp_path / "out" / name).read_text() == (out / name).read_text()
+    said = f" --with {out}/study.json"
+    assert (tmp_path / "out/table.md").read_text().replace(said, "") == (out / "table.md").read_text()
+    found = json.loads((tmp_path / "out/study.json").read_text())
+    assert found | {"with": []} == json.loads((out / "study.json").read_text())
+    assert found["with"] == [f"{out}/study.json"]
     assert (tmp_path / "out/figure.png").exists()
-    result = ran(config, "--seeds", "1,5", "--entries", "rdrop", *QUICK, *there, study="toy")
+    result = ran(config, "--seeds", "1,5", "--entries", "rdrop", *QUICK, *there)
     assert (result.status, result.stderr) == (0, "")
     assert sorted(str(path.relative_to(tmp_path / "runs")) for path in (tmp_path / "runs").glob("*/*")) == [
         "baseline/seed5",
@@ -112,8 +115,15 @@ def test_runs_of_another_machine_count_and_are_not_trained_here(config, whole, t
     ]
     found = json.loads((tmp_path / "out/study.json").read_text())["runs"]
     assert [(run["seed"], run["entry"]) for run in found] == [
-        *((1, "baseline"), (1, "rdrop"), (1, "tuned"), (2, "baseline"), (5, "baseline"), (5, "rdrop"))
+        *((1, "baseline"), (1, "rdrop"), (2, "baseline"), (5, "baseline"), (5, "rdrop"))
     ]
+    # A run that is here counts, and not that of the file.
+    other = json.loads((out / "study.json").read_text())
+    for run in other["runs"]:
+        run["scores"] = dict.fromkeys(run["scores"], 99.0)
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    result = ran(config, *SEEDS, *QUICK, "--with", tmp_path / "other.json", "--out", tmp_path / "out")
+    assert result.status == 0 and "99.00" not in (tmp_path / "out/table.md").read_text()
 
 
 def test_finished_runs_stay_and_one_that_fails_is_named_while_the_others_stand(config, whole):

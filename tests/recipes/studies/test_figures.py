@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -109,7 +110,7 @@ def with_nll(update: int, nll: float, train: float, bleu: float) -> str:
     """Return the lines of a log about an update and its validation."""
     numbers = {"num_updates": str(update), "nll_loss": str(train), "train_wall": "30"}
     log = f"[train_inner][INFO] - {json.dumps(numbers)}\n"
-    return log + valid(update, 3, bleu).replace('"valid_loss"', f'"valid_nll_loss": "{nll}", "valid_loss"')
+    return log + valid(update, nll, bleu)
 
 
 def test_curves_are_means_over_the_seeds_by_update_and_by_minutes(tmp_path):
@@ -129,3 +130,9 @@ def test_curves_are_means_over_the_seeds_by_update_and_by_minutes(tmp_path):
     figure = Figure()
     figures.draw_curves(figure, study, both)
     assert figure.axes[2].lines[0].get_ydata().tolist() == [9, 8.5]  # LOG has 9 and 7
+    figure = Figure()
+    figures.draw_curves(figure, study, [replace(result, log=None) for result in both])
+    assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-"]  # the dashed ones need the logs
+    figure = Figure()
+    figures.draw_curves(figure, study, [replace(both[0], log=None), both[1]])
+    assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-", "--"]

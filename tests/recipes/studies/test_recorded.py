@@ -37,8 +37,8 @@ def run(entry, seed, bleu, *overrides):
     return {"entry": entry, "seed": seed, "tests": {}, "versions": [], "curve": [point], "conditions": [None]} | known
 
 
-def write(file, *runs):
-    file.write_text(json.dumps({"runs": runs}))
+def write(file, *runs, config="rdrop.yaml"):
+    file.write_text(json.dumps({"config": config, "runs": runs}))
     return file
 
 
@@ -63,34 +63,63 @@ def test_recorded_runs_are_not_trained_except_those_from_which_others_start(stud
     assert still_to_train(study, seeds, set()) == seeds
 
 
+def test_a_file_of_an_earlier_version_knows_no_conditions_and_the_order_of_settings_does_not_count(
+    study, config, tmp_path
+):
+    earlier = run("rdrop", 1, 22.0) | {"overrides": ["criterion.rdrop_alpha=2.0", LIMIT]}
+    del earlier["conditions"]
+    found = read_recorded([write(tmp_path / "a.json", earlier)], study, config, [LIMIT])
+    assert found["rdrop", 1].conditions == [None]
+
+
 NO_STUDY = "is no study.json that study.sh wrote"
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"runs": []}', '{"config": "rdrop.yaml", "runs": [{"entry": "rdrop"}]}'])
+def test_a_file_of_something_else_is_refused(text, study, config, tmp_path):
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(SystemExit, match=NO_STUDY):
+        read_recorded([tmp_path / "other.json"], study, config, [LIMIT])
+
+
 @pytest.mark.parametrize(
-    "text, words",
+    "changed",
     [
-        ("", NO_STUDY),
-        ("[]", NO_STUDY),
-        ('{"runs": [{"entry": "rdrop"}]}', NO_STUDY),
-        ([run("other", 1, 1.0)], "has a run of other, and the study has no such entry"),
-        (
-            [run("rdrop", 1, 1.0, "criterion.rdrop_alpha=3.0")],
-            f"rdrop seed 1 was trained with {LIMIT} criterion.rdrop_alpha=3.0 and not with {LIMIT} "
-            "criterion.rdrop_alpha=2.0",
-        ),
-        (
-            [run("baseline", 4, 1.0) | {"overrides": []}],
-            f"baseline seed 4 was trained with the config alone and not with {LIMIT}",
-        ),
-        (None, "there is no "),
+        *({"entry": ["baseline"]}, {"seed": "1"}, {"curve": []}, {"curve": [{"update": 1}]}, {"best": {}}),
+        *({"scores": {"best validation BLEU": "high"}}, {"conditions": [{"device": "a CPU", "cores": 2}]}),
     ],
 )
-def test_a_file_of_something_else_is_refused(text, words, study, config, tmp_path):
-    file = tmp_path / "other.json"
-    if isinstance(text, list):
-        write(file, *text)
-    elif text is not None:
-        file.write_text(text)
-    with pytest.raises(SystemExit, match=r".") as caught:
+def test_a_run_that_no_study_wrote_is_refused(changed, study, config, tmp_path):
+    file = write(tmp_path / "other.json", run("baseline", 1, 20.0) | changed)
+    with pytest.raises(SystemExit, match=NO_STUDY):
+        read_recorded([file], study, config, [LIMIT])
+
+
+@pytest.mark.parametrize(
+    "recorded, words",
+    [
+        (run("other", 1, 1.0), "has a run of other, and the study has no such entry"),
+        (
+            run("rdrop", 1, 1.0, "criterion.rdrop_alpha=3.0"),
+            "rdrop seed 1 does not have the settings of this study: criterion.rdrop_alpha=2.0 "
+            "criterion.rdrop_alpha=3.0",
+        ),
+        (
+            run("baseline", 4, 1.0) | {"overrides": []},
+            f"baseline seed 4 does not have the settings of this study: {LIMIT}",
+        ),
+    ],
+)
+def test_runs_of_another_study_are_refused(recorded, words, study, config, tmp_path):
+    file = write(tmp_path / "other.json", recorded)
+    with pytest.raises(SystemExit) as caught:
         read_recorded([file], study, config, [LIMIT])
     assert words in caught.value.code and str(file) in caught.value.code and "\n" not in caught.value.code
+
+
+def test_a_file_about_another_config_and_a_missing_one_are_refused(study, config, tmp_path):
+    file = write(tmp_path / "other.json", run("baseline", 1, 1.0), config="configs/glue_small/cola.yaml")
+    with pytest.raises(SystemExit, match=r"is about configs/glue_small/cola\.yaml, and not about .*/rdrop\.yaml$"):
+        read_recorded([file], study, config, [LIMIT])
+    with pytest.raises(SystemExit, match=r"^there is no .*/missing\.json$"):
+        read_recorded([tmp_path / "missing.json"], study, config, [LIMIT])

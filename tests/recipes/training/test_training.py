@@ -95,7 +95,7 @@ def test_the_printed_command_trains_the_same_when_it_is_pasted(whole, tmp_path):
     command = printed_command(printed)
     assert "torchrun --standalone --nproc-per-node 2" in command
     command = f"{command} {shlex.join(for_folder(tmp_path, 3))}"
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, **settings())
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, **settings())
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     (tmp_path / "log").write_text(result.stdout + result.stderr)
     assert losses(tmp_path / "log") == first(3, losses(folder / "train.log"))
