@@ -34,8 +34,7 @@ TOKENS = {  # as published, one end of sentence a line counted
 def lines_of(source: Path, corpus: str, split: str, limit: int | None) -> Iterator[bytes]:
     """Yield the lines of a split, each with one \\n: all, or the first `limit` of the training text.
 
-    A byte order mark is left out, and \\r inside a line becomes a space, because fairseq would end the line there. Exit
-    if there are fewer lines than the limit.
+    A byte order mark is left out; \\r in a line, where fairseq would end it, becomes a space. Exit if there are fewer.
     """
     limit = limit if split == "train" else None
     count, hint = 0, f"is it the archive of the words, {corpus}-v1.zip?"
@@ -50,10 +49,9 @@ def lines_of(source: Path, corpus: str, split: str, limit: int | None) -> Iterat
 
 
 def copy(source: Path, corpus: str, limit: int | None, out_dir: Path) -> None:
-    """Write train.txt, valid.txt and test.txt, and print how many tokens each has.
+    """Write train.txt, valid.txt and test.txt, and print how many tokens each has, as fairseq counts them.
 
-    Tokens are counted as fairseq does: the words, and one end of sentence for each line. Exit if a text is not UTF-8 or
-    holds no word.
+    Exit if a text is not UTF-8 or holds no word.
     """
     for split, published in TOKENS[corpus].items():
         target = out_dir / f"{split}.txt"
