@@ -1,5 +1,9 @@
 """The demo: its two runs are those of a study, what it says of failures, and what it prints."""
 
+import signal
+import subprocess
+import sys
+
 import pytest
 from recipes import demo
 from recipes.data.demo import TEXT
@@ -7,7 +11,9 @@ from recipes.studies import at_once
 from recipes.training import launch
 from recipes.training.run_folder import RunFolder
 from support import toy_run
-from support.toy_run import refused, run
+from support.places import SCRIPTS
+from support.toy_run import refused, run, settings
+from support.waiting import HANG, is_gone, wait_until
 
 
 @pytest.fixture
@@ -53,6 +59,39 @@ def test_a_failure_is_said_with_its_reason(at_work, capsys):
     with pytest.raises(SystemExit, match=r"^1 of 2 runs failed; the same command tries them again$"):
         demo.train(1)
     assert capsys.readouterr().err.endswith(": rdrop seed 1: training failed: out of memory\n")
+
+
+# The demo, with trainings that wait for long
+PROGRAM = """
+import sys
+from pathlib import Path
+from recipes import children, cli, demo
+from support.made_up_study import training
+command = children.command
+children.command = lambda *_: command("timeit", "-n1", "-r1", "import time; time.sleep(1000)")
+demo.run_script = lambda *_: None
+demo.plan = lambda *_: [training(Path(sys.argv[1]) / name) for name in ("baseline", "rdrop")]
+cli.run(demo.main, "demo.sh", [])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_trainings_end_with_the_demo(number, tmp_path):
+    env = settings()["env"] | {"PYTHONPATH": f"{SCRIPTS}:{SCRIPTS.parent / 'tests'}"}
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env)
+
+    def trainings():
+        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+        return list(map(int, found.stdout.split()))
+
+    wait_until(lambda: len(trainings()) == 2, lambda: process.poll() is None)
+    numbers = trainings()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=HANG)
+    wait_until(lambda: all(map(is_gone, numbers)))
+    if number != signal.SIGKILL:
+        assert (process.returncode, errors) == (130, "demo.sh: interrupted; the same command goes on where it was\n")
 
 
 def test_a_script_that_fails_ends_the_demo_with_its_status(tmp_path, monkeypatch):
