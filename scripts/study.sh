@@ -16,10 +16,11 @@
 #                          with /<name of the config> in a folder without baseline.yaml)
 #   --out DIR              where table.md, study.json and figure.png go
 #                          (default: results/studies/<folder of the config>/NAME, likewise)
-#   --with FILE            the study.json of a study of CONFIG from another machine, or from an earlier time. Its runs of
-#                          the chosen entries count, with whatever seeds. They are not trained here, unless a run that is
-#                          still to be trained starts from them. A run whose folder is here counts instead. May be given
-#                          several times; of a run that several files hold, that of the first counts
+#   --with FILE            the study.json of any study of CONFIG, from another machine or from an earlier time. Its runs
+#                          of the chosen entries count, with whatever seeds; its others do not. They are not trained
+#                          here, unless a run that is still to be trained starts from them. A run whose folder is here
+#                          counts instead. May be given several times; of a run that several files hold, that of the
+#                          first counts
 #   key=value              other values for the config of all entries, e.g. optimization.max_update=1000. Those of
 #                          criterion.rdrop_... are only for entries with R-Drop
 #

@@ -25,10 +25,10 @@ def read_recorded(files: Iterable[Path], study: Study, given: Path, overrides: S
 
 
 def read_file(file: Path, study: Study, given: Path, overrides: Sequence[str]) -> list[Result]:
-    """Return the runs that a study.json holds.
+    """Return the runs of a study.json whose entries the study has too; it may be that of another study.
 
-    Exit if the file is not one, if it is about another config than `given`, or if one of its runs has other settings
-    than the study, with the overrides of the user, gives that entry now.
+    Exit if the file is not one, if it is about another config than `given`, if it has no such run, or if one of them
+    has other settings than the study, with the overrides of the user, gives that entry now.
     """
     if not file.is_file():
         sys.exit(f"there is no {file}")
@@ -39,15 +39,17 @@ def read_file(file: Path, study: Study, given: Path, overrides: Sequence[str]) -
         sys.exit(f"{file} is no study.json that study.sh wrote")
     if config.parts[-2:] != given.resolve().parts[-2:][-len(config.parts) :]:
         sys.exit(f"{file} is about {config}, and not about {given}")
+    known = [result for result in found if result.entry in study.entries]
+    if not known:
+        entries = " ".join(dict.fromkeys(result.entry for result in found)) or "none"
+        sys.exit(f"{file} has no run of an entry of the study {study.name}; its entries are {entries}")
     wanted = {name: overrides_of(entry, config_of(entry, given), overrides) for name, entry in study.entries.items()}
-    for result in found:
-        if result.entry not in wanted:
-            sys.exit(f"{file} has a run of {result.entry}, and the study has no such entry")
+    for result in known:
         differing = sorted({*result.overrides} ^ {*wanted[result.entry]})
         if differing:
             told = " ".join(differing)
             sys.exit(f"{file}: {result.entry} seed {result.seed} does not have the settings of this study: {told}")
-    return found
+    return known
 
 
 def result_of(run: dict[str, Any]) -> Result:

@@ -56,6 +56,16 @@ def test_runs_of_several_files_are_put_together_and_the_first_file_counts(study,
     assert found["rdrop", 3].conditions == [None]
 
 
+def test_entries_that_the_study_does_not_have_are_left_out(study, config, tmp_path):
+    file = write(tmp_path / "a.json", run("other", 1, 1.0), run("baseline", 2, 20.0), run("third", 2, 1.0))
+    assert read_recorded([file], study, config, [LIMIT]).keys() == {("baseline", 2)}
+
+
+def test_a_file_without_runs_is_refused(study, config, tmp_path):
+    with pytest.raises(SystemExit, match="has no run of an entry of the study toy; its entries are none$"):
+        read_recorded([write(tmp_path / "a.json")], study, config, [LIMIT])
+
+
 def test_recorded_runs_are_not_trained_except_those_from_which_others_start(study):
     recorded = {("baseline", 1), ("baseline", 2), ("rdrop", 2), ("tuned", 1)}
     seeds = {"baseline": [1, 2, 3], "rdrop": [1, 2], "tuned": [1, 2]}
@@ -98,7 +108,7 @@ def test_a_run_that_no_study_wrote_is_refused(changed, study, config, tmp_path):
 @pytest.mark.parametrize(
     "recorded, words",
     [
-        (run("other", 1, 1.0), "has a run of other, and the study has no such entry"),
+        (run("other", 1, 1.0), "has no run of an entry of the study toy; its entries are other"),
         (
             run("rdrop", 1, 1.0, "criterion.rdrop_alpha=3.0"),
             "rdrop seed 1 does not have the settings of this study: criterion.rdrop_alpha=2.0 "
