@@ -52,12 +52,16 @@ def _run(chunk: list[bytes]) -> Any:
     return _work(_lines(chunk))
 
 
-def start_workers(workers: int, **settings: Any) -> ProcessPoolExecutor:
-    """Return a pool whose processes have started. Exit with one line if the system does not allow that many."""
+def start_workers(ends: ExitStack, workers: int, **settings: Any) -> ProcessPoolExecutor:
+    """Return a pool whose processes have started, and which shuts down when the stack `ends` is closed.
+
+    ^C counts only when that is sure. Exit with one line if the system does not allow that many processes.
+    """
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), **settings)
     try:
         with children.interrupts_wait():
             pool.submit(int)  # starts them all
+            ends.callback(pool.shutdown, cancel_futures=True)
     except (OSError, RuntimeError) as error:  # no more processes, no more threads
         for process in multiprocessing.active_children():  # Python would wait for them when it ends
             process.kill()
@@ -84,9 +88,7 @@ class LinePool(ExitStack):
     @cached_property
     def _pool(self) -> ProcessPoolExecutor:
         """The worker processes, which start when they are first needed."""
-        pool = start_workers(self._workers, initializer=_start_worker, initargs=(os.getpid(), self._factory))
-        self.callback(pool.shutdown, cancel_futures=True)
-        return pool
+        return start_workers(self, self._workers, initializer=_start_worker, initargs=(os.getpid(), self._factory))
 
     @cached_property
     def _work_here(self) -> Work:

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +19,8 @@ from recipes.text.line_pool import count_lines, start_workers
 class Pool:
     """What fairseq uses of multiprocessing's pool, which would wait for ever for a worker that was killed."""
 
-    def __init__(self, processes: int) -> None:
-        self._pool = start_workers(processes)
+    def __init__(self, ends: ExitStack, processes: int) -> None:
+        self._pool = start_workers(ends, processes)
 
     def apply_async(self, function: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any]) -> SimpleNamespace:
         """Call a function in a worker. `get` of the result waits for it, and raises if the worker was killed."""
@@ -45,11 +47,12 @@ def check(text: Path, prefix: str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run fairseq-preprocess with its arguments, by default those of the command line. Exit if it fails."""
     args = options.get_preprocessing_parser().parse_args(arguments)
-    binarizer.Pool = Pool
-    try:
-        fairseq_preprocess.main(args)
-    except (OSError, BrokenProcessPool) as error:
-        sys.exit(str(error))
+    with ExitStack() as ends:
+        binarizer.Pool = partial(Pool, ends)
+        try:
+            fairseq_preprocess.main(args)
+        except (OSError, BrokenProcessPool) as error:
+            sys.exit(str(error))
     for split, prefixes in (("train", args.trainpref), ("valid", args.validpref), ("test", args.testpref)):
         for number, prefix in enumerate(prefixes.split(",") if prefixes else ()):
             for lang in (None,) if args.only_source else (args.source_lang, args.target_lang):

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,13 @@ def learn(codes: Path, merges: int, files: Iterable[Path], workers: int) -> None
     It is the same for any number of workers. Exit with one line if the text has no characters, or too many for so few
     pieces: each of those that make up 99.95% of the text is a piece.
     """
-    pool = start_workers(1, initializer=join_parent, initargs=(os.getpid(),))
-    try:
-        failure = pool.submit(_train, codes, merges, list(files)).result()
-    finally:
-        for process in multiprocessing.active_children():  # after ^C nobody waits for the end of the training
-            process.kill()
-        pool.shutdown()
+    with ExitStack() as ends:
+        pool = start_workers(ends, 1, initializer=join_parent, initargs=(os.getpid(),))
+        try:
+            failure = pool.submit(_train, codes, merges, list(files)).result()
+        finally:
+            for process in multiprocessing.active_children():  # after ^C nobody waits for the end of the training
+                process.kill()
     if failure:
         sys.exit(f"bpe: SentencePiece cannot learn {merges} pieces of the training text: {failure}")
     learned = SentencePieceProcessor(model_file=str(codes)).get_piece_size()

@@ -103,3 +103,31 @@ def test_fewer_processes_than_workers_end_in_one_line(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=HANG)
     message = "cannot start 5 processes: [Errno 11] Resource temporarily unavailable; give fewer with --workers\n"
     assert (result.returncode, result.stderr) == (1, message)
+
+
+INTERRUPTED = """
+import os, signal, time
+from pathlib import Path
+from recipes.text.line_pool import LinePool
+os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGINT))
+codes = Path("codes")
+def factory():
+    time.sleep(0.5)
+    codes.read_text()
+    return list
+try:
+    with LinePool(factory, 2) as pool:
+        list(pool.results(Path("x"), "x"))
+except KeyboardInterrupt:
+    codes.unlink()
+    print("interrupted")
+"""
+
+
+def test_workers_that_were_starting_at_an_interrupt_have_ended_when_the_pool_is_left(tmp_path: Path) -> None:
+    """Else they would miss a folder that is removed then, and print a traceback."""
+    (tmp_path / "x").write_text("x\n" * 2 * CHUNK_LINES)
+    (tmp_path / "codes").touch()
+    command = [sys.executable, "-c", INTERRUPTED]
+    result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=HANG)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "interrupted\n", "")
