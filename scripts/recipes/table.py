@@ -1,5 +1,6 @@
 """Write tables in Markdown."""
 
+import math
 from collections.abc import Sequence
 from statistics import mean, stdev
 
@@ -10,6 +11,11 @@ def spread(values: Sequence[float], decimals: int = 2) -> str:
         return "-"
     text = f"{mean(values):.{decimals}f}"
     return f"{text} ± {stdev(values):.{decimals}f}" if len(values) > 1 else text
+
+
+def p_text(p: float) -> str:
+    """Return a p-value as a text, "" for NaN. A small one is not called 0."""
+    return "" if math.isnan(p) else f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
 
 
 def markdown_table(rows: list[list[str]]) -> str:

@@ -27,7 +27,7 @@ from recipes.evaluation.score import (
     token_metric,
 )
 from recipes.files import read_lines
-from recipes.table import markdown_table, spread
+from recipes.table import markdown_table, p_text, spread
 from recipes.training.run_folder import RunFolder
 
 SCORES = {
@@ -124,7 +124,7 @@ def score_rows(test: str, groups: list[list[Evaluation]], pairs: Pairs) -> list[
         if len(pairs) > 1:
             of_a, of_b = ([run.tests[test][key] for run in side] for side in zip(*pairs, strict=True))
             p = wilcoxon_p([other - one for one, other in zip(of_a, of_b, strict=True)])
-            over_seeds = [f"{p:.3f}", f"{cohens_d(of_a, of_b):.2f}"]
+            over_seeds = [p_text(p), f"{cohens_d(of_a, of_b):.2f}"]
         rows.append([label, spread(a), spread(b), f"{mean(b) - mean(a):+.2f}", *over_seeds])
     return rows
 
@@ -166,7 +166,7 @@ def print_pairs(test: str, pairs: Pairs) -> None:
         seed = str(a.seed) if a.seed == b.seed else f"{a.seed}, {b.seed}"
         for key, p_values, signed in paired_tests(a.tests[test], b.tests[test]):
             of_a, of_b = (run.tests[test][key] for run in (a, b))
-            numbers = [f"{of_a:.2f}", f"{of_b:.2f}", f"{of_b - of_a:+.2f}", *(f"{p:.4f}" for p in p_values)]
+            numbers = [f"{of_a:.2f}", f"{of_b:.2f}", f"{of_b - of_a:+.2f}", *map(p_text, p_values)]
             rows.append([seed, SCORES[key], *numbers])
             signatures[key] = signed
     sys.stdout.write("\n" + markdown_table(rows) + "\n")

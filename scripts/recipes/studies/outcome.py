@@ -13,7 +13,7 @@ from recipes.studies.conditions import Conditions, conditions_of
 from recipes.studies.differences import LEVEL, p_value, test_of
 from recipes.studies.plan import Training
 from recipes.studies.study import Study
-from recipes.table import markdown_table, spread
+from recipes.table import markdown_table, p_text, spread
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,9 @@ def table_of_scores(study: Study, compared: dict[str, dict[str, dict[str, Any]]]
             value = f"{row['mean']:.2f}" + ("" if row["std"] is None else f" ± {row['std']:.2f}")
             cells = ["", "", "", ""]
             if "difference" in row:
-                p = "" if row["p"] is None else f"{row['p']:.4f}"
                 cells = [
                     f"{row['difference']:+.2f}",
-                    p,
+                    "" if row["p"] is None else p_text(row["p"]),
                     row["test"],
                     "" if row["p"] is None else "yes" if row["differs"] else "no",
                 ]
@@ -237,7 +236,8 @@ def table_of_times(study: Study, results: list[Result]) -> str:
             within = [score for result in found if (score := result.best_within(limit)) is not None]
             of_base = [score for result in base if (score := result.best_within(limit)) is not None]
             p, test = p_value(of_base, within) if entry != study.baseline else (math.nan, "")
-            row += [spread(within), "" if math.isnan(p) else f"{p:.4f} ({test})", in_minutes(ahead_from(found, base))]
+            told = "" if math.isnan(p) else f"{p_text(p)} ({test})"
+            row += [spread(within), told, in_minutes(ahead_from(found, base))]
         if aims:
             row.append(in_minutes(minutes_to(found, mean(aims))))
         lines.append(row)

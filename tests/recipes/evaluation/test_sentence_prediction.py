@@ -244,7 +244,8 @@ def test_groups_of_such_runs_are_compared_over_seeds(tmp_path):
     assert f"A: {a[0]} (seed 1; best)\n" in text and "valid (6 sentences)\n" in text and "bootstrap" not in text
     (row,) = (line for line in text.splitlines() if line.startswith("| accuracy"))
     # Both differences are 3, so that Wilcoxon's p of two seeds is 0.5; the deviation is 0.71 in both groups.
-    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["51.50 ± 0.71", "54.50 ± 0.71", "+3.00", "0.500", "4.24"]
+    numbers = [cell.strip() for cell in row.split("|")[2:-1]]
+    assert numbers == ["51.50 ± 0.71", "54.50 ± 0.71", "+3.00", "0.5000", "4.24"]
     other = made_up("other", 1, 50.0, sentences=7)
     line = refused(significance.main, other, "--", *b)
     assert line == f"valid: {other} has Matthews, accuracy of 7 sentences, {b[0]} Matthews, accuracy of 6 sentences"

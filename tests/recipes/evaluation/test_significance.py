@@ -91,7 +91,7 @@ def test_mean_and_deviation_over_seeds_and_the_difference(runs, printed):
             deviation = (sum((value - means[-1]) ** 2 for value in values) / 2) ** 0.5
             assert rows[label][side] == f"{means[-1]:.2f} ± {deviation:.2f}"
         assert rows[label]["B - A"] == f"{means[1] - means[0]:+.2f}" and means[1] > means[0]
-        assert rows[label]["Wilcoxon p"] == "0.250"  # three positive differences: 2 of 8 signs are as extreme
+        assert rows[label]["Wilcoxon p"] == "0.2500"  # three positive differences: 2 of 8 signs are as extreme
     assert "3 seeds, so the smallest possible p is 0.25." in printed
     assert f"A: {bad[0]} (seed 1; best, beam 5, lenpen 1.0)" in printed
 
