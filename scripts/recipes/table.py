@@ -14,8 +14,11 @@ def spread(values: Sequence[float], decimals: int = 2) -> str:
 
 
 def p_text(p: float) -> str:
-    """Return a p-value as a text, "" for NaN. A small one is not called 0."""
-    return "" if math.isnan(p) else f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
+    """Return a p-value as a text, "" for NaN. One that rounds to 0 is not called 0."""
+    if math.isnan(p):
+        return ""
+    text = f"{p:.4f}"
+    return text if float(text) else "< 0.0001"
 
 
 def markdown_table(rows: list[list[str]]) -> str:
