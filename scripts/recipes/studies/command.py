@@ -130,8 +130,8 @@ def report(
     if failed:
         text += f"- Failed, and so left out: {', '.join(map(str, failed))}.\n"
     if study.equal_time or study.reach:
-        told = [(result.entry, result.seed, result.conditions) for result in results]
-        text += f"\n## Time\n\n{table_of_times(study, results)}\n{note_on_times(told)}"
+        note = note_on_times([result.trained for result in results])
+        text += f"\n## Time\n\n{table_of_times(study, results)}\n{note}"
     out.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {
         "study": study.name,

@@ -147,14 +147,14 @@ def summed_up(parts: Iterable[Conditions | None]) -> list[Conditions] | None:
     return [found[key] for key in sorted(found)]
 
 
-def note_on_times(runs: Sequence[tuple[str, int, Sequence[Conditions | None]]]) -> str:
-    """Return how many runs were at work at once and on which device, and which of their times do not compare for that.
+Run = tuple[str, int, Sequence[Conditions | None]]  # entry, seed, and the conditions of the parts of its training
+Members = list[tuple[str, int]]
 
-    Args:
-        runs: for each one its entry, its seed, and the conditions of the parts of its training.
-    """
-    unknown: list[tuple[str, int]] = []
-    groups: list[tuple[list[Conditions], list[tuple[str, int]]]] = []
+
+def trained_alike(runs: Sequence[Run]) -> tuple[list[tuple[list[Conditions], Members]], Members]:
+    """Return the runs in groups of like conditions, with these, and the runs whose conditions are not known."""
+    unknown: Members = []
+    groups: list[tuple[list[Conditions], Members]] = []
     for entry, seed, parts in runs:
         found = summed_up(parts)
         if found is None:
@@ -166,6 +166,21 @@ def note_on_times(runs: Sequence[tuple[str, int, Sequence[Conditions | None]]]) 
                 break
         else:
             groups.append((found, [(entry, seed)]))
+    return groups, unknown
+
+
+def times_compare(runs: Sequence[Run]) -> bool:
+    """Return whether it is known of all runs that they were trained alike."""
+    groups, unknown = trained_alike(runs)
+    return len(groups) == 1 and not unknown
+
+
+def note_on_times(runs: Sequence[Run]) -> str:
+    """Return how many runs were at work at once and on which device, and which of their times do not compare for that.
+
+    It is a list in Markdown.
+    """
+    groups, unknown = trained_alike(runs)
     sizes = {entry: sum(entry == other for other, _, _ in runs) for entry, _, _ in runs}
     told = [(named(members, sizes), ", partly ".join(map(str, found))) for found, members in groups]
     lines = []
@@ -185,7 +200,7 @@ def note_on_times(runs: Sequence[tuple[str, int, Sequence[Conditions | None]]]) 
     return "".join(f"- {line}\n" for line in lines)
 
 
-def named(members: Sequence[tuple[str, int]], sizes: dict[str, int]) -> str:
+def named(members: Members, sizes: dict[str, int]) -> str:
     """Return the names of runs: an entry alone stands for all its runs."""
     texts = []
     for entry in dict.fromkeys(entry for entry, _ in members):

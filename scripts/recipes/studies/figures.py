@@ -10,6 +10,7 @@ from typing import Any
 from recipes.evaluation.curves import read_log
 from recipes.evaluation.measures import ON_VALIDATION
 from recipes.figure import draw_figure
+from recipes.studies.conditions import times_compare
 from recipes.studies.outcome import Result, of_entry
 from recipes.studies.study import Study
 
@@ -135,13 +136,15 @@ def draw_curves(figure: Any, study: Study, results: list[Result]) -> None:
 
     The loss is the negative log-likelihood in bits. A dashed line is that of training with dropout; for R-Drop it is
     the mean over the passes. Each line is the mean over the seeds, with the range of the seeds; a dashed one has only
-    the runs whose log is here.
+    the runs whose log is here. The axis of minutes says so if the times may not compare.
     """
     axes = figure.subplots(2, 2)
     measure = results[0].measure
     names = [name for name in study.entries if of_entry(results, name)]
     colors = dict(zip(names, COLORS * len(names), strict=False)) | {study.baseline: BASELINE}
-    for column, (x, unit) in enumerate((("update", "update"), ("seconds", "training time (minutes)"))):
+    compare = times_compare([result.trained for result in results])
+    minutes = "training time (minutes)" if compare else "training time (minutes), which may not compare"
+    for column, (x, unit) in enumerate((("update", "update"), ("seconds", minutes))):
         for name in names:
             found = of_entry(results, name)
             draw_line(axes[1][column], x, [curve_of(result, measure) for result in found], colors[name], label=name)
@@ -152,7 +155,8 @@ def draw_curves(figure: Any, study: Study, results: list[Result]) -> None:
         axes[1][column].set(xlabel=unit, ylabel=f"validation {ON_VALIDATION[measure]}")
     for axis in axes.flat:
         axis.grid(alpha=0.3)
-    axes[0][0].set_title("solid: validation, dashed: training", fontsize="medium")
+    if any(result.log for result in results):
+        axes[0][0].set_title("solid: validation, dashed: training", fontsize="medium")
     axes[1][0].legend()
 
 

@@ -8,6 +8,7 @@ import numpy
 import pytest
 from matplotlib.figure import Figure
 from recipes.studies import figures, outcome
+from recipes.studies.conditions import Conditions
 from support.made_up_log import FRESH, LOG, valid
 from support.made_up_study import made_up, trained
 
@@ -133,6 +134,22 @@ def test_curves_are_means_over_the_seeds_by_update_and_by_minutes(tmp_path):
     figure = Figure()
     figures.draw_curves(figure, study, [replace(result, log=None) for result in both])
     assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-"]  # the dashed ones need the logs
+    assert figure.axes[0].get_title() == "" and "dashed" in loss.get_title()
     figure = Figure()
     figures.draw_curves(figure, study, [replace(both[0], log=None), both[1]])
     assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-", "--"]
+
+
+def test_the_axis_of_minutes_says_whether_these_compare(tmp_path):
+    _, study, results = drawn(CURVES, tmp_path)
+    alone, beside = Conditions("A", "1", 60, 1, 1), Conditions("A", "1", 60, 2, 2)
+    for of_first, label in (
+        (alone, "training time (minutes)"),
+        (beside, "training time (minutes), which may not compare"),
+        (None, "training time (minutes), which may not compare"),
+    ):
+        figure = Figure()
+        given = [of_first, *[alone] * (len(results) - 1)]
+        each = [replace(result, conditions=[known]) for result, known in zip(results, given, strict=True)]
+        figures.draw_curves(figure, study, each)
+        assert [axis.get_xlabel() for axis in figure.axes] == ["update", label] * 2
