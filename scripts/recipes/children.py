@@ -35,7 +35,7 @@ def end_with(parent: int) -> None:
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let ^C and SIGTERM wait while this process forks others; these take signals again at once.
+    """Let ^C and SIGTERM wait while this process, which has no other thread, forks others; these take signals at once.
 
     Python drops an exception that a signal's handler raises inside a hook that runs at a fork, as logging has them.
     """

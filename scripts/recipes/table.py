@@ -1,6 +1,5 @@
 """Write tables in Markdown."""
 
-import math
 from collections.abc import Sequence
 from statistics import mean, stdev
 
@@ -14,9 +13,7 @@ def spread(values: Sequence[float], decimals: int = 2) -> str:
 
 
 def p_text(p: float) -> str:
-    """Return a p-value as a text, "" for NaN. One that rounds to 0 is not called 0."""
-    if math.isnan(p):
-        return ""
+    """Return a p-value as a text. One that rounds to 0 is not called 0."""
     text = f"{p:.4f}"
     return text if float(text) else "< 0.0001"
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -48,6 +49,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=cli.a_path)
     parser.add_argument("--with", dest="recorded", type=cli.a_path, action="append", default=[], metavar="FILE")
     args = parser.parse_intermixed_args(arguments)
+    args.typed = shlex.join(arguments)
     for word in args.overrides:
         if "=" not in word:
             parser.error(f"{word} is no key=value")
@@ -124,8 +126,7 @@ def report(
 ) -> None:
     """Write table.md, study.json and figure.png of the finished runs to a folder, and print the tables."""
     compared = compare(study, results)
-    command = " ".join([str(args.config), *args.overrides, *(f"--with {file}" for file in args.recorded)])
-    text = f"# {study.title}\n\nThe study `{study.name}` of `{command}`.\n\n{table_of_scores(study, compared)}"
+    text = f"# {study.title}\n\nWritten by `scripts/study.sh {args.typed}`.\n\n{table_of_scores(study, compared)}"
     text += f"\n{note_on_tests(study, compared)}"
     if failed:
         text += f"- Failed, and so left out: {', '.join(map(str, failed))}.\n"

@@ -147,11 +147,11 @@ def summed_up(parts: Iterable[Conditions | None]) -> list[Conditions] | None:
     return [found[key] for key in sorted(found)]
 
 
-Run = tuple[str, int, Sequence[Conditions | None]]  # entry, seed, and the conditions of the parts of its training
+Trained = tuple[str, int, Sequence[Conditions | None]]  # entry, seed, and the conditions of the parts of its training
 Members = list[tuple[str, int]]
 
 
-def trained_alike(runs: Sequence[Run]) -> tuple[list[tuple[list[Conditions], Members]], Members]:
+def groups_alike(runs: Sequence[Trained]) -> tuple[list[tuple[list[Conditions], Members]], Members]:
     """Return the runs in groups of like conditions, with these, and the runs whose conditions are not known."""
     unknown: Members = []
     groups: list[tuple[list[Conditions], Members]] = []
@@ -169,24 +169,25 @@ def trained_alike(runs: Sequence[Run]) -> tuple[list[tuple[list[Conditions], Mem
     return groups, unknown
 
 
-def times_compare(runs: Sequence[Run]) -> bool:
+def times_compare(runs: Sequence[Trained]) -> bool:
     """Return whether it is known of all runs that they were trained alike."""
-    groups, unknown = trained_alike(runs)
+    groups, unknown = groups_alike(runs)
     return len(groups) == 1 and not unknown
 
 
-def note_on_times(runs: Sequence[Run]) -> str:
+def note_on_times(runs: Sequence[Trained]) -> str:
     """Return how many runs were at work at once and on which device, and which of their times do not compare for that.
 
     It is a list in Markdown.
     """
-    groups, unknown = trained_alike(runs)
+    groups, unknown = groups_alike(runs)
     sizes = {entry: sum(entry == other for other, _, _ in runs) for entry, _, _ in runs}
     told = [(named(members, sizes), ", partly ".join(map(str, found))) for found, members in groups]
     lines = []
     if len(told) > 1:
         lines.append(
-            f"Times of {' and of '.join(names for names, _ in told)} do not compare: they were not trained alike."
+            f"Times of {' and of '.join(names for names, _ in told)} do not compare: they were not trained alike. "
+            "What the table says of minutes where it mixes them is not reliable."
         )
         lines += [f"Trained {text}: {names}." for names, text in told]
     elif told:

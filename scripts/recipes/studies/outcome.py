@@ -9,7 +9,7 @@ from typing import Any
 
 from recipes.evaluation.measures import OF_SUMMARIES, ON_TESTS, ON_VALIDATION
 from recipes.evaluation.report import read_run
-from recipes.studies.conditions import Conditions, Run, conditions_of
+from recipes.studies.conditions import Conditions, Trained, conditions_of
 from recipes.studies.differences import LEVEL, p_value, test_of
 from recipes.studies.plan import Training
 from recipes.studies.study import Study
@@ -47,8 +47,8 @@ class Result:
         return next(key for key in ON_VALIDATION if key in self.best)
 
     @property
-    def trained(self) -> Run:
-        """Its name and its conditions, as `note_on_times` takes them."""
+    def trained(self) -> Trained:
+        """Its entry, its seed and its conditions."""
         return self.entry, self.seed, self.conditions
 
     def best_within(self, seconds: float) -> float | None:

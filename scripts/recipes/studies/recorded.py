@@ -1,4 +1,4 @@
-"""Take runs of a study from the study.json of another machine, or of an earlier time."""
+"""Take runs of a study from the study.json of another machine, of an earlier time, or of another study."""
 
 import json
 import sys
@@ -16,9 +16,9 @@ Run = tuple[str, int]  # entry and seed
 
 
 def read_recorded(files: Iterable[Path], study: Study, given: Path, overrides: Sequence[str]) -> dict[Run, Result]:
-    """Return the runs that files like study.json hold. Of a run that several of them hold, that of the first counts.
+    """Return the runs of the study's entries that files like study.json hold.
 
-    Exit where `read_file` does.
+    Of a run that several of them hold, that of the first counts. Exit where `read_file` does.
     """
     found = [result for file in files for result in read_file(file, study, given, overrides)]
     return {(result.entry, result.seed): result for result in reversed(found)}
@@ -41,8 +41,9 @@ def read_file(file: Path, study: Study, given: Path, overrides: Sequence[str]) -
         sys.exit(f"{file} is about {config}, and not about {given}")
     known = [result for result in found if result.entry in study.entries]
     if not known:
-        entries = " ".join(dict.fromkeys(result.entry for result in found)) or "none"
-        sys.exit(f"{file} has no run of an entry of the study {study.name}; its entries are {entries}")
+        entries = " ".join(dict.fromkeys(result.entry for result in found))
+        its = f"its entries are {entries}" if entries else "it has no runs"
+        sys.exit(f"{file} has no run of an entry of the study {study.name}; {its}")
     wanted = {name: overrides_of(entry, config_of(entry, given), overrides) for name, entry in study.entries.items()}
     for result in known:
         differing = sorted({*result.overrides} ^ {*wanted[result.entry]})

@@ -55,17 +55,18 @@ def _run(chunk: list[bytes]) -> Any:
 def start_workers(ends: ExitStack, workers: int, **settings: Any) -> ProcessPoolExecutor:
     """Return a pool whose processes have started, and which shuts down when the stack `ends` is closed.
 
-    ^C counts only when that is sure. Exit with one line if the system does not allow that many processes.
+    In a process without other threads ^C counts only when that is sure. Exit with one line if the system does not allow
+    that many processes.
     """
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), **settings)
-    try:
-        with children.interrupts_wait():
+    with children.interrupts_wait():
+        try:
             pool.submit(int)  # starts them all
-            ends.callback(pool.shutdown, cancel_futures=True)
-    except (OSError, RuntimeError) as error:  # no more processes, no more threads
-        for process in multiprocessing.active_children():  # Python would wait for them when it ends
-            process.kill()
-        sys.exit(f"cannot start {workers} processes: {error}; give fewer with --workers")
+        except (OSError, RuntimeError) as error:  # no more processes, no more threads
+            for process in multiprocessing.active_children():  # Python would wait for them when it ends
+                process.kill()
+            sys.exit(f"cannot start {workers} processes: {error}; give fewer with --workers")
+        ends.callback(pool.shutdown, cancel_futures=True)
     return pool
 
 

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +18,8 @@ from recipes.text.line_pool import count_lines, start_workers
 class Pool:
     """What fairseq uses of multiprocessing's pool, which would wait for ever for a worker that was killed."""
 
-    def __init__(self, ends: ExitStack, processes: int) -> None:
-        self._pool = start_workers(ends, processes)
+    def __init__(self, processes: int) -> None:
+        self._pool = start_workers(ExitStack(), processes)  # `join` ends it; ^C ends this whole process
 
     def apply_async(self, function: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any]) -> SimpleNamespace:
         """Call a function in a worker. `get` of the result waits for it, and raises if the worker was killed."""
@@ -47,12 +46,11 @@ def check(text: Path, prefix: str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run fairseq-preprocess with its arguments, by default those of the command line. Exit if it fails."""
     args = options.get_preprocessing_parser().parse_args(arguments)
-    with ExitStack() as ends:
-        binarizer.Pool = partial(Pool, ends)
-        try:
-            fairseq_preprocess.main(args)
-        except (OSError, BrokenProcessPool) as error:
-            sys.exit(str(error))
+    binarizer.Pool = Pool
+    try:
+        fairseq_preprocess.main(args)
+    except (OSError, BrokenProcessPool) as error:
+        sys.exit(str(error))
     for split, prefixes in (("train", args.trainpref), ("valid", args.validpref), ("test", args.testpref)):
         for number, prefix in enumerate(prefixes.split(",") if prefixes else ()):
             for lang in (None,) if args.only_source else (args.source_lang, args.target_lang):

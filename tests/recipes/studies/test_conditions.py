@@ -110,7 +110,8 @@ def test_the_note_says_beside_how_many_and_on_what():
 def test_the_note_names_what_does_not_compare():
     runs = [("baseline", 1, [ALONE]), ("baseline", 2, [PAIR]), ("rdrop", 1, [PAIR]), ("rdrop", 2, [PAIR])]
     assert conditions.note_on_times(runs) == (
-        "- Times of baseline seed 1 and of baseline seed 2, rdrop do not compare: they were not trained alike.\n"
+        "- Times of baseline seed 1 and of baseline seed 2, rdrop do not compare: they were not trained alike. "
+        "What the table says of minutes where it mixes them is not reliable.\n"
         "- Trained one run at a time, with 2 threads, on A: baseline seed 1.\n"
         "- Trained 2 runs at once, with 1 thread each, on A: baseline seed 2, rdrop.\n"
     )

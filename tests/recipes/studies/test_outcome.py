@@ -59,6 +59,8 @@ def test_scores_are_compared_with_the_baseline(study, results):
         ["tuned", "1", "31.00", "-0.50", "", "", ""],
         ["other", "0", "not run", "", "", "", ""],
     ]
+    _, _, _, clear, *_ = cells(outcome.table_of_scores(study, {"test": rows | {"rdrop": rows["rdrop"] | {"p": 1e-6}}}))
+    assert clear[4] == "< 0.0001"
     note = outcome.note_on_tests(study, compared)
     assert "exact two-sided permutation test" in note and "fewer than two runs" in note and "Welch" not in note
 
@@ -126,12 +128,13 @@ def test_an_entry_is_ahead_from_the_time_on_at_which_it_stays_ahead():
 def test_the_report_names_failed_runs_and_leaves_them_out(study, tmp_path, capsys):
     runs = trained(study, tmp_path, SCORES)
     lost = runs.pop()
-    args = Namespace(config="rdrop.yaml", overrides=["optimization.max_update=10"], recorded=["a.json"])
+    limit = "optimization.max_update=10"
+    args = Namespace(config="rdrop.yaml", overrides=[limit], recorded=["a.json"], typed=f"toy rdrop.yaml {limit}")
     command.report(study, args, outcome.read_results(runs, {}), {lost: "out of memory"}, tmp_path / "out")
     printed = capsys.readouterr().out
     text = (tmp_path / "out/table.md").read_text()
     assert printed.startswith(text) and "Failed, and so left out: tuned seed 1." in text
-    assert "`rdrop.yaml optimization.max_update=10 --with a.json`" in text
+    assert f"\nWritten by `scripts/study.sh toy rdrop.yaml {limit}`.\n" in text
     found = json.loads((tmp_path / "out/study.json").read_text())
     assert found["failed"] == {"tuned seed 1": "out of memory"} and len(found["runs"]) == 8
     assert [run["seed"] for run in found["runs"] if run["entry"] == "rdrop"] == [1, 2, 3, 4]

@@ -62,7 +62,7 @@ def test_entries_that_the_study_does_not_have_are_left_out(study, config, tmp_pa
 
 
 def test_a_file_without_runs_is_refused(study, config, tmp_path):
-    with pytest.raises(SystemExit, match=r"has no run .* its entries are none$"):
+    with pytest.raises(SystemExit, match=r"has no run .*; it has no runs$"):
         read_recorded([write(tmp_path / "a.json")], study, config, [LIMIT])
 
 

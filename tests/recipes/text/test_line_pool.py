@@ -125,7 +125,7 @@ except KeyboardInterrupt:
 
 
 def test_workers_that_were_starting_at_an_interrupt_have_ended_when_the_pool_is_left(tmp_path: Path) -> None:
-    """Else they would miss a folder that is removed then, and print a traceback."""
+    """Else they would miss a file that is removed then, and print a traceback."""
     (tmp_path / "x").write_text("x\n" * 2 * CHUNK_LINES)
     (tmp_path / "codes").touch()
     command = [sys.executable, "-c", INTERRUPTED]
