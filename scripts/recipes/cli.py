@@ -4,12 +4,13 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 PACKAGES = {  # of modules
@@ -105,7 +106,17 @@ def run(main: Callable[[Sequence[str]], object], name: str, arguments: Sequence[
     def stop(*_: object) -> NoReturn:
         sys.exit("interrupted")
 
-    sys.unraisablehook = lambda _: None  # objects that are half-made at an exit may fail, as some of fairseq's do
+    def unraisable(dropped: Any) -> None:
+        """Send a signal again whose SystemExit Python has dropped, because it was raised in a destructor or a callback.
+
+        Be silent of all else: objects that are half-made at an exit may fail, as some of fairseq's do.
+        """
+        if isinstance(dropped.exc_value, SystemExit):
+            again = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM))  # in this hook it would be lost too
+            again.daemon = True
+            again.start()
+
+    sys.unraisablehook = unraisable
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     try:

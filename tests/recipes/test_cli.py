@@ -1,9 +1,14 @@
 """recipes/cli.py: numbers on command lines have bounds, and an error is one line."""
 
 import argparse
+import os
+import subprocess
+import sys
 
 import pytest
 from recipes import cli
+from support.places import SCRIPTS
+from support.waiting import HANG
 
 
 @pytest.mark.parametrize("kind", ["positive", "natural"])
@@ -59,3 +64,26 @@ def test_a_closed_output_is_refused_before_any_work(
     with pytest.raises(SystemExit, match="1"):
         cli.run(lambda _: pytest.fail("it ran"), "translate.sh", [])
     assert capsys.readouterr().err == "translate.sh: the standard output is closed\n"
+
+
+LOST = """
+import os, signal, time
+from recipes import cli
+class Dropped:
+    def __del__(self):
+        os.kill(os.getpid(), signal.NUMBER)
+        time.sleep(0)  # the handler runs here, and what it raises is dropped
+def main(arguments):
+    Dropped()
+    time.sleep(1000)
+cli.run(main, "command", [])
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_in_a_destructor_is_not_lost(number: str) -> None:
+    """Python drops what a handler raises there, and the command would run on."""
+    command = [sys.executable, "-c", LOST.replace("NUMBER", number)]
+    env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANG)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", "command: interrupted\n")

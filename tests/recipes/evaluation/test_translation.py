@@ -172,13 +172,10 @@ def started(run_folder: Path, *options: object) -> command_line.Running:
 
 
 def test_an_evaluation_that_is_told_to_end_leaves_the_former_one_and_nothing_else(learned, scored):
-    for _ in range(5):  # on a busy machine an evaluation of nine sentences may end before the signal comes
-        before = tree(learned.parent)
-        running = started(learned, "--average-best", 2)
-        running.process.terminate()
-        result = running.result()
-        if result.status:
-            break
+    before = tree(learned.parent)
+    running = started(learned, "--average-best", 2)
+    running.process.terminate()
+    result = running.result()
     assert result.status != 0 and result.stderr.endswith(": interrupted\n")
     assert tree(learned.parent) == before
     assert not list(learned.rglob(".*"))
