@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STOPS = {signal.SIGINT, signal.SIGTERM}
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that end a command
 INTERVAL = 0.5  # seconds between two looks at whether the parent lives
 
 _forking = 0  # the number of the process that forks another one
@@ -35,22 +35,22 @@ def end_with(parent: int) -> None:
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let ^C and SIGTERM wait while this process, which has no other thread, forks others; these take signals at once.
+    """Let signals wait while this process, which has no other thread, forks others; these take signals at once.
 
     Python drops an exception that a signal's handler raises inside a hook that runs at a fork, as logging has them.
     """
     _release_in_forked()
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 @functools.cache
 def _release_in_forked() -> None:
     """Let each process that is forked from now on take signals."""
-    os.register_at_fork(after_in_child=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS))
+    os.register_at_fork(after_in_child=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS))
 
 
 @functools.cache

@@ -1,16 +1,21 @@
 """Read command lines, and run commands so that whatever goes wrong is said in one line."""
 
 import argparse
+import math
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+
+from recipes.children import SIGNALS
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 PACKAGES = {  # of modules
@@ -22,8 +27,10 @@ PACKAGES = {  # of modules
 MOST = 2**31 - 1  # of an integer
 T = TypeVar("T")
 STEEPEST = 50  # of a length penalty: a length to this power is still a number
+PATIENCE = 20  # seconds after a signal in which further ones do not count, while what is half-made is removed
 
 _command = ""  # the name of the command that runs
+_advice = ""  # what the line about a signal says besides
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,43 +99,71 @@ def check_each_once(folders: Sequence[Path]) -> None:
 
 
 def run(main: Callable[[Sequence[str]], object], name: str, arguments: Sequence[str]) -> None:
-    """Run a command. ^C, an end from outside, a full disk or a refusal prints one line, "COMMAND: ...", to stderr.
+    """Run a command. A signal, a full disk or a refusal prints one line, "COMMAND: ...", to stderr.
 
-    The handlers of the signals raise SystemExit, so what is half-made is removed first.
+    A signal raises KeyboardInterrupt, so what is half-made is removed first. The exit status is then that of a shell.
 
     Args:
         main: the function that takes the arguments.
         name: what the user has typed, without a folder. Every line on stderr begins with it.
     """
-    global _command
-    _command = name
+    global _command, _advice
+    _command, _advice = name, ""
+    with _signals() as came:
+        try:
+            if sys.stdout is None:
+                sys.exit("the standard output is closed")
+            main(arguments)
+        except BaseException as end:
+            if came:  # whatever it is: omegaconf, for one, raises another exception in the place of any
+                refuse(f"interrupted{_advice}", 128 + came[-1])
+            if isinstance(end, OSError | BrokenProcessPool):
+                refuse(end)
+            if isinstance(end, SystemExit) and isinstance(end.code, str):
+                refuse(end.code)
+            raise
 
-    def stop(*_: object) -> NoReturn:
-        sys.exit("interrupted")
+
+def if_interrupted(advice: str) -> None:
+    """Let the line that says that a signal has ended this command also say what the user can do next."""
+    global _advice
+    _advice = f"; {advice}"
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Let signals raise KeyboardInterrupt, and yield the list that gets their numbers. What is ignored stays so."""
+    came: list[int] = []
+    process, last = os.getpid(), -math.inf
+
+    def take(number: int, _: object) -> None:
+        nonlocal last
+        if os.getpid() != process:  # a worker process, which has inherited this handler
+            os._exit(1)
+        if time.monotonic() > last + PATIENCE:
+            last = time.monotonic()
+            came.append(number)
+            raise KeyboardInterrupt
 
     def unraisable(dropped: Any) -> None:
-        """Send a signal again whose SystemExit Python has dropped, because it was raised in a destructor or a callback.
+        """Send a signal again if Python has dropped its exception, because it was raised in a destructor or a callback.
 
         Be silent of all else: objects that are half-made at an exit may fail, as some of fairseq's do.
         """
-        if isinstance(dropped.exc_value, SystemExit):
-            again = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM))  # in this hook it would be lost too
+        nonlocal last
+        if came and isinstance(dropped.exc_value, KeyboardInterrupt):
+            last = -math.inf
+            again = threading.Timer(0.01, os.kill, (process, came[-1]))  # in this hook it would be lost too
             again.daemon = True
             again.start()
 
     sys.unraisablehook = unraisable
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, take) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     try:
-        if sys.stdout is None:
-            sys.exit("the standard output is closed")
-        main(arguments)
-    except (OSError, BrokenProcessPool) as error:
-        refuse(error)
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            refuse(end.code)
-        raise
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def warn(message: object) -> None:

@@ -1,10 +1,8 @@
 """Train a baseline and R-Drop on the demo's data, score both and compare: the command scripts/demo.sh."""
 
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from recipes import cli
 from recipes.cli import ROOT
@@ -12,7 +10,6 @@ from recipes.files import read_lines
 from recipes.studies import at_once
 from recipes.studies.plan import plan
 from recipes.studies.study import find_study
-from recipes.training import launch
 from recipes.training.new_run import name_of
 from recipes.training.run_folder import RunFolder
 
@@ -54,18 +51,11 @@ def print_translations(runs: dict[str, RunFolder]) -> None:
             print(f"{name:10} {line}")
 
 
-def stop(*_: object) -> NoReturn:
-    """End because of a signal. The trainings end too, because they are children of this process."""
-    cli.refuse("interrupted; the same command goes on where it was", 130)
-
-
 def main(arguments: Sequence[str]) -> None:
     """Run the command demo.sh."""
     parser = cli.Parser()
     parser.add_argument("--seed", type=cli.natural, default=1)
     seed = parser.parse_args(arguments).seed
-    for number in launch.SIGNALS:
-        signal.signal(number, stop)
     run_script("prepare_demo.sh")
     runs = train(seed)
     print_translations(runs)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 
@@ -66,24 +67,105 @@ def test_a_closed_output_is_refused_before_any_work(
     assert capsys.readouterr().err == "translate.sh: the standard output is closed\n"
 
 
-LOST = """
-import os, signal, time
+INTERRUPTED = """
+import os, signal, sys, time
+from omegaconf import OmegaConf
 from recipes import cli
+
+def send():
+    os.kill(os.getpid(), signal.NUMBER)
+
 class Dropped:
     def __del__(self):
-        os.kill(os.getpid(), signal.NUMBER)
-        time.sleep(0)  # the handler runs here, and what it raises is dropped
-def main(arguments):
+        send()
+        time.sleep(0)  # the handler runs here, and Python drops what it raises
+
+def in_a_destructor():
     Dropped()
     time.sleep(1000)
-cli.run(main, "command", [])
+
+def in_omegaconf():
+    OmegaConf.register_new_resolver("send", send)
+    OmegaConf.create({"key": "${send:}"}).key
+
+def before_a_failure():
+    try:
+        send()
+    finally:
+        raise ValueError("what the signal has left half-made")
+
+def while_a_refusal_is_taken():
+    try:
+        send()
+    except SystemExit:
+        print("the signal was taken for a refusal")
+
+def in_a_worker():
+    if os.fork() == 0:
+        send()
+    _, status = os.wait()
+    print(os.waitstatus_to_exitcode(status), flush=True)
+    send()
+
+def twice():
+    try:
+        send()
+    finally:
+        send()
+        print("removed", flush=True)
+
+cli.run(lambda _: PLACE(), "command", [])
 """
 
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_a_signal_in_a_destructor_is_not_lost(number: str) -> None:
-    """Python drops what a handler raises there, and the command would run on."""
-    command = [sys.executable, "-c", LOST.replace("NUMBER", number)]
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize(
+    ("place", "printed"),
+    [
+        ("in_a_destructor", ""),
+        ("in_omegaconf", ""),
+        ("before_a_failure", ""),
+        ("while_a_refusal_is_taken", ""),
+        ("in_a_worker", "1\n"),
+        ("twice", "removed\n"),
+    ],
+)
+def test_a_signal_ends_a_command_with_one_line_wherever_it_comes(place: str, printed: str, number: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED.replace("PLACE", place).replace("NUMBER", number)]
     env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
-    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANG)
-    assert (result.returncode, result.stdout, result.stderr) == (1, "", "command: interrupted\n")
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANG, preexec_fn=hear_signals)
+    status = 128 + getattr(signal, number)
+    assert (result.returncode, result.stdout, result.stderr) == (status, printed, "command: interrupted\n")
+
+
+def hear_signals() -> None:
+    """Take signals in this process, even if the tests run in the background or under nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def test_a_signal_that_is_ignored_stays_so(capsys: pytest.CaptureFixture) -> None:
+    """nohup ignores SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        cli.run(lambda _: os.kill(os.getpid(), signal.SIGHUP), "command", [])
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_line_says_what_to_do_next_and_what_took_signals_before_takes_them_again(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    def main(_: object) -> None:
+        cli.if_interrupted("run it again to go on")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = list(map(signal.getsignal, cli.SIGNALS))
+    with pytest.raises(SystemExit, match="143"):
+        cli.run(main, "command", [])
+    assert capsys.readouterr().err == "command: interrupted; run it again to go on\n"
+    assert list(map(signal.getsignal, cli.SIGNALS)) == before
+    with pytest.raises(SystemExit, match="143"):
+        cli.run(lambda _: os.kill(os.getpid(), signal.SIGTERM), "other", [])
+    assert capsys.readouterr().err == "other: interrupted\n"

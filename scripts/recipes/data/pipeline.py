@@ -2,23 +2,19 @@
 
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from recipes import files
-from recipes.cli import refuse
+from recipes import cli, files
 from recipes.data.prepared import Prepared, read_prepared
 
 LOCK = ".prepare.lock"
 PATIENCE = 3  # seconds to wait for another run in the same folder
 FOLDERS = ("raw", "text", "tokens", "codes", "tok", "bpe", "bin", "both")  # what the steps of all scripts make
-INTERRUPTED = 130  # the exit status of a shell script that ^C ends
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,8 @@ def prepare(
         source_is_given: also call it if the first step is done, to compare the sources.
     """
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    with _told_when_interrupted(), _claimed(out):
+    cli.if_interrupted("run it again to go on")
+    with _claimed(out):
         if source_is_given or not steps[0].is_done(out):
             settings.sources = sources()
         if any((out / folder).is_dir() for folder in FOLDERS):
@@ -124,25 +121,3 @@ def _claimed(out: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _told_when_interrupted() -> Iterator[None]:
-    """Answer ^C and SIGTERM with one line, after what is half-made was removed."""
-    process = os.getpid()
-
-    def stop(*_: object) -> NoReturn:
-        if os.getpid() != process:  # a worker process, which has inherited this handler
-            os._exit(1)
-        for number in handlers:  # removing takes a moment, in which a second ^C would leave some of it
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        refuse("interrupted; run it again to go on", INTERRUPTED)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

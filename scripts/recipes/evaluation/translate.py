@@ -6,9 +6,8 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tqdm import tqdm
 
@@ -150,23 +149,6 @@ def converse(translator: Translator, scores: bool, prompt: str) -> None:
         write(translations, scores)
 
 
-@contextmanager
-def quiet_end() -> Iterator[None]:
-    """End without a word if nobody reads the translations any more, and with status 130 if ^C says so."""
-
-    def stop(*_: object) -> NoReturn:
-        cli.refuse("interrupted", 128 + signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at its end
-        sys.exit(CLOSED_PIPE)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def main(arguments: Sequence[str]) -> None:
     """Run the command translate.sh."""
     parser = ModelParser(several=True, rest=True)
@@ -181,9 +163,12 @@ def main(arguments: Sequence[str]) -> None:
     files = [a_file(name) for name in args.rest] or [STDIN]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-    with quiet_end():
+    try:
         translator = translator_of(args)
         if args.interactive:
             converse(translator, args.scores, "> ")
         else:
             translate_files(translator, files, args.scores)
+    except BrokenPipeError:  # nobody reads the translations any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at its end
+        sys.exit(CLOSED_PIPE)

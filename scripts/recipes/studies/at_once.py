@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 
 from recipes import children
-from recipes.cli import ROOT, cores, warn
+from recipes.cli import ROOT, cores, if_interrupted, warn
 from recipes.evaluation.score import read_scores
 from recipes.files import read_lines, sha256
 from recipes.studies.conditions import Record
@@ -141,6 +141,7 @@ def run_all(
     if waiting:
         tell(clock.state(done, failed))
     told = last = time.monotonic()
+    if_interrupted("the same command goes on where it was")
     try:
         while waiting or works:
             now = time.monotonic()

@@ -30,8 +30,9 @@ tqdm.monitor_interval = 0
 
 
 def join_parent(parent: int) -> None:
-    """Let this process, a worker, leave ^C to its parent, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let this process, a worker, leave ^C and a hangup, which reach both, to its parent, and end with it."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     children.end_with(parent)
 
 

@@ -9,12 +9,10 @@ import argparse
 import importlib.util
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn
 
 from omegaconf import DictConfig
 
@@ -30,7 +28,6 @@ from recipes.training.settings import read, refuse_missing_start, setting
 from recipes.training.start_from import check_same, find_start
 
 AGAIN = "the same command goes on from the last checkpoint"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -176,22 +173,9 @@ def train(
         print(f"Done.{next_step}")
 
 
-def handle_signals() -> None:
-    """Let signals end the training with a line that says so."""
-
-    def stop(number: int, _: object) -> NoReturn:
-        for other in SIGNALS:  # so that further signals do not keep the processes from being ended
-            signal.signal(other, lambda *_: None)  # Python complains of a signal that came before SIG_IGN was set
-        sys.exit(f"stopped by {signal.Signals(number).name}; {AGAIN}")
-
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and that stays
-            signal.signal(number, stop)
-
-
 def main(arguments: Sequence[str]) -> None:
     """Run the command train.sh."""
-    handle_signals()
+    cli.if_interrupted(AGAIN)
     if all(name in os.environ for name in TORCHRUN):  # torchrun, if it is killed, leaves its processes running
         children.end_with(os.getppid())
     args = parse(arguments)

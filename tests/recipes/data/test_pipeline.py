@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from recipes import cli
 from recipes.data import pipeline
 from recipes.data.pipeline import LOCK, Step, prepare
 from recipes.data.prepared import Prepared, read_prepared
@@ -151,7 +152,7 @@ def test_one_run_in_a_folder(tmp_path: Path, steps: Steps, monkeypatch: pytest.M
     assert steps.ran == ["raw", "tok bpe"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", cli.SIGNALS)
 def test_a_signal_ends_a_run_with_one_line(
     tmp_path: Path, steps: Steps, number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,24 +160,8 @@ def test_a_signal_ends_a_run_with_one_line(
         os.kill(os.getpid(), number)
         pytest.fail("the signal did not end the step")
 
-    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(SystemExit) as end:
-        prepare(tmp_path, made_with(), steps.all(fail))
-    assert end.value.code == 130
-    assert capsys.readouterr().err.endswith(": interrupted; run it again to go on\n")
+        cli.run(lambda _: prepare(tmp_path, made_with(), steps.all(fail)), "prepare.sh", [])
+    assert end.value.code == 128 + number
+    assert capsys.readouterr().err == "prepare.sh: interrupted; run it again to go on\n"
     assert {path.name for path in tmp_path.iterdir()} == {"raw", "settings.json", LOCK}
-    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
-
-
-def test_a_signal_ends_a_worker_silently(tmp_path: Path, steps: Steps, capfd: pytest.CaptureFixture[str]) -> None:
-    """One that was just forked still has the handler of its parent."""
-
-    def fork() -> None:
-        if (child := os.fork()) == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-
-    prepare(tmp_path, made_with(), steps.all(fork))
-    assert capfd.readouterr().err == ""
-    assert (tmp_path / "tok").is_dir()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -176,7 +177,7 @@ def test_an_evaluation_that_is_told_to_end_leaves_the_former_one_and_nothing_els
     running = started(learned, "--average-best", 2)
     running.process.terminate()
     result = running.result()
-    assert result.status != 0 and result.stderr.endswith(": interrupted\n")
+    assert result.status == 128 + signal.SIGTERM and result.stderr.endswith(": interrupted\n")
     assert tree(learned.parent) == before
     assert not list(learned.rglob(".*"))
 

@@ -165,8 +165,9 @@ def test_a_stopped_study_ends_its_runs_and_goes_on_with_them(config, whole):
         wait_until(lambda: conditions.exists() and f'"{start}": {{' in conditions.read_text())  # noqa: B023
         os.kill(process.process.pid, number)
         result = process.result()
-        assert result.status == (1 if number == signal.SIGINT else -number)
-        assert result.stderr == ("study.sh: interrupted\n" if number == signal.SIGINT else "")
+        assert result.status == (130 if number == signal.SIGINT else -number)
+        said = "study.sh: interrupted; the same command goes on where it was\n"
+        assert result.stderr == (said if number == signal.SIGINT else "")
         held = lock(run / ".lock", 60)  # the training holds it as long as it lives
         assert held is not None
         os.close(held)
