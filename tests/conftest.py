@@ -22,7 +22,10 @@ hypothesis.settings.load_profile("rdrop")
 
 
 # These take longest, so they come first: then no process works alone at the end.
-LONG = ("test_training.py", "test_language_modeling.py", "test_examples.py", "test_benchmarks.py", "test_hydra.py")
+LONG = (
+    *("test_training.py", "test_each_study.py", "test_language_modeling.py", "test_examples.py", "test_benchmarks.py"),
+    "test_hydra.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from itertools import product
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from recipes.evaluation.measures import ON_VALIDATION
@@ -67,6 +68,20 @@ def read_log(log: Path) -> dict[str, Numbers]:
                 # A pause longer than the updates came while data or checkpoints were read.
                 values["paused"] = paused if paused <= values.get("train_wall", 0.0) else 0.0
                 summed, paused = update, 0.0
+    return found
+
+
+def training_loss(inner: Numbers, updates: Iterable[int]) -> dict[int, float]:
+    """Return the mean negative log-likelihood in bits of training between each of these updates and the one before.
+
+    It is that with dropout, and for R-Drop the mean over the passes. Where nothing was logged in between, it is absent.
+    """
+    found, before = {}, 0
+    for update in updates:
+        losses = [of["nll_loss"] for at, of in inner.items() if before < at <= update and "nll_loss" in of]
+        if losses:
+            found[update] = mean(losses)
+        before = update
     return found
 
 

@@ -12,4 +12,5 @@ OF_SENTENCES = {
 OF_SUMMARIES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "character_bleu": "character BLEU"}
 # On the validation set, and on test sets: the first of them that a run has counts.
 ON_VALIDATION = {"bleu": "BLEU", **OF_SENTENCES, "ppl": "perplexity"}
+TRAINING_LOSS = "train_nll_loss"  # the negative log-likelihood of training since the validation before, in bits
 ON_TESTS = {"bleu": "sacreBLEU", "perplexity": "perplexity", **OF_SENTENCES}

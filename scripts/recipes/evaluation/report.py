@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from recipes import cli
-from recipes.evaluation.curves import best_update, plot, read_log, seconds
-from recipes.evaluation.measures import OF_SENTENCES, OF_SUMMARIES, ON_VALIDATION
+from recipes.evaluation.curves import best_update, plot, read_log, seconds, training_loss
+from recipes.evaluation.measures import OF_SENTENCES, OF_SUMMARIES, ON_VALIDATION, TRAINING_LOSS
 from recipes.evaluation.score import read_scores
 from recipes.files import read_lines, write_whole
 from recipes.table import markdown_table, spread
@@ -28,8 +28,8 @@ SCORES = {
 def read_run(run: RunFolder, evaluation: str) -> dict[str, Any]:
     """Return what runs.json says about a run, but with a whole path as its name. Exit if something is missing.
 
-    The curve holds the validations in order. Each has "update", "seconds" of training, "loss" in bits, and what the run
-    measured of `ON_VALIDATION`.
+    The curve holds the validations in order. Each has "update", "seconds" of training, "loss" in bits, what the run
+    measured of `ON_VALIDATION`, and if the log says it `TRAINING_LOSS`.
     """
     if not run.log.is_file():
         sys.exit(f"{run} is no run folder of scripts/train.sh: it has no train.log")
@@ -44,6 +44,8 @@ def read_run(run: RunFolder, evaluation: str) -> dict[str, Any]:
         update: {"update": update, "seconds": trained[update], **{key: valid[key] for key in kept}}
         for update, valid in sorted(log["valid"].items())
     }
+    for update, loss in training_loss(log["train_inner"], curve).items():
+        curve[update][TRAINING_LOSS] = loss
     best = best_update(log["saved"], run.setting("checkpoint.maximize_best_checkpoint_metric", bool, False))
     if best not in curve:
         sys.exit(f"{run}: its train.log names no checkpoint that is best on validation")

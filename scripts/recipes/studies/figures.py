@@ -7,8 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from recipes.evaluation.curves import read_log
-from recipes.evaluation.measures import ON_VALIDATION
+from recipes.evaluation.measures import ON_VALIDATION, TRAINING_LOSS
 from recipes.figure import draw_figure
 from recipes.studies.conditions import times_compare
 from recipes.studies.outcome import Result, of_entry
@@ -136,7 +135,7 @@ def draw_curves(figure: Any, study: Study, results: list[Result]) -> None:
 
     The loss is the negative log-likelihood in bits. A dashed line is that of training with dropout; for R-Drop it is
     the mean over the passes. Each line is the mean over the seeds, with the range of the seeds; a dashed one has only
-    the runs whose log is here. The axis of minutes says so if the times may not compare.
+    the runs in which that loss is known. The axis of minutes says so if the times may not compare.
     """
     axes = figure.subplots(2, 2)
     measure = results[0].measure
@@ -149,13 +148,13 @@ def draw_curves(figure: Any, study: Study, results: list[Result]) -> None:
             found = of_entry(results, name)
             draw_line(axes[1][column], x, [curve_of(result, measure) for result in found], colors[name], label=name)
             draw_line(axes[0][column], x, [of_valid(result) for result in found], colors[name], label=name)
-            logs = [of_train(result.log, result.curve) for result in found if result.log]
-            draw_line(axes[0][column], x, logs, colors[name], "--")
+            training = [curve for result in found if (curve := curve_of(result, TRAINING_LOSS))]
+            draw_line(axes[0][column], x, training, colors[name], "--")
         axes[0][column].set(xlabel=unit, ylabel="negative log-likelihood (bits)")
         axes[1][column].set(xlabel=unit, ylabel=f"validation {ON_VALIDATION[measure]}")
     for axis in axes.flat:
         axis.grid(alpha=0.3)
-    if any(result.log for result in results):
+    if any(curve_of(result, TRAINING_LOSS) for result in results):
         axes[0][0].set_title("solid: validation, dashed: training", fontsize="medium")
     axes[1][0].legend()
 
@@ -172,17 +171,6 @@ def curve_of(result: Result, key: str) -> Curve:
 def of_valid(result: Result) -> Curve:
     """Return the negative log-likelihood in bits on validation."""
     return {at: (update, seconds, math.log2(ppl)) for at, (update, seconds, ppl) in curve_of(result, "ppl").items()}
-
-
-def of_train(path: Path, curve: list[dict[str, float]]) -> Curve:
-    """Return the negative log-likelihood in bits in training, since the validation before, as a log says it."""
-    log, found, before = read_log(path), Curve(), 0
-    for at, (update, point) in enumerate(zip(sorted(log["valid"]), curve, strict=True)):
-        inner = [of for done, of in log["train_inner"].items() if before < done <= update and "nll_loss" in of]
-        if inner:
-            found[at] = (point["update"], point["seconds"], mean(of["nll_loss"] for of in inner))
-        before = update
-    return found
 
 
 def draw_line(axis: Any, x: str, curves: list[Curve], color: str, style: str = "-", label: str | None = None) -> None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -23,7 +22,6 @@ class Result:
     Attributes:
         entry: the name of its entry.
         overrides: KEY=VALUE, as train.sh took them.
-        log: its log, None if that is not here.
         scores: by their names, the best one on validation first.
         curve: the validations, as report.py has them, with the time and the updates of the run that this one started
             from.
@@ -33,7 +31,6 @@ class Result:
     entry: str
     seed: int
     overrides: list[str]
-    log: Path | None
     scores: dict[str, float]
     curve: list[dict[str, float]]
     best: dict[str, float]
@@ -101,7 +98,7 @@ def read_results(trainings: Iterable[Training], failed: dict[Training, str]) -> 
         for name, test in run["tests"].items():
             counted = [key for key in ON_TESTS if key in test][:1] + [key for key in OF_SUMMARIES if key in test]
             scores |= {f"{name} {(ON_TESTS | OF_SUMMARIES)[key]}": test[key] for key in counted}
-        what = training.entry.name, training.seed, training.overrides, training.run.log
+        what = training.entry.name, training.seed, training.overrides
         found[training.run.path] = Result(*what, scores, curve, best, run["versions"], run["tests"], conditions)
     return list(found.values())
 

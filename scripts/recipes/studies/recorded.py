@@ -57,7 +57,7 @@ def result_of(run: dict[str, Any]) -> Result:
     """Return a run as study.json has it. Raise an error of some kind if something is missing or is of another kind."""
     keys = ("entry", "seed", "overrides", "scores", "curve", "best", "versions", "tests")
     conditions = [part and Conditions(**part) for part in run.get("conditions", [None])]
-    result = Result(**{key: run[key] for key in keys}, conditions=conditions, log=None)
+    result = Result(**{key: run[key] for key in keys}, conditions=conditions)
     numbers = [*result.scores.values(), *(point[key] for point in result.curve for key in ("update", "seconds"))]
     numbers += [point[result.measure] for point in [*result.curve, result.best]]
     if not (isinstance(result.entry, str) and result.curve and all(map(is_number, [result.seed, *numbers]))):

@@ -34,6 +34,7 @@ ALPHA = ("--rdrop-alpha", "5")
 PLAIN = (*LM, "--task", "rdrop_language_modeling", "--criterion", "rdrop_cross_entropy", *ALPHA)
 ADAPTIVE_BASELINE = (*ADAPTIVE_LM, "--task", "language_modeling", "--criterion", "adaptive_loss")
 ADAPTIVE = (*ADAPTIVE_LM, "--task", "rdrop_language_modeling", "--criterion", "rdrop_adaptive_loss", *ALPHA)
+CUT = ("--rdrop-cutoff", "0.2")  # by 0, at the decoder's input
 EXACT = ("--rdrop-adaptive-divergence", "exact")
 MODELS = pytest.mark.parametrize(
     ("rdrop", "baseline"), [(PLAIN, PLAIN_BASELINE), (ADAPTIVE, ADAPTIVE_BASELINE)], ids=["plain", "adaptive"]
@@ -155,7 +156,11 @@ register_model_architecture("seeded_lm", "seeded_lm_tiny")(transformer_lm_gpt2_t
 SGD = ("--optimizer", "sgd", "--lr", "0.2", "--max-update", "6", "--adaptive-softmax-dropout", "0.2")
 
 
-@pytest.mark.parametrize("flags", [PLAIN, ADAPTIVE, (*ADAPTIVE, *EXACT)], ids=["plain", "adaptive", "exact"])
+@pytest.mark.parametrize(
+    "flags",
+    [PLAIN, ADAPTIVE, (*ADAPTIVE, *EXACT), (*PLAIN, *CUT), (*ADAPTIVE, *CUT)],
+    ids=["plain", "adaptive", "exact", "plain, cut", "adaptive, cut"],
+)
 def test_two_processes_equal_update_freq_2(data, tmp_path, flags):
     user_dir = tmp_path / "seeded_lm"
     user_dir.mkdir()
@@ -182,7 +187,7 @@ def test_two_processes_equal_update_freq_2(data, tmp_path, flags):
 
 @MODELS
 def test_resume_goes_on_as_if_never_stopped_and_evaluates(data, trained, tmp_path, rdrop, baseline):
-    flags = (*rdrop, *DROPOUT, "--rdrop-every", "2", "--rdrop-warmup-updates", "4")
+    flags = (*rdrop, *DROPOUT, *CUT, "--rdrop-every", "2", "--rdrop-warmup-updates", "4")
     if rdrop is ADAPTIVE:  # with a cluster from 21, whose second word, which adaptive_loss leaves out, is in no text
         flags += ("--adaptive-input-cutoff", "21", "--adaptive-softmax-cutoff", "21")
     whole = trained(*flags, "--max-update", "6")
@@ -261,6 +266,8 @@ REFUSED = {  # flags and what the one line says
     ("--task", "masked_lm", "--arch", "roberta_base", *TINY[:4], "--tokens-per-sample", "8", *PLAIN[-4:]): "error: "
     "--task masked_lm: its targets are masked words; --criterion rdrop_cross_entropy is for tasks that predict the "
     "next word",
+    (*PLAIN, *CUT, "--rdrop-cutoff-side", "source"): "error: --rdrop-cutoff 0.2 --rdrop-cutoff-side source: "
+    "TransformerLanguageModel has no encoder",
     (*PLAIN, "--sample-break-mode", "eos"): "--sample-break-mode eos: fairseq needs numpy < 2 for it",
 }
 

@@ -86,8 +86,9 @@ def test_two_processes_equal_update_freq_2(seeded, tmp_path, init, option):
         assert torch.allclose(parameter, models[1][name], rtol=1e-4, atol=1e-6), name
 
 
-def test_resume_on_two_processes(seeded, tmp_path):
-    flags = (*SIX_UPDATES, "--rdrop-every", "2")
+@pytest.mark.parametrize("option", [(), CUT], ids=["no cut", "cut by unk"])
+def test_resume_on_two_processes(seeded, tmp_path, option):
+    flags = (*SIX_UPDATES, "--rdrop-every", "2", *option)
     four = two_processes("tcp", seeded(*flags, "--max-update", "4", save_dir=tmp_path))
     six = two_processes("tcp", seeded(*flags, save_dir=tmp_path))
     assert (len(four.updates), len(six.updates)) == (4, 2)

@@ -8,11 +8,13 @@ import torch
 from support.contracts import evaluate
 from support.helpers import PAD, assert_grads_close, assert_same_tree, bits, copies, reduced, train
 
+from rdrop_fairseq.compat import embeddings
 from rdrop_fairseq.criterions import rdrop_token_criterion
 from rdrop_fairseq.passes import join_batches, take_sentences
 
 OFF = {"dropout": 0.0, "attention_dropout": 0.0, "adaptive_softmax_dropout": 0.0}
 CUT = {"rdrop_cutoff": 0.4}
+UNK = 3
 CUTS = [
     CUT,
     CUT | {"rdrop_cutoff_unit": "span"},
@@ -176,6 +178,37 @@ def test_a_cut_is_in_the_last_pass_alone(setup, float64, own):
     assert not torch.isclose(second.loss, first.loss)
     other = train(setup.criterion(**own, rdrop_pass_weights="0,1", rdrop_cutoff_passes="1"), model, sample)
     torch.testing.assert_close(other.loss - 5 * other.log["kl_loss"], parent.loss.squeeze())
+
+
+METHODS = {  # pass weights and divergence; all cut the last pass by <unk>
+    "SimCut by unk": ((1.0, 0.0), "forward"),
+    "Cutoff": ((1.0, 1.0), "bhattacharyya"),
+    "R-Drop + Cutoff": ((1.0, 1.0), "symmetric"),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_that_cut_with_dropout(setup, float64, monkeypatch, name):
+    """Every second token is cut, so that no draw of the cut shifts those of the dropout."""
+
+    def every_second(tokens, kept, first, cutoff):
+        chosen = (torch.arange(tokens.size(1)) % 2 == 1) & (torch.arange(tokens.size(1)) >= first)
+        return chosen & ~torch.isin(tokens, torch.tensor(sorted(kept)))
+
+    monkeypatch.setattr(embeddings, "positions_to_cut", every_second)
+    weights, kind = METHODS[name]
+    settings = {"rdrop_pass_weights": ",".join(map(str, weights)), "rdrop_divergence": kind}
+    model, sample = setup.model().double(), setup.sample()
+    step = train(setup.criterion(**settings, **CUT, rdrop_cutoff_replacement="unk"), model, sample)
+    both, size = copies(sample["net_input"], 2), len(sample["target"])
+    for side in {"src_tokens", "prev_output_tokens"} & both.keys():
+        tokens, of_decoder = both[side], side == "prev_output_tokens" or "prev_output_tokens" not in both
+        cut = every_second(tokens[size:], {0, PAD, 2, UNK}, int(of_decoder), None)  # bos, padding, eos
+        assert cut.any()
+        tokens[size:][cut] = UNK
+    torch.manual_seed(1)
+    outputs = model(**both)[0].chunk(2)
+    assert_step(step, setup.reference([model] * 2, outputs, sample["target"], 5.0, kind, weights).loss, model)
 
 
 @pytest.mark.parametrize("own", [{}, {"rdrop_dropouts": "0.3,0.3"}, {"rdrop_fraction": 0.5}, {"rdrop_passes": 3}])

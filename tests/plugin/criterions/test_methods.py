@@ -1,4 +1,7 @@
-"""The published methods: their flags give their loss, written as loops, and its gradient."""
+"""The published methods that cut: their flags give their loss, written as loops, and its gradient.
+
+Here without dropout; test_contracts_family.py has them with dropout, and test_contracts_loss.py R-Drop itself.
+"""
 
 import pytest
 import reference
@@ -12,7 +15,6 @@ SIDES = ("src_tokens", "prev_output_tokens")
 SIMCUT = {"rdrop_pass_weights": "1,0", "rdrop_divergence": "forward", "rdrop_alpha": 3.0, "rdrop_cutoff": 0.4}
 BY_UNK = {"rdrop_cutoff": 0.4, "rdrop_cutoff_replacement": "unk"}
 METHODS = {
-    "R-Drop": ({}, lambda *args: reference.rdrop(*args).loss),
     "SimCut": (SIMCUT, reference.simcut),
     "Cutoff": ({"rdrop_divergence": "bhattacharyya", **BY_UNK}, reference.cutoff),
     "Cutoff by span, source alone": (
@@ -71,9 +73,7 @@ def test_translation(name, loss_kind, shared, float64, drawn):
     sample = make_sample(task, ((5, 4), (4, 6), (2, 3)))
     settings = {"label_smoothing": 0.1, "rdrop_loss": loss_kind, "rdrop_alpha": 5.0} | own
     step = train(build_criterion("rdrop_label_smoothed_cross_entropy", task, **settings), model, sample)
-    names = {"R-Drop": (), "Cutoff by span, source alone": ("src_tokens",)}.get(
-        name, ("src_tokens", "prev_output_tokens")
-    )
+    names = ("src_tokens",) if "source alone" in name else SIDES
     assert len(drawn) == len(names) and all(cut.any() for cut in drawn)
     net_input, target = sample["net_input"], sample["target"]
     alpha = settings["rdrop_alpha"]
@@ -84,37 +84,38 @@ def test_translation(name, loss_kind, shared, float64, drawn):
         assert not drawn[1][:, 0].any()
 
 
+@pytest.mark.parametrize("loss_kind", ["fused", "plain"])
 @pytest.mark.parametrize("name", METHODS)
-def test_language_modeling(name, float64, drawn):
+def test_language_modeling(name, loss_kind, float64, drawn):
     """The decoder's input is cut."""
     own, method = METHODS[name]
-    own = own | {"rdrop_cutoff_side": "target"}
+    own = {"rdrop_alpha": 5.0, **own, "rdrop_cutoff_side": "target", "rdrop_loss": loss_kind}
     task = build_task("rdrop_language_modeling")
     model = build_model(task, "transformer_lm_big", dropout=0.0).double()
     if "SimCut" in name:
         model.decoder.embed_tokens.weight.data[UNK] = 0
     sample = make_sample(task)
-    step = train(build_criterion("rdrop_cross_entropy", task, **({"rdrop_alpha": 5.0} | own)), model, sample)
-    names = () if name == "R-Drop" else ("src_tokens",)
-    alpha = own.get("rdrop_alpha", 5.0)
+    step = train(build_criterion("rdrop_cross_entropy", task, **own), model, sample)
+    alpha = own["rdrop_alpha"]
     skipped = ["decoder.embed_tokens.weight"] if "SimCut" in name else []
-    compare(step, model, lambda x, y: method(x, y, alpha), sample["net_input"], names, drawn, sample["target"], skipped)
+    names, target = ("src_tokens",), sample["target"]
+    compare(step, model, lambda x, y: method(x, y, alpha), sample["net_input"], names, drawn, target, skipped)
 
 
-def test_bisimcut_is_simcut_on_both_directions(float64, drawn):
+@pytest.mark.parametrize("loss_kind", ["fused", "plain"])
+def test_bisimcut_is_simcut_on_both_directions(loss_kind, float64, drawn):
     """The first step of Bi-SimCut: a batch of pairs in both directions has the loss of each direction, added."""
     task = build_task()
     model = build_model(task, dropout=0.0, share_all_embeddings=True).double()
     model.encoder.embed_tokens.weight.data[UNK] = 0
     pairs = make_sample(task, ((5, 4), (4, 5), (3, 2), (2, 3)))  # lengths of de-en, en-de, de-en, en-de
-    criterion = build_criterion("rdrop_label_smoothed_cross_entropy", task, label_smoothing=0.1, **SIMCUT)
+    settings = {"label_smoothing": 0.1, "rdrop_loss": loss_kind, **SIMCUT}
+    criterion = build_criterion("rdrop_label_smoothed_cross_entropy", task, **settings)
     step = train(criterion, model, pairs)
-    net_input = pairs["net_input"]
-    logits = [
-        model(**one)[0] for one in (net_input, second_input(net_input, ("src_tokens", "prev_output_tokens"), drawn))
-    ]
-    losses = [
-        reference.simcut(torch.stack([one[rows] for one in logits]), pairs["target"][rows], 3.0, 0.1)
-        for rows in (slice(0, None, 2), slice(1, None, 2))
-    ]
-    torch.testing.assert_close(step.loss, sum(losses).detach())
+
+    def both_directions(logits, target):
+        rows = slice(0, None, 2), slice(1, None, 2)
+        return sum(reference.simcut(logits[:, one], target[one], 3.0, 0.1) for one in rows)
+
+    skipped = ["encoder.embed_tokens.weight"]
+    compare(step, model, both_directions, pairs["net_input"], SIDES, drawn, pairs["target"], skipped)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy
 import pytest
 from matplotlib.figure import Figure
+from recipes.evaluation.measures import TRAINING_LOSS
 from recipes.studies import figures, outcome
 from recipes.studies.conditions import Conditions
 from support.made_up_log import FRESH, LOG, valid
@@ -132,11 +133,14 @@ def test_curves_are_means_over_the_seeds_by_update_and_by_minutes(tmp_path):
     figures.draw_curves(figure, study, both)
     assert figure.axes[2].lines[0].get_ydata().tolist() == [9, 8.5]  # LOG has 9 and 7
     figure = Figure()
-    figures.draw_curves(figure, study, [replace(result, log=None) for result in both])
-    assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-"]  # the dashed ones need the logs
+    old = [replace(result, curve=[{**point} for point in result.curve]) for result in both]
+    for point in [point for result in old for point in result.curve]:
+        point.pop(TRAINING_LOSS, None)  # as in a study.json of an earlier version
+    figures.draw_curves(figure, study, old)
+    assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-"]
     assert figure.axes[0].get_title() == "" and "dashed" in loss.get_title()
     figure = Figure()
-    figures.draw_curves(figure, study, [replace(both[0], log=None), both[1]])
+    figures.draw_curves(figure, study, [old[0], both[1]])
     assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-", "--"]
 
 
