@@ -5,6 +5,7 @@ import gc
 import http.server
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,20 @@ os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch reads it at its import, which pro
 LATE = str(Path(__file__).parent / "support/late")
 if LATE not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
     os.environ["PYTHONPATH"] = os.pathsep.join([LATE, *filter(None, paths)])
+# Tests that send these also run in the background and under nohup, which ignore them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 hypothesis.settings.register_profile("rdrop", derandomize=True, deadline=None, database=None, max_examples=50)
 hypothesis.settings.load_profile("rdrop")
 
 
 # These take longest, so they come first: then no process works alone at the end.
 LONG = (
-    *("test_training.py", "test_each_study.py", "test_language_modeling.py", "test_examples.py", "test_benchmarks.py"),
+    "test_training.py",
+    "test_each_study.py",
+    "test_language_modeling.py",
+    "test_examples.py",
+    "test_benchmarks.py",
     "test_hydra.py",
 )
 

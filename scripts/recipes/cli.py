@@ -1,7 +1,6 @@
 """Read command lines, and run commands so that whatever goes wrong is said in one line."""
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -9,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
@@ -27,7 +26,7 @@ PACKAGES = {  # of modules
 MOST = 2**31 - 1  # of an integer
 T = TypeVar("T")
 STEEPEST = 50  # of a length penalty: a length to this power is still a number
-PATIENCE = 20  # seconds after a signal in which further ones do not count, while what is half-made is removed
+PATIENCE = 30  # seconds after a signal in which others do not count: longer than the ends of child processes may take
 
 _command = ""  # the name of the command that runs
 _advice = ""  # what the line about a signal says besides
@@ -101,7 +100,8 @@ def check_each_once(folders: Sequence[Path]) -> None:
 def run(main: Callable[[Sequence[str]], object], name: str, arguments: Sequence[str]) -> None:
     """Run a command. A signal, a full disk or a refusal prints one line, "COMMAND: ...", to stderr.
 
-    A signal raises KeyboardInterrupt, so what is half-made is removed first. The exit status is then that of a shell.
+    A signal raises KeyboardInterrupt, so what is half-made is removed first. The exit status is then 128 plus the
+    number of the signal, as in a shell. `sys.unraisablehook` stays changed, because fairseq's objects need it at exit.
 
     Args:
         main: the function that takes the arguments.
@@ -109,19 +109,23 @@ def run(main: Callable[[Sequence[str]], object], name: str, arguments: Sequence[
     """
     global _command, _advice
     _command, _advice = name, ""
-    with _signals() as came:
-        try:
+    received: list[tuple[int, float]] = []
+    try:
+        with _signals(received):
             if sys.stdout is None:
                 sys.exit("the standard output is closed")
             main(arguments)
-        except BaseException as end:
-            if came:  # whatever it is: omegaconf, for one, raises another exception in the place of any
-                refuse(f"interrupted{_advice}", 128 + came[-1])
-            if isinstance(end, OSError | BrokenProcessPool):
-                refuse(end)
-            if isinstance(end, SystemExit) and isinstance(end.code, str):
-                refuse(end.code)
-            raise
+    except BaseException as end:
+        # What was raised while the signal was answered may have taken the place of the KeyboardInterrupt.
+        if isinstance(end, KeyboardInterrupt) or is_recent(received):
+            with suppress(OSError):  # after a hangup there is no terminal to write to
+                warn(f"interrupted{_advice}")
+            raise SystemExit(128 + (received[-1][0] if received else signal.SIGINT)) from None
+        if isinstance(end, OSError | BrokenProcessPool):
+            refuse(end)
+        if isinstance(end, SystemExit) and isinstance(end.code, str):
+            refuse(end.code)
+        raise
 
 
 def if_interrupted(advice: str) -> None:
@@ -130,19 +134,21 @@ def if_interrupted(advice: str) -> None:
     _advice = f"; {advice}"
 
 
+def is_recent(received: Sequence[tuple[int, float]]) -> bool:
+    """Return whether the last signal came within the last PATIENCE seconds."""
+    return bool(received) and time.monotonic() < received[-1][1] + PATIENCE
+
+
 @contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Let signals raise KeyboardInterrupt, and yield the list that gets their numbers. What is ignored stays so."""
-    came: list[int] = []
-    process, last = os.getpid(), -math.inf
+def _signals(received: list[tuple[int, float]]) -> Iterator[None]:
+    """Let signals raise KeyboardInterrupt, and note the number and the time of each. What is ignored stays so."""
+    process = os.getpid()
 
     def take(number: int, _: object) -> None:
-        nonlocal last
         if os.getpid() != process:  # a worker process, which has inherited this handler
             os._exit(1)
-        if time.monotonic() > last + PATIENCE:
-            last = time.monotonic()
-            came.append(number)
+        if not is_recent(received):
+            received.append((number, time.monotonic()))
             raise KeyboardInterrupt
 
     def unraisable(dropped: Any) -> None:
@@ -150,20 +156,24 @@ def _signals() -> Iterator[list[int]]:
 
         Be silent of all else: objects that are half-made at an exit may fail, as some of fairseq's do.
         """
-        nonlocal last
-        if came and isinstance(dropped.exc_value, KeyboardInterrupt):
-            last = -math.inf
-            again = threading.Timer(0.01, os.kill, (process, came[-1]))  # in this hook it would be lost too
+        if received and isinstance(dropped.exc_value, KeyboardInterrupt):
+            number, _ = received.pop()
+            again = threading.Timer(0.01, os.kill, (process, number))  # in this hook it would be lost too
             again.daemon = True
             again.start()
 
     sys.unraisablehook = unraisable
-    before = {number: signal.signal(number, take) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    kept = (signal.SIG_IGN, None)  # None is a handler that Python has not set
     try:
-        yield came
+        for number, handler in before.items():
+            if handler not in kept:
+                signal.signal(number, take)
+        yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler not in kept:
+                signal.signal(number, handler)
 
 
 def warn(message: object) -> None:

@@ -38,6 +38,7 @@ def run_script(name: str, *arguments: str) -> None:
                 sys.exit(process.returncode)
         finally:
             process.terminate()  # which does nothing if it has ended
+            process.wait()  # at ^C `with` does not
 
 
 def print_translations(runs: dict[str, RunFolder]) -> None:
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = cli.Parser()
     parser.add_argument("--seed", type=cli.natural, default=1)
     seed = parser.parse_args(arguments).seed
+    cli.if_interrupted(at_once.AGAIN)
     run_script("prepare_demo.sh")
     runs = train(seed)
     print_translations(runs)

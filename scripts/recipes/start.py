@@ -46,7 +46,7 @@ def start(script, command, modules, arguments=None):
     The arguments are those above, such as "evaluation.report" for the command. Without `arguments`, sys.argv has them.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ^C ends the start silently; the command has its own handler
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ^C ends the start silently, until the command takes signals
     if "-h" in arguments or "--help" in arguments:
         sys.stdout.write(header_of(script))
         sys.exit()
@@ -55,7 +55,10 @@ def start(script, command, modules, arguments=None):
     sys.path.append(ROOT)
     from recipes import cli
 
-    cli.run(importlib.import_module("recipes." + command).main, os.path.basename(script), arguments)
+    def main(given):
+        importlib.import_module("recipes." + command).main(given)
+
+    cli.run(main, os.path.basename(script), arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """recipes/cli.py: numbers on command lines have bounds, and an error is one line."""
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,12 @@ import pytest
 from recipes import cli
 from support.places import SCRIPTS
 from support.waiting import HANG
+
+
+@pytest.fixture(autouse=True)
+def _hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore the hook that `cli.run` leaves set."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
 
 
 @pytest.mark.parametrize("kind", ["positive", "natural"])
@@ -69,7 +76,6 @@ def test_a_closed_output_is_refused_before_any_work(
 
 INTERRUPTED = """
 import os, signal, sys, time
-from omegaconf import OmegaConf
 from recipes import cli
 
 def send():
@@ -84,10 +90,6 @@ def in_a_destructor():
     Dropped()
     time.sleep(1000)
 
-def in_omegaconf():
-    OmegaConf.register_new_resolver("send", send)
-    OmegaConf.create({"key": "${send:}"}).key
-
 def before_a_failure():
     try:
         send()
@@ -99,6 +101,10 @@ def while_a_refusal_is_taken():
         send()
     except SystemExit:
         print("the signal was taken for a refusal")
+
+def asleep():
+    print("asleep", flush=True)
+    time.sleep(1000)
 
 def in_a_worker():
     if os.fork() == 0:
@@ -123,7 +129,6 @@ cli.run(lambda _: PLACE(), "command", [])
     ("place", "printed"),
     [
         ("in_a_destructor", ""),
-        ("in_omegaconf", ""),
         ("before_a_failure", ""),
         ("while_a_refusal_is_taken", ""),
         ("in_a_worker", "1\n"),
@@ -133,15 +138,36 @@ cli.run(lambda _: PLACE(), "command", [])
 def test_a_signal_ends_a_command_with_one_line_wherever_it_comes(place: str, printed: str, number: str) -> None:
     command = [sys.executable, "-c", INTERRUPTED.replace("PLACE", place).replace("NUMBER", number)]
     env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
-    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANG, preexec_fn=hear_signals)
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANG)
     status = 128 + getattr(signal, number)
     assert (result.returncode, result.stdout, result.stderr) == (status, printed, "command: interrupted\n")
 
 
-def hear_signals() -> None:
-    """Take signals in this process, even if the tests run in the background or under nohup."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+def test_a_hangup_has_its_status_though_the_terminal_is_gone() -> None:
+    terminal, its_side = os.openpty()
+    program = INTERRUPTED.replace("PLACE", "asleep").replace("NUMBER", "SIGHUP")
+    env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    streams = {"stdin": its_side, "stdout": its_side, "stderr": its_side}
+    process = subprocess.Popen([sys.executable, "-c", program], env=env, start_new_session=True, **streams)
+    os.close(its_side)
+    assert os.read(terminal, 100) == b"asleep\r\n"
+    os.close(terminal)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(HANG) == 128 + signal.SIGHUP
+
+
+def test_a_signal_that_was_swallowed_long_ago_hides_no_other_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def main(_: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(cli, "PATIENCE", 0)
+        sys.exit("the disk is full")
+
+    with pytest.raises(SystemExit, match=r"^1$"):
+        cli.run(main, "command", [])
+    assert capsys.readouterr().err == "command: the disk is full\n"
 
 
 def test_a_signal_that_is_ignored_stays_so(capsys: pytest.CaptureFixture) -> None:

@@ -95,6 +95,17 @@ def test_the_trainings_end_with_the_demo(number, tmp_path):
         assert errors == "demo.sh: interrupted; the same command goes on where it was\n"
 
 
+def test_the_demo_ends_after_the_script_that_it_ends(tmp_path, monkeypatch):
+    (tmp_path / "scripts").mkdir()
+    slow = tmp_path / "scripts/slow.sh"
+    slow.write_text("#!/bin/sh\ntrap 'sleep 1; echo >ended; exit' TERM\nkill -INT $PPID\nsleep 1000 & wait\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_script("slow.sh")
+    assert (tmp_path / "ended").exists()
+
+
 def test_a_script_that_fails_ends_the_demo_with_its_status(tmp_path, monkeypatch):
     (tmp_path / "scripts").mkdir()
     for name, line in (("fails.sh", "exit 7"), ("says.sh", 'echo "$PWD $*" >said')):

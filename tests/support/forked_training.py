@@ -36,7 +36,7 @@ class Fork:
             warnings.simplefilter("ignore")  # of a fork beside threads
             self.pid = os.fork()
         if not self.pid:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in children.SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             os.environ.clear()
             os.environ.update(env)

@@ -1,7 +1,6 @@
 """Call a command of the recipes in the process of the test, which is much faster than a process of its own."""
 
 import io
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -15,7 +14,6 @@ from support.command_line import Result
 def call(main: Callable[[Sequence[str]], object], *options: object) -> Result:
     """Run a command's main as its script does, with the options; return its status and what it printed."""
     quick_config.install()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     out, err, status = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.object(sys, "unraisablehook", sys.unraisablehook),
@@ -26,9 +24,6 @@ def call(main: Callable[[Sequence[str]], object], *options: object) -> Result:
             cli.run(main, "command", [*map(str, options)])
         except SystemExit as end:
             status = end.code or 0
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
     return Result(status, out.getvalue(), err.getvalue())
 
 

@@ -57,7 +57,7 @@ def run(script: str, *options: object, plain: bool = False, fairseq: bool = Fals
     stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     status = 0
     with ExitStack() as stack:
-        stack.enter_context(_as_before())
+        stack.enter_context(mock.patch.object(sys, "unraisablehook", sys.unraisablehook))  # which `cli.run` sets
         if not fairseq:
             for module in (sentences, translation, wikitext):
                 stack.enter_context(mock.patch.object(module, "binarize"))
@@ -71,19 +71,6 @@ def run(script: str, *options: object, plain: bool = False, fairseq: bool = Fals
             status = end.code if isinstance(end.code, int) else 0
     texts = [stream.buffer.getvalue().decode() for stream in (stdout, stderr)]  # type: ignore[attr-defined]
     return Result(status, *texts)
-
-
-@contextmanager
-def _as_before() -> Iterator[None]:
-    """Restore the handlers and the hook that `cli.run` sets."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    hook = sys.unraisablehook
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hook
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -148,8 +135,6 @@ def started(arguments: list[str], moment: Callable[[], bool]) -> subprocess.Pope
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # If the tests run in the background, ^C is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(moment, lambda: process.poll() is None)
     return process

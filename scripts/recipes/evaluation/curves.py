@@ -74,11 +74,13 @@ def read_log(log: Path) -> dict[str, Numbers]:
 def training_loss(inner: Numbers, updates: Iterable[int]) -> dict[int, float]:
     """Return the mean negative log-likelihood in bits of training between each of these updates and the one before.
 
-    It is that with dropout, and for R-Drop the mean over the passes. Where nothing was logged in between, it is absent.
+    It is that with dropout, and for R-Drop the mean over the passes. Where nothing was logged in between, it is absent,
+    and so it is where the loss is no negative log-likelihood by token: then no perplexity was logged either.
     """
     found, before = {}, 0
     for update in updates:
-        losses = [of["nll_loss"] for at, of in inner.items() if before < at <= update and "nll_loss" in of]
+        logged = [of for at, of in inner.items() if before < at <= update and "ppl" in of]
+        losses = [of.get("nll_loss", of["loss"]) for of in logged]  # some language models log the loss alone
         if losses:
             found[update] = mean(losses)
         before = update

@@ -19,6 +19,7 @@ from recipes.studies.progress import Clock, last_update
 from recipes.training.run_folder import EVALUATE, RunFolder
 
 INTERVAL = 60  # seconds between two lines of progress
+AGAIN = "the same command goes on where it was"
 PATIENCE = 15  # seconds that a process which is told to end has until it is killed
 
 
@@ -111,10 +112,14 @@ class Work:
         log = self.training.run.log
         return reason if str(log) in reason or not log.exists() else f"{reason}; the log is {log}"
 
-    def end(self) -> None:
-        """End the process if it still runs."""
+    def terminate(self) -> None:
+        """Tell the process to end if it still runs."""
         if self.process and self.process.poll() is None:
             self.process.terminate()
+
+    def end(self) -> None:
+        """Wait until the process has ended, which was told to. Kill it if that takes too long."""
+        if self.process:
             try:
                 self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
@@ -141,7 +146,7 @@ def run_all(
     if waiting:
         tell(clock.state(done, failed))
     told = last = time.monotonic()
-    if_interrupted("the same command goes on where it was")
+    if_interrupted(AGAIN)
     try:
         while waiting or works:
             now = time.monotonic()
@@ -170,6 +175,8 @@ def run_all(
                 tell(f"{clock.state(done, failed)} At work: {', '.join(map(str, works))}")
             time.sleep(0.1)
     finally:
+        for work in works:
+            work.terminate()
         for work in works:
             work.end()
     return failed

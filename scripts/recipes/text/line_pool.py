@@ -30,7 +30,7 @@ tqdm.monitor_interval = 0
 
 
 def join_parent(parent: int) -> None:
-    """Let this process, a worker, leave ^C and a hangup, which reach both, to its parent, and end with it."""
+    """Let this process, a worker, end with its parent, which also takes a ^C or a hangup for both."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     children.end_with(parent)
@@ -56,8 +56,8 @@ def _run(chunk: list[bytes]) -> Any:
 def start_workers(ends: ExitStack, workers: int, **settings: Any) -> ProcessPoolExecutor:
     """Return a pool whose processes have started, and which shuts down when the stack `ends` is closed.
 
-    In a process without other threads ^C counts only when that is sure. Exit with one line if the system does not allow
-    that many processes.
+    In a process without other threads a signal counts only when that is sure. Exit with one line if the system does not
+    allow that many processes.
     """
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), **settings)
     with children.interrupts_wait():

@@ -192,8 +192,8 @@ def test_methods_that_cut_with_dropout(setup, float64, monkeypatch, name):
     """Every second token is cut, so that no draw of the cut shifts those of the dropout."""
 
     def every_second(tokens, kept, first, cutoff):
-        chosen = (torch.arange(tokens.size(1)) % 2 == 1) & (torch.arange(tokens.size(1)) >= first)
-        return chosen & ~torch.isin(tokens, torch.tensor(sorted(kept)))
+        place = torch.arange(tokens.size(1))
+        return (place % 2 == 0) & (place >= first) & ~torch.isin(tokens, torch.tensor(sorted(kept)))
 
     monkeypatch.setattr(embeddings, "positions_to_cut", every_second)
     weights, kind = METHODS[name]
@@ -203,7 +203,7 @@ def test_methods_that_cut_with_dropout(setup, float64, monkeypatch, name):
     both, size = copies(sample["net_input"], 2), len(sample["target"])
     for side in {"src_tokens", "prev_output_tokens"} & both.keys():
         tokens, of_decoder = both[side], side == "prev_output_tokens" or "prev_output_tokens" not in both
-        cut = every_second(tokens[size:], {0, PAD, 2, UNK}, int(of_decoder), None)  # bos, padding, eos
+        cut = every_second(tokens[size:], {0, PAD, 2, UNK}, int(of_decoder), None)  # with bos and eos
         assert cut.any()
         tokens[size:][cut] = UNK
     torch.manual_seed(1)

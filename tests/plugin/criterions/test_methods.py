@@ -1,6 +1,7 @@
 """The published methods that cut: their flags give their loss, written as loops, and its gradient.
 
-Here without dropout; test_contracts_family.py has them with dropout, and test_contracts_loss.py R-Drop itself.
+Here without dropout. test_contracts_family.py has methods that cut by <unk> with dropout, and test_contracts_loss.py
+has R-Drop itself.
 """
 
 import pytest

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,12 +155,17 @@ def test_one_run_in_a_folder(tmp_path: Path, steps: Steps, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("number", cli.SIGNALS)
 def test_a_signal_ends_a_run_with_one_line(
-    tmp_path: Path, steps: Steps, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    steps: Steps,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail() -> None:
         os.kill(os.getpid(), number)
         pytest.fail("the signal did not end the step")
 
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # which `cli.run` leaves set
     with pytest.raises(SystemExit) as end:
         cli.run(lambda _: prepare(tmp_path, made_with(), steps.all(fail)), "prepare.sh", [])
     assert end.value.code == 128 + number

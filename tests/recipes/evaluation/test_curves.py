@@ -29,6 +29,14 @@ def test_what_was_trained_after_the_last_checkpoint_counts_once(tmp_path):
     assert columns(tmp_path, killed + FRESH + whole + after).items() >= expected.items()
 
 
+def test_the_training_loss_is_that_since_the_validation_before():
+    both = {"loss": 9.0, "nll_loss": 3.0, "ppl": 8.0}
+    of_language_model = {30: {"loss": 2.0, "ppl": 4.0}, 40: {"loss": 3.0, "ppl": 8.0}}  # the loss is the NLL
+    of_sentences = {60: {"loss": 0.7, "nll_loss": 0.1}}
+    inner = {10: both, 20: both | {"nll_loss": 5.0}} | of_language_model | of_sentences | {80: both}
+    assert curves.training_loss(inner, [20, 45, 50, 70]) == {20: 4.0, 45: 2.5}
+
+
 def test_updates_that_no_line_sums_up_take_the_time_of_those_around_them(tmp_path):
     """fairseq resets its sums when it goes on from the end of an epoch, but not when it goes on within one."""
     start = FRESH + inner(100, 100) + valid(150, 3, 9)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from recipes.evaluation.measures import TRAINING_LOSS
 from recipes.studies import study as studies
 from support import command_line, toy_run
 from support.chinese import write_sentiment
@@ -44,7 +45,7 @@ def test_each_study_goes_from_its_command_to_its_figure(name: str, toy: Path) ->
     assert [run["entry"] for run in found["runs"]] == [*STUDIES[name].entries] and not found["failed"]
     for run in found["runs"]:
         assert run["scores"].keys() == {"best validation BLEU", "made_up sacreBLEU"}
-        assert run["curve"][-1]["update"] >= 4
+        assert run["curve"][-1]["update"] >= 4 and 1 < run["curve"][-1][TRAINING_LOSS] < 10
 
 
 def test_a_study_of_few_labels(tmp_path: Path) -> None:
@@ -54,6 +55,7 @@ def test_a_study_of_few_labels(tmp_path: Path) -> None:
     settings = (f"task.data={tmp_path}/data/bin", "task.rdrop_upsample_labeled=1", "model.encoder_attention_heads=2")
     found = study_in(tmp_path, FEW_LABELS, "sentiment_zh", *settings, *ENCODER)
     assert [run["entry"] for run in found["runs"]] == [*STUDIES[FEW_LABELS].entries] and not found["failed"]
+    assert not any(TRAINING_LOSS in point for run in found["runs"] for point in run["curve"])
 
 
 def test_a_study_of_language_models(tmp_path: Path) -> None:
@@ -63,6 +65,7 @@ def test_a_study_of_language_models(tmp_path: Path) -> None:
     assert [run["entry"] for run in found["runs"]] == [*STUDIES["half_time"].entries] and not found["failed"]
     scores = {"best validation perplexity", "valid perplexity", "test perplexity"}
     assert all(run["scores"].keys() == scores for run in found["runs"])
+    assert all(1 < run["curve"][-1][TRAINING_LOSS] < 10 for run in found["runs"])
 
 
 @pytest.mark.parametrize("name", STUDIES)

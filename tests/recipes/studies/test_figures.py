@@ -110,7 +110,7 @@ def test_the_heat_map_has_the_mean_of_each_pair_in_its_place(tmp_path):
 
 def with_nll(update: int, nll: float, train: float, bleu: float) -> str:
     """Return the lines of a log about an update and its validation."""
-    numbers = {"num_updates": str(update), "nll_loss": str(train), "train_wall": "30"}
+    numbers = {"num_updates": str(update), "loss": "9", "nll_loss": str(train), "ppl": "9", "train_wall": "30"}
     log = f"[train_inner][INFO] - {json.dumps(numbers)}\n"
     return log + valid(update, nll, bleu)
 
