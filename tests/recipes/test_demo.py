@@ -98,7 +98,7 @@ def test_the_trainings_end_with_the_demo(number, tmp_path):
 def test_the_demo_ends_after_the_script_that_it_ends(tmp_path, monkeypatch):
     (tmp_path / "scripts").mkdir()
     slow = tmp_path / "scripts/slow.sh"
-    slow.write_text("#!/bin/sh\ntrap 'sleep 1; echo >ended; exit' TERM\nkill -INT $PPID\nsleep 1000 & wait\n")
+    slow.write_text("#!/bin/sh\ntrap 'kill $!; sleep 1; echo >ended; exit' TERM\nsleep 1000 & kill -INT $PPID; wait\n")
     slow.chmod(0o755)
     monkeypatch.setattr(demo, "ROOT", tmp_path)
     with pytest.raises(KeyboardInterrupt):
