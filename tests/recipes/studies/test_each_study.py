@@ -15,7 +15,7 @@ STUDIES = {path.stem: studies.read_study(path) for path in sorted(studies.FOLDER
 FEW_LABELS = "semi_supervised"  # it is for data without labels, and all others are for translation
 QUICK = [
     *("common.cpu=true", "optimization.max_update=4", "lr_scheduler.warmup_updates=2", "dataset.num_workers=0"),
-    *("dataset.validate_interval_updates=2", "checkpoint.save_interval_updates=2"),
+    *("dataset.validate_interval_updates=2", "checkpoint.save_interval_updates=2", "common.log_interval=1"),
 ]
 DECODER = [f"model.decoder_{size}_dim=16" for size in ("embed", "input", "output", "ffn_embed")]
 ENCODER = ["model.encoder_layers=1", "model.encoder_embed_dim=16", "model.encoder_ffn_embed_dim=16"]

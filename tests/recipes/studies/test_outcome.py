@@ -106,7 +106,7 @@ def test_what_was_reached_in_which_time(study, results):
 def curve(*points: tuple[float, float]) -> outcome.Result:
     """Return a result whose curve has these seconds and BLEU."""
     found = [{"seconds": seconds, "bleu": bleu} for seconds, bleu in points]
-    return outcome.Result("rdrop", 1, [], None, {}, found, found[0], [], {})
+    return outcome.Result("rdrop", 1, [], {}, found, found[0], [], {})
 
 
 def test_the_time_to_a_score_is_that_of_the_mean_over_the_seeds():
