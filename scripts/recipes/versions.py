@@ -17,16 +17,22 @@ PACKAGES = (
 )
 
 
-def commit() -> str:
-    """Return the commit of this checkout, or "unknown" if git is not installed, refuses, or finds no checkout here."""
+def git(*arguments: str) -> str | None:
+    """Return what git says of this checkout, None if it is not installed, refuses, or finds no checkout here."""
     # Without this, git would find the checkout that this folder lies in, if it has none of its own.
     env = os.environ | {"GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
-    command = ["git", "describe", "--always", "--dirty"]
     try:
-        found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        found = subprocess.run(["git", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     except OSError:
-        return "unknown"
-    return found.stdout.strip() if found.returncode == 0 else "unknown"
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def commit() -> str:
+    """Return the commit of this checkout or "unknown"; with "-dirty" if its files differ, those in results/ aside."""
+    name = git("describe", "--always")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
+    return "unknown" if name is None or changed is None else f"{name}-dirty" if changed else name
 
 
 def cpu() -> str:

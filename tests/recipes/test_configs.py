@@ -18,7 +18,10 @@ import pytest
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
 from omegaconf import OmegaConf
+from recipes.studies.plan import overrides_of
+from recipes.studies.study import find_study
 from recipes.training.batch import find_batch
+from recipes.training.settings import flat, read
 from support.configs import CONFIGS, load, names, resolved
 from support.helpers import build_task
 
@@ -94,6 +97,7 @@ MODELS = {
 }
 
 
+FAST = [path for path in CONFIGS if path.stem == "rdrop_fast"]
 PUBLISHED = [path for path in CONFIGS if path.parent.name in RECIPES and path.stem in ("baseline", "rdrop")]
 # What the other methods on IWSLT14 De-En change in the settings of R-Drop: of their authors' code.
 SIMCUT = {
@@ -190,26 +194,18 @@ def test_the_model_is_the_published_one(path):
     assert model.decoder.output_projection.weight is model.decoder.embed_tokens.weight
 
 
-def flat(config, prefix=""):
-    """Return the settings of a config by their whole names."""
-    settings = {}
-    for key, value in config.items():
-        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return settings
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_the_other_methods_change_what_their_authors_say(name):
     paths = {path.stem: path for path in CONFIGS if path.parent.name == "iwslt14_deen"}
-    ours, rdrop = (flat(OmegaConf.to_container(resolved(paths[stem]))) for stem in (name, "rdrop"))
+    ours, rdrop = (flat(resolved(paths[stem])) for stem in (name, "rdrop"))
     changed = {key: value for key, value in ours.items() if value != rdrop.get(key) and key not in SETTINGS_OF_BLEU}
     assert changed == METHODS[name]
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent.name for path in CONFIGS if path.stem == "baseline"}))
 def test_configs_of_a_folder_differ_in_the_criterion_alone(folder):
-    # Settings of their authors, or data in both directions.
-    own = METHODS.keys() - {"rdrop_cutoff"} if folder == "iwslt14_deen" else {"bisimcut_pretrain"}
+    # Settings of their authors, data in both directions, or a training in less time.
+    own = METHODS.keys() - {"rdrop_cutoff"} if folder == "iwslt14_deen" else {"bisimcut_pretrain", "rdrop_fast"}
     configs = [load(path) for path in CONFIGS if path.parent.name == folder and path.stem not in own]
     criterions = [config.pop("criterion") for config in configs]
     assert all(config == configs[0] for config in configs)
@@ -229,6 +225,13 @@ def test_both_steps_of_bisimcut_are_simcut(folder):
     }
     others = simcut.keys() - first.keys() - {"checkpoint.maximize_best_checkpoint_metric"}
     assert all(key.startswith("task.eval_bleu") for key in others)
+
+
+@pytest.mark.parametrize("path", FAST, ids=names(FAST))
+def test_rdrop_fast_is_what_the_study_of_less_time_trained(path):
+    rdrop = path.with_name("rdrop.yaml")
+    of_the_study = overrides_of(find_study("half_time").entries["late_low_dropout"], rdrop, [])
+    assert flat(read(path, ["optimization.update_freq=[1]"])) == flat(read(rdrop, of_the_study))
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=names(PUBLISHED))

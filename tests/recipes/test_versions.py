@@ -1,6 +1,5 @@
 """The versions that a measurement names: the commit, with git, without git, and if git refuses."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,7 +20,8 @@ def put_git(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str | None) -
 @pytest.mark.parametrize(
     "script, found",
     [
-        ("echo v1-3-gabc-dirty", "v1-3-gabc-dirty"),
+        ("test $1 = status || echo v1-3-gabc", "v1-3-gabc"),
+        ("test $1 = status && echo ' M setup.py' || echo v1-3-gabc", "v1-3-gabc-dirty"),
         (None, "unknown"),
         ("echo 'fatal: detected dubious ownership in repository' >&2; exit 128", "unknown"),
         ("echo half; exit 1", "unknown"),
@@ -32,13 +32,36 @@ def test_the_commit_is_what_git_says_or_unknown(tmp_path, monkeypatch, script, f
     assert versions.versions().splitlines()[0] == f"rdrop_fairseq {found}"
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
-def test_a_folder_without_a_repository_is_not_the_one_around_it(tmp_path, monkeypatch):
-    (tmp_path / "copy").mkdir()
-    monkeypatch.setattr(versions, "ROOT", tmp_path / "copy")
-    identity = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    for command in (["init", "-q"], ["-c", "commit.gpgsign=false", "commit", "-q", "--allow-empty", "-m", "x"]):
-        subprocess.run(["git", *command], cwd=tmp_path, env=os.environ | identity, check=True)
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Return a repository with one commit, which `versions` takes for its own."""
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "x")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "x")
+    folder = tmp_path / "repository"
+    for name in ("setup.py", "results/demo/table.md"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("as it was\n")
+    for command in (["init", "-q"], ["add", "."], ["-c", "commit.gpgsign=false", "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    monkeypatch.setattr(versions, "ROOT", folder)
+    return folder
+
+
+def test_a_folder_without_a_repository_is_not_the_one_around_it(repository, monkeypatch):
+    own = versions.commit()
+    assert len(own) >= 7 and own != "unknown"
+    (repository / "copy").mkdir()
+    monkeypatch.setattr(versions, "ROOT", repository / "copy")
     assert versions.commit() == "unknown"
-    shutil.move(tmp_path / ".git", tmp_path / "copy")
-    assert len(versions.commit()) >= 7 and versions.commit() != "unknown"
+
+
+def test_the_results_of_an_earlier_study_do_not_make_the_commit_dirty(repository):
+    clean = versions.commit()
+    for name in ("results/demo/table.md", "results/demo/new.md", "new.py"):
+        (repository / name).write_text("another\n")
+    assert versions.commit() == clean and not clean.endswith("-dirty")
+    (repository / "setup.py").write_text("another\n")
+    assert versions.commit() == f"{clean}-dirty"
