@@ -29,9 +29,10 @@ def git(*arguments: str) -> str | None:
 
 
 def commit() -> str:
-    """Return the commit of this checkout or "unknown"; with "-dirty" if its files differ, those in results/ aside."""
+    """Return the commit of this checkout or "unknown"; with "-dirty" if files differ that no measurement writes."""
     name = git("describe", "--always")
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
+    written = (f":(exclude,glob)results/**/*.{kind}" for kind in ("json", "md", "png"))
+    changed = git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--", ".", *written)
     return "unknown" if name is None or changed is None else f"{name}-dirty" if changed else name
 
 

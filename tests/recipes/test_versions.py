@@ -20,8 +20,8 @@ def put_git(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str | None) -
 @pytest.mark.parametrize(
     "script, found",
     [
-        ("test $1 = status || echo v1-3-gabc", "v1-3-gabc"),
-        ("test $1 = status && echo ' M setup.py' || echo v1-3-gabc", "v1-3-gabc-dirty"),
+        ("test $2 = status || echo v1-3-gabc", "v1-3-gabc"),
+        ("test $2 = status && echo ' M setup.py' || echo v1-3-gabc", "v1-3-gabc-dirty"),
         (None, "unknown"),
         ("echo 'fatal: detected dubious ownership in repository' >&2; exit 128", "unknown"),
         ("echo half; exit 1", "unknown"),
@@ -41,7 +41,7 @@ def repository(tmp_path, monkeypatch):
         monkeypatch.setenv(f"GIT_{who}_NAME", "x")
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "x")
     folder = tmp_path / "repository"
-    for name in ("setup.py", "results/demo/table.md"):
+    for name in ("setup.py", "results/demo/table.md", "results/demo/search.yaml"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("as it was\n")
     for command in (["init", "-q"], ["add", "."], ["-c", "commit.gpgsign=false", "commit", "-q", "-m", "x"]):
@@ -58,10 +58,11 @@ def test_a_folder_without_a_repository_is_not_the_one_around_it(repository, monk
     assert versions.commit() == "unknown"
 
 
-def test_the_results_of_an_earlier_study_do_not_make_the_commit_dirty(repository):
+@pytest.mark.parametrize("changed", ["setup.py", "results/demo/search.yaml"])
+def test_the_results_of_an_earlier_study_do_not_make_the_commit_dirty(repository, changed):
     clean = versions.commit()
-    for name in ("results/demo/table.md", "results/demo/new.md", "new.py"):
+    for name in ("results/demo/table.md", "results/demo/new.md"):
         (repository / name).write_text("another\n")
     assert versions.commit() == clean and not clean.endswith("-dirty")
-    (repository / "setup.py").write_text("another\n")
+    (repository / changed).write_text("another\n")
     assert versions.commit() == f"{clean}-dirty"

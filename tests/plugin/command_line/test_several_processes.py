@@ -38,6 +38,7 @@ register_model_architecture("seeded_transformer", "seeded_transformer")(base_arc
 """
 SGD = ("--optimizer", "sgd", "--lr", "0.2")  # Adam turns rounding errors of gradients near 0 into steps
 CUT = ("--rdrop-pass-weights", "1,0.5", "--rdrop-cutoff", "0.2", "--rdrop-cutoff-replacement", "unk")
+SPANS = ("--rdrop-cutoff", "0.2", "--rdrop-cutoff-unit", "span")
 SIX_UPDATES = (*SGD, *DROPOUT, "--max-update", "6")
 
 
@@ -86,7 +87,7 @@ def test_two_processes_equal_update_freq_2(seeded, tmp_path, init, option):
         assert torch.allclose(parameter, models[1][name], rtol=1e-4, atol=1e-6), name
 
 
-@pytest.mark.parametrize("option", [(), CUT], ids=["no cut", "cut by unk"])
+@pytest.mark.parametrize("option", [(), CUT, SPANS], ids=["no cut", "cut by unk", "cut spans"])
 def test_resume_on_two_processes(seeded, tmp_path, option):
     flags = (*SIX_UPDATES, "--rdrop-every", "2", *option)
     four = two_processes("tcp", seeded(*flags, "--max-update", "4", save_dir=tmp_path))
